@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What the probes read of the kernel, and nothing else. CO-RE moves every field to where the running kernel has it,
+ * so no vmlinux.h and no headers package is needed. A field that a kernel lacks is asked for with
+ * bpf_core_field_exists(); a changed one has a flavour (name___old) with the commit that changed it. */
+#pragma once
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+typedef signed char __s8;
+typedef short __s16;
+typedef int __s32;
+typedef long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32, __wsum;
+typedef _Bool bool;
+typedef int pid_t;
+typedef __u64 size_t;
+
+#define NULL ((void *)0)
+#define true 1
+#define false 0
+
+enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_STACK_TRACE = 7,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_RINGBUF = 27,
+	BPF_MAP_TYPE_TASK_STORAGE = 29,
+};
+enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_F_NO_PREALLOC = 1, BPF_F_USER_STACK = 256 };
+enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
+enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_RB_AVAIL_DATA = 0 };
+
+#define PF_EXITING 0x00000004
+#define PF_IO_WORKER 0x00000010
+#define PF_KTHREAD 0x00200000
+#define PF_USER_WORKER 0x00004000
+#define SIGNAL_GROUP_EXIT 0x00000004
+#define SIGCHLD 17
+#define SIGKILL 9
+#define SA_NOCLDWAIT 0x00000002
+#define WNOHANG 0x00000001
+#define WEXITED 0x00000004
+#define WNOWAIT 0x01000000
+#define PAGE_SIZE 4096ULL
+
+#define CLONE_VM 0x00000100ULL
+#define CLONE_VFORK 0x00004000ULL
+#define CLONE_THREAD 0x00010000ULL
+
+enum pid_type { PIDTYPE_PID, PIDTYPE_TGID, PIDTYPE_PGID, PIDTYPE_SID, PIDTYPE_MAX };
+enum { MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES };
+enum cgroup_subsys_id { pids_cgrp_id = 11 };
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct { __s64 counter; } atomic_long_t;
+typedef struct { int counter; } atomic_t;
+struct list_head { struct list_head *next, *prev; };
+struct ns_common { unsigned int inum; };
+struct pid_namespace { struct ns_common ns; };
+struct upid { int nr; struct pid_namespace *ns; };
+struct pid { unsigned int level; struct upid numbers[]; };
+typedef struct { unsigned int val; } kuid_t;
+struct cred { kuid_t uid; };
+struct kernfs_node { __u64 id; };
+struct cgroup { struct kernfs_node *kn; };
+struct cgroup_subsys_state { struct cgroup *cgroup; };
+struct css_set { struct cgroup *dfl_cgrp; struct cgroup_subsys_state *subsys[16]; };
+struct sched_entity { __u64 sum_exec_runtime; };
+struct qstr { const unsigned char *name; };
+struct dentry { struct dentry *d_parent; struct qstr d_name; };
+struct vfsmount { struct dentry *mnt_root; };
+struct mount { struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct vfsmount mnt; };
+struct path { struct vfsmount *mnt; struct dentry *dentry; };
+struct fs_struct { struct path root, pwd; };
+struct percpu_counter { __s64 count; };
+struct mm_struct {
+	unsigned long arg_start, arg_end, env_start, env_end;
+	unsigned long hiwater_rss;
+	atomic_long_t pgtables_bytes;
+	struct percpu_counter rss_stat[4];
+};
+/* Before Linux commit f1a7941243c1 ("mm: convert mm's rss stats into percpu_counter") (v6.2). */
+struct mm_rss_stat { atomic_long_t count[4]; };
+struct mm_struct___old { struct mm_rss_stat rss_stat; };
+struct sigaction { unsigned long sa_flags; };
+struct k_sigaction { struct sigaction sa; };
+struct sighand_struct { struct k_sigaction action[64]; };
+struct wait_queue_head { struct list_head head; };
+struct wait_queue_entry { struct list_head entry; };
+struct wait_opts {
+	enum pid_type wo_type;
+	int wo_flags;
+	struct pid *wo_pid;
+	struct wait_queue_entry child_wait;
+};
+struct signal_struct {
+	atomic_t live;
+	struct wait_queue_head wait_chldexit;
+	int group_exit_code;
+	unsigned int flags;
+	struct pid *pids[4];
+	unsigned long min_flt, maj_flt, maxrss;
+};
+struct kernel_siginfo { int si_code; };
+struct task_struct {
+	unsigned int flags;
+	struct sched_entity se;
+	struct mm_struct *mm;
+	int exit_state, exit_code, exit_signal;
+	unsigned in_execve : 1;
+	pid_t pid, tgid;
+	struct task_struct *real_parent, *group_leader;
+	struct pid *thread_pid;
+	__u64 utime, stime, start_boottime;
+	unsigned long min_flt, maj_flt;
+	const struct cred *cred;
+	char comm[16];
+	struct fs_struct *fs;
+	struct signal_struct *signal;
+	struct sighand_struct *sighand;
+	struct css_set *cgroups;
+};
+struct linux_binprm { const char *filename, *interp; };
+struct bpf_iter_meta { void *seq; };
+struct bpf_iter__task { struct bpf_iter_meta *meta; struct task_struct *task; };
+struct kmem_cache { unsigned int size; };
+struct pt_regs { unsigned long sp, di, si, dx, r10, orig_ax; };
+
+#pragma clang attribute pop

@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Births, execs, ends and reaps of the traced set, one record each. What each hook can and can not be trusted for is
+ * said above it. Counts no fault: that is faults.bpf.c. */
+#include "core.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "wire.h"
+#include "marks.h"
+#include "texts.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;
+/* clang drops types that nothing refers to; the layout test wants them all */
+const union ft_record *ft_keep_record __attribute__((unused));
+const struct ft_text *ft_keep_text __attribute__((unused));
+
+#ifdef __TARGET_ARCH_x86
+#define NR_FORK 57
+#define NR_VFORK 58
+#define NR_WAIT4 61
+#define NR_WAITID 247
+#endif
+
+/* Parents, traced or not, that have zombies nobody was waiting for when they ended. */
+struct parent { __u32 pending; __u32 credit; __u64 last_ns; };
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct parent);
+} parents SEC(".maps");
+
+static __always_inline __u64 rss_pages(struct mm_struct *mm)
+{
+	__s64 n;
+	if (bpf_core_field_exists(struct mm_struct___old, rss_stat.count)) {
+		struct mm_struct___old *old = (void *)mm;
+		n = old->rss_stat.count[MM_FILEPAGES].counter + old->rss_stat.count[MM_ANONPAGES].counter +
+		    old->rss_stat.count[MM_SHMEMPAGES].counter;
+	} else {
+		n = mm->rss_stat[MM_FILEPAGES].count + mm->rss_stat[MM_ANONPAGES].count + mm->rss_stat[MM_SHMEMPAGES].count;
+	}
+	return n < 0 ? 0 : n;
+}
+
+/* posix_spawn gives the child a stack of its own; vfork() by any name lets it run on the parent's. */
+static __always_inline __u8 how_born(struct task_struct *c, struct task_struct *p, __u64 flags, __u64 nr)
+{
+	if (c->flags & (PF_IO_WORKER | PF_USER_WORKER))
+		return FT_HOW_WORKER;
+	if (flags & CLONE_THREAD)
+		return FT_HOW_CLONE;
+	if (nr == NR_VFORK)
+		return FT_HOW_VFORK;
+	if ((flags & (CLONE_VM | CLONE_VFORK)) == (CLONE_VM | CLONE_VFORK)) {
+		struct pt_regs *rp = (void *)bpf_task_pt_regs(p), *rc = (void *)bpf_task_pt_regs(c);
+		return rp->sp == rc->sp ? FT_HOW_VFORK : FT_HOW_SPAWN;
+	}
+	if ((flags & CLONE_VM) || c->exit_signal != SIGCHLD)
+		return FT_HOW_CLONE;
+	return FT_HOW_FORK;
+}
+
+static __always_inline void fill_birth(union ft_record *r, struct task_struct *c, struct task_struct *p)
+{
+	struct signal_struct *sig = c->signal;
+	struct pid *id = c->thread_pid;
+	struct mm_struct *mm = p->mm;
+
+	r->fork.creator_born_ns = p->group_leader->start_boottime;
+	r->fork.parent_born_ns = c->real_parent->group_leader->start_boottime;
+	r->fork.clone_flags = 0;
+	r->fork.fork_ns = ~0ULL;
+	r->fork.pgtables_bytes = mm ? mm->pgtables_bytes.counter : ~0ULL;
+	r->fork.rss_bytes = mm ? rss_pages(mm) * PAGE_SIZE : ~0ULL;
+	r->fork.cgroup = cgroup_of(c);
+	r->fork.creator_pid = tgid_of(p);
+	r->fork.creator_tid = tid_of(p);
+	r->fork.parent_pid = tgid_of(c->real_parent);
+	r->fork.uid = c->cred->uid.val;
+	r->fork.pgid = pid_nr(sig->pids[PIDTYPE_PGID]);
+	r->fork.sid = pid_nr(sig->pids[PIDTYPE_SID]);
+	r->fork.syscall = 0;
+	r->fork.exit_signal = c->exit_signal;
+	__u32 level = opt.ns_level, depth = id->level;
+	r->fork.levels = depth >= level ? depth - level + 1 : 0;
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		r->fork.ns_pids[i] = 0;
+#define NR(i, n) if (depth >= (n)) r->fork.ns_pids[i] = id->numbers[n].nr
+#define FROM(l) case l: NR(0, l); NR(1, l + 1); NR(2, l + 2); NR(3, l + 3); break
+	if (r->head.pid)
+		switch (level) { FROM(0); FROM(1); FROM(2); FROM(3); FROM(4); }
+#undef FROM
+#undef NR
+	COPY_COMM(r->fork.comm, c);
+}
+
+/* The birth, in the parent. sched_process_fork would add nothing but absence: it knows no flags. */
+SEC("tp_btf/task_newtask")
+int BPF_PROG(on_newtask, struct task_struct *c, __u64 flags)
+{
+	struct task_struct *p = bpf_get_current_task_btf();
+	struct mark *m = mark_of(p);
+	if (!m)
+		return 0;
+	struct mark *cm = make_mark(c);
+	__u64 nr = ((struct pt_regs *)bpf_task_pt_regs(p))->orig_ax;
+	__u8 how = how_born(c, p, flags, nr);
+	__sync_fetch_and_add(&stats.alive, 1);
+	if (cm)
+		cm->flags |= M_SEEN | (how == FT_HOW_WORKER ? M_WORKER : 0);
+	union ft_record *r = begin(FT_FORK, c);
+	if (r) {
+		fill_birth(r, c, p);
+		r->fork.clone_flags = flags;
+		r->fork.syscall = nr;
+		r->fork.how = how;
+		/* From the first page-table entry that was copied to here. */
+		if (m->copy_mm && m->copy_mm == (__u64)c->mm && !(flags & CLONE_VM))
+			r->fork.fork_ns = r->head.time_ns - m->copy_ns;
+		send(r, false);
+	}
+	m->copy_mm = 0;
+	return 0;
+}
+
+/* A foreign address space gets pages: fork copies, or exec builds its stack, or ptrace pokes. The first is told from
+ * the second by in_execve, and its end by the address space that the new task turns out to have. */
+SEC("tp_btf/rss_stat")
+int BPF_PROG(on_rss_stat, struct mm_struct *mm)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	if (!t->mm || mm == t->mm || BPF_CORE_READ_BITFIELD(t, in_execve))
+		return 0;
+	struct mark *m = mark_of(t);
+	if (m && m->copy_mm != (__u64)mm) {
+		m->copy_mm = (__u64)mm;
+		m->copy_ns = bpf_ktime_get_boot_ns();
+	}
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(on_exec, struct task_struct *t, pid_t old, struct linux_binprm *bprm)
+{
+	struct mark *m = mark_of(t);
+	if (!m)
+		return 0;
+	union ft_record *r;
+	__u64 now = bpf_ktime_get_boot_ns();
+	if ((m->flags & (M_ROOT | M_SEEN)) == M_ROOT) {
+		/* The held child becomes the program: its row begins here. */
+		m->flags |= M_SEEN;
+		r = begin(FT_EXISTING, t);
+		if (r) {
+			fill_birth(r, t, t->real_parent);
+			r->head.flags |= FT_ROOT;
+			r->fork.how = FT_HOW_ROOT;
+			send(r, false);
+		}
+	}
+	bool text = send_texts(t, bprm, now);
+	r = begin(FT_EXEC, t);
+	if (!r)
+		return 0;
+	struct signal_struct *sig = t->signal;
+	r->head.time_ns = now;
+	r->head.flags |= text ? FT_TEXT : 0;
+	r->exec.parent_born_ns = t->real_parent->group_leader->start_boottime;
+	r->exec.cgroup = cgroup_of(t);
+	r->exec.min_flt = t->min_flt + sig->min_flt;
+	r->exec.maj_flt = t->maj_flt + sig->maj_flt;
+	r->exec.utime_ns = t->utime;
+	r->exec.stime_ns = t->stime;
+	r->exec.runtime_ns = t->se.sum_exec_runtime;
+	r->exec.vfork_done_ns = m->renamed_ns;
+	r->exec.parent_pid = tgid_of(t->real_parent);
+	r->exec.uid = t->cred->uid.val;
+	/* `old` is a kernel-wide tid; inside another pid namespace there is no way back from it. */
+	r->exec.old_tid = opt.ns_level ? 0 : old;
+	r->exec.unused = 0;
+	COPY_COMM(r->exec.comm, t);
+	send(r, false);
+	return 0;
+}
+
+/* Fires before the new name is stored. Inside exec it comes right after the old address space was given back. */
+SEC("tp_btf/task_rename")
+int BPF_PROG(on_rename, struct task_struct *t, const char *comm)
+{
+	struct mark *m = mark_of(t);
+	if (!m)
+		return 0;
+	if (BPF_CORE_READ_BITFIELD(t, in_execve)) {
+		m->renamed_ns = bpf_ktime_get_boot_ns();
+		return 0;
+	}
+	if (!opt.kernel_reads || t->pid != t->tgid)
+		return 0;
+	union ft_record *r = begin(FT_RENAME, t);
+	if (!r)
+		return 0;
+	r->words[4] = r->words[5] = 0;
+	bpf_probe_read_kernel_str(r->rename.comm, sizeof(r->rename.comm), comm);
+	send(r, false);
+	return 0;
+}
+
+/* A leader that another thread's exec zaps comes here too, status 0, and the process lives on: FT_LAST alone ends it. */
+static __always_inline int task_ended(struct task_struct *t, bool last)
+{
+	struct mark *m = mark_of(t);
+	if (!m || (m->flags & M_ENDED))
+		return 0;
+	m->flags |= M_ENDED;
+	__u64 alive = __sync_fetch_and_add(&stats.alive, -1);
+	struct signal_struct *sig = t->signal;
+	union ft_record *r = begin(FT_EXIT, t);
+	if (!r)
+		return 0;
+	struct mm_struct *mm = t->mm;
+	struct mark *lm = t->pid == t->tgid ? m : mark_of(t->group_leader);
+	__s32 status = t->exit_code;
+	if (last)
+		status = sig->flags & SIGNAL_GROUP_EXIT ? sig->group_exit_code : t->group_leader->exit_code;
+	r->head.flags |= last ? FT_LAST : 0;
+	r->exit.parent_born_ns = t->real_parent->group_leader->start_boottime;
+	r->exit.min_flt = m->min_flt = t->min_flt;
+	r->exit.maj_flt = m->maj_flt = t->maj_flt;
+	r->exit.utime_ns = m->utime = t->utime;
+	r->exit.stime_ns = m->stime = t->stime;
+	r->exit.runtime_ns = m->runtime = t->se.sum_exec_runtime;
+	/* signal->maxrss holds the peaks of earlier images: for the root that would be the tracer's own. */
+	__u64 peak = lm && lm->flags & M_ROOT ? 0 : sig->maxrss;
+	if (mm) {
+		__u64 now = rss_pages(mm), high = mm->hiwater_rss;
+		high = high > now ? high : now;
+		peak = peak > high ? peak : high;
+	}
+	/* Up to 6.15 the address space is gone here, and signal->maxrss has been brought up to date from it. */
+	r->head.flags |= peak ? 0 : FT_NO_MM;
+	r->exit.max_rss_bytes = peak * PAGE_SIZE;
+	r->exit.parent_pid = tgid_of(t->real_parent);
+	r->exit.uid = t->cred->uid.val;
+	r->exit.status = status;
+	r->exit.killed_by = 0;
+	if (lm) {
+		__u32 signal = status & 0x7f;
+		if (signal == SIGKILL)
+			r->exit.killed_by = lm->kill9_pid;
+		else if (signal && signal == lm->kill_sig)
+			r->exit.killed_by = lm->kill_pid;
+		r->head.flags |= lm->flags & M_OOM ? FT_OOM : 0;
+	}
+	COPY_COMM(r->exit.comm, t);
+	send(r, alive == 1);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_exit, struct task_struct *t, bool group_dead)
+{
+	return task_ended(t, group_dead);
+}
+
+/* Before Linux commit 3e816361e94a ("exit: Mark and report the last thread of a group") (v6.16) there is no
+ * group_dead; signal->live was counted down already, and two threads that end at once may both see 0. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_exit_old, struct task_struct *t)
+{
+	return task_ended(t, t->signal->live.counter == 0);
+}
+
+static __always_inline bool takes(int type, int flags, struct pid *wanted, struct task_struct *child)
+{
+	if (!(flags & WEXITED) || (flags & WNOWAIT))
+		return false;
+	if (type == PIDTYPE_PGID)
+		return wanted == child->signal->pids[PIDTYPE_PGID];
+	return type == PIDTYPE_MAX || !wanted || wanted == child->signal->pids[PIDTYPE_TGID];
+}
+
+/* Is some thread of the parent blocked in a wait that will take this child? The waiters hang on signal->wait_chldexit. */
+static __always_inline bool awaited(struct task_struct *parent, struct task_struct *child)
+{
+	struct list_head *head = &parent->signal->wait_chldexit.head, *at = head->next;
+	if (at == head)
+		return false;
+	if (!opt.kernel_reads || !bpf_core_type_exists(struct wait_opts))
+		return true;
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		struct wait_opts *wo = (void *)at - bpf_core_field_offset(struct wait_opts, child_wait) -
+				       bpf_core_field_offset(struct wait_queue_entry, entry);
+		if (takes(BPF_CORE_READ(wo, wo_type), BPF_CORE_READ(wo, wo_flags), BPF_CORE_READ(wo, wo_pid), child))
+			return true;
+		at = BPF_CORE_READ(at, next);
+		if (at == head)
+			break;
+	}
+	return false;
+}
+
+/* The end of a process as its parent is told it: the zombie's beginning. The exit tracepoint is up to 23 ms earlier
+ * with 512 MiB, as exit_mm lies between. With SIGCHLD ignored there is no signal, and no zombie. */
+static __always_inline void zombie(struct task_struct *cur, struct task_struct *parent)
+{
+	struct task_struct *child = cur->group_leader;
+	union ft_record *r = begin(FT_ZOMBIE, cur);
+	__u64 now = bpf_ktime_get_boot_ns();
+	__u32 flags = 0, key = parent->tgid;
+
+	if (parent->sighand->action[SIGCHLD - 1].sa.sa_flags & SA_NOCLDWAIT) {
+		flags = FT_AUTOREAP;
+	} else if (awaited(parent, child)) {
+		flags = FT_WAITED;
+	} else {
+		/* It may have entered wait a moment ago and not be on the queue yet. */
+		struct mark *pm = mark_of(parent);
+		if (pm && pm->wait_ns && now - pm->wait_ns < 20000)
+			flags = FT_MAYBE;
+		struct parent fresh = { .pending = 1, .credit = 64 }, *have = bpf_map_lookup_elem(&parents, &key);
+		if (have) {
+			__sync_fetch_and_add(&have->pending, 1);
+			__sync_fetch_and_add(&have->credit, 16);
+		} else {
+			bpf_map_update_elem(&parents, &key, &fresh, BPF_ANY);
+		}
+		struct mark *cm = mark_of(child);
+		if (cm)
+			cm->kill_sig = ~0U;	/* "counted as pending"; nobody reads the killer any more */
+	}
+	if (!r)
+		return;
+	r->head.flags |= flags;
+	r->zombie.parent_born_ns = parent->group_leader->start_boottime;
+	r->zombie.parent_pid = tgid_of(parent);
+	r->zombie.pgid = pid_nr(child->signal->pids[PIDTYPE_PGID]);
+	send(r, false);
+}
+
+SEC("tp_btf/signal_generate")
+int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct *t)
+{
+	struct task_struct *cur = bpf_get_current_task_btf();
+	if (cur->exit_state && t->tgid != cur->tgid) {
+		if (sig == cur->group_leader->exit_signal && mark_of(cur))
+			zombie(cur, t);
+		return 0;
+	}
+	if (sig == SIGCHLD)
+		return 0;
+	if (!mark_of(t))
+		return 0;
+	struct mark *m = mark_of(t->group_leader);
+	if (!m)
+		return 0;
+	/* info is 0 (kill without siginfo), 1 (the kernel itself), or a siginfo, where si_code > 0 is the kernel. */
+	__u32 by = 0;
+	if ((unsigned long)info == 0 || ((unsigned long)info > 1 && info->si_code <= 0))
+		by = tgid_of(cur);
+	if (sig == SIGKILL) {
+		/* The first one kills; the kernel's own, for the other threads of the group, must not hide its sender. */
+		if (!m->kill9_pid)
+			m->kill9_pid = by;
+	} else {
+		m->kill_sig = sig;
+		m->kill_pid = by;
+	}
+	return 0;
+}
+
+SEC("tp_btf/mark_victim")
+int BPF_PROG(on_oom, struct task_struct *t)
+{
+	struct mark *m = mark_of(t->group_leader);
+	if (m)
+		m->flags |= M_OOM;
+	return 0;
+}
+
+/* Fires on entry, without the child for wait(-1), also for waits that will take nothing. Waits matter only while the
+ * waiter has zombies that were not waited for, and a poller must not flood the ring: each zombie gives 16 credits,
+ * each millisecond one. */
+SEC("tp_btf/sched_process_wait")
+int BPF_PROG(on_wait, struct pid *pid)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	__u32 key = t->tgid, options = 0;
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(t);
+	__s32 target = pid ? pid_nr(pid) : 0;
+
+	if (regs->orig_ax == NR_WAIT4) {
+		__s32 which = regs->di;
+		options = (__u32)regs->dx | WEXITED;
+		if (which < -1 || which == 0)
+			target = -target;
+	} else if (regs->orig_ax == NR_WAITID) {
+		options = regs->r10;
+		if (regs->di == 2)
+			target = -target;
+	} else {
+		options = WEXITED;
+	}
+	if (!(options & WEXITED) || (options & WNOWAIT))
+		return 0;
+	struct mark *m = mark_of(t);
+	if (m && !(options & WNOHANG))
+		m->wait_ns = bpf_ktime_get_boot_ns();
+	struct parent *p = bpf_map_lookup_elem(&parents, &key);
+	if (!p || !p->pending)
+		return 0;
+	__u64 now = bpf_ktime_get_boot_ns();
+	if (!p->credit) {
+		if (now - p->last_ns < 1000000)
+			return 0;
+	} else {
+		p->credit--;
+	}
+	p->last_ns = now;
+	union ft_record *r = begin(FT_WAIT, t);
+	if (!r)
+		return 0;
+	r->wait.target = target;
+	r->wait.options = options;
+	send(r, false);
+	return 0;
+}
+
+/* 12 to 27 ms after the reap (RCU), in whatever task is running: real_parent is still the one that reaped. CPU time
+ * is whole only now, as the last slice ran after the exit record. */
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(on_free, struct task_struct *t)
+{
+	struct mark *m = bpf_task_storage_get(&marks, t, 0, 0);
+	__u32 tid = t->pid, key = t->real_parent->tgid;
+	if (!m && stats.unmarked)
+		m = bpf_map_lookup_elem(&spare_marks, &tid);
+	if (!m || !(m->flags & M_ENDED))
+		return 0;
+	if (m->kill_sig == ~0U) {
+		struct parent *p = bpf_map_lookup_elem(&parents, &key);
+		if (p && p->pending && __sync_fetch_and_add(&p->pending, -1) == 1)
+			bpf_map_delete_elem(&parents, &key);
+	}
+	union ft_record *r = begin(FT_FREE, t);
+	if (r) {
+		r->free.parent_born_ns = t->real_parent->group_leader->start_boottime;
+		r->free.min_flt = t->min_flt - m->min_flt;
+		r->free.maj_flt = t->maj_flt - m->maj_flt;
+		r->free.utime_ns = t->utime - m->utime;
+		r->free.stime_ns = t->stime - m->stime;
+		r->free.runtime_ns = t->se.sum_exec_runtime - m->runtime;
+		r->free.parent_pid = tgid_of(t->real_parent);
+		r->free.unused = 0;
+		send(r, false);
+	}
+	if (stats.unmarked)
+		bpf_map_delete_elem(&spare_marks, &tid);
+	return 0;
+}
+
+/* Attaching to what lives: a task joins if its leader or its parent has a mark. Passes are repeated until one adds
+ * none; task_newtask is attached before, so a fork in between is not missed. */
+SEC("iter/task")
+int find_tasks(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+	if (!t || (t->flags & (PF_EXITING | PF_KTHREAD)))
+		return 0;
+	struct mark *m = bpf_task_storage_get(&marks, t, 0, 0);
+	if (m && (m->flags & M_SEEN))
+		return 0;
+	if (!m) {
+		if (!opt.everyone && !bpf_task_storage_get(&marks, t->group_leader, 0, 0) &&
+		    !bpf_task_storage_get(&marks, t->real_parent, 0, 0))
+			return 0;
+		m = make_mark(t);
+		if (!m)
+			return 0;
+		__sync_fetch_and_add(&stats.alive, 1);
+	}
+	m->flags |= M_SEEN;
+	__sync_fetch_and_add(&stats.added, 1);
+	union ft_record *r = begin(FT_EXISTING, t);
+	if (!r)
+		return 0;
+	fill_birth(r, t, t->real_parent);
+	r->fork.how = m->flags & M_ROOT ? FT_HOW_ROOT : FT_HOW_EXISTING;
+	r->head.flags |= m->flags & M_ROOT ? FT_ROOT : 0;
+	send(r, false);
+	return 0;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Who is traced, and how a record is begun and sent. The traced set starts with the target and grows on fork,
+ * threads included: it is the set of tasks that have a mark. A task outside costs one look-up. */
+#pragma once
+
+const volatile struct ft_options opt SEC(".rodata.opt");
+struct ft_stats stats SEC(".data.stats");
+
+enum { M_ROOT = 1, M_SEEN = 2, M_WORKER = 4, M_OOM = 8, M_ENDED = 16 };
+
+struct mark {
+	__u32 flags;
+	__u32 kill_sig;		/* last signal sent to the process, SIGKILL apart */
+	__u32 kill_pid;
+	__u32 kill9_pid;
+	__u64 copy_mm;		/* address space that is being copied to, and since when */
+	__u64 copy_ns;
+	__u64 renamed_ns;	/* inside exec: the old address space is gone by now */
+	__u64 wait_ns;		/* last blocking wait entered */
+	__u64 min_flt, maj_flt, utime, stime, runtime;	/* as told by the exit record */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct mark);
+} marks SEC(".maps");
+
+/* Storage can not be made while an iterator holds its lock (seen: 4 of 20 attaches under churn), and a lost mark is a
+ * lost subtree. Such tasks live here, by tid, and stats.unmarked says that there are any. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct mark);
+} spare_marks SEC(".maps");
+
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 16 << 20); } events SEC(".maps");
+
+static const struct mark zero_mark;
+
+static __always_inline struct mark *mark_of(struct task_struct *t)
+{
+	struct mark *m = bpf_task_storage_get(&marks, t, 0, opt.everyone ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
+	if (!m && stats.unmarked) {
+		__u32 tid = t->pid;
+		m = bpf_map_lookup_elem(&spare_marks, &tid);
+	}
+	return m;
+}
+
+static __always_inline struct mark *make_mark(struct task_struct *t)
+{
+	struct mark *m = bpf_task_storage_get(&marks, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!m) {
+		__u32 tid = t->pid;
+		__sync_fetch_and_add(&stats.unmarked, 1);
+		bpf_map_update_elem(&spare_marks, &tid, &zero_mark, BPF_ANY);
+		m = bpf_map_lookup_elem(&spare_marks, &tid);
+		if (!m)
+			__sync_fetch_and_add(&stats.unseen, 1);
+	}
+	return m;
+}
+
+/* A pid as forktrace's namespace has it; 0 if it is not visible from there. */
+static __always_inline __u32 pid_nr(struct pid *p)
+{
+	__u32 level = opt.ns_level;
+	if (!p || p->level < level)
+		return 0;
+#define AT(n) case n: return p->numbers[n].ns->ns.inum == opt.ns_inum ? p->numbers[n].nr : 0
+	switch (level) {
+	case 0: return p->numbers[0].nr;
+	AT(1); AT(2); AT(3); AT(4);
+	}
+#undef AT
+	return 0;
+}
+
+static __always_inline __u32 tgid_of(struct task_struct *t)
+{
+	return opt.ns_level ? pid_nr(t->signal->pids[PIDTYPE_TGID]) : t->tgid;
+}
+
+static __always_inline __u32 tid_of(struct task_struct *t)
+{
+	return opt.ns_level ? pid_nr(t->thread_pid) : t->pid;
+}
+
+static __always_inline __u64 cgroup_of(struct task_struct *t)
+{
+	if (opt.cgroup_v1 && bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id))
+		return t->cgroups->subsys[bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id)]->cgroup->kn->id;
+	return t->cgroups->dfl_cgrp->kn->id;
+}
+
+/* A fork that comm is read for, 8 bytes at a time: needs no helper, so no permission either. */
+#define COPY_COMM(dst, t) do { \
+	((__u64 *)(dst))[0] = *(volatile __u64 *)&(t)->comm[0]; \
+	((__u64 *)(dst))[1] = *(volatile __u64 *)&(t)->comm[8]; } while (0)
+
+static __always_inline union ft_record *begin(__u16 kind, struct task_struct *t)
+{
+	union ft_record *r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
+	__u32 cpu = bpf_get_smp_processor_id();
+	if (!r) {
+		__sync_fetch_and_add(&stats.lost_events[cpu & (FT_MAX_CPUS - 1)], 1);
+		return NULL;
+	}
+	r->head.time_ns = bpf_ktime_get_boot_ns();
+	r->head.born_ns = t->group_leader->start_boottime;
+	r->head.pid = tgid_of(t);
+	r->head.tid = tid_of(t);
+	r->head.flags = r->head.pid ? 0 : FT_HIDDEN;
+	r->head.kind = kind;
+	r->head.cpu = cpu;
+	return r;
+}
+
+/* The reader comes by on a timer; it is woken early only when a quarter is full, and at the very end. */
+static __always_inline void send(union ft_record *r, bool now)
+{
+	bool full = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > opt.events_bytes / 4;
+	bpf_ringbuf_submit(r, now || full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+}

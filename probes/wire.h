@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* The records that the probes send: the single truth about their layout. tracer/wire.py mirrors it, and a test
+ * compares the two through the object's BTF. Fixed-width fields, largest first, no implicit padding.
+ *
+ *   ring `events`  fixed records of FT_RECORD_SIZE bytes, whatever the kind: order in this ring is the order of things
+ *   ring `texts`   ft_text records of their own length: argv and paths; sent before the fixed record they belong to
+ */
+#pragma once
+
+#define FT_ABI 1
+#define FT_RECORD_SIZE 160
+#define FT_TEXT_SIZE 12288
+#define FT_MAX_CPUS 512
+
+enum ft_kind {
+	FT_FORK = 1,	/* a task was born */
+	FT_EXEC = 2,
+	FT_EXIT = 3,	/* a task ended */
+	FT_ZOMBIE = 4,	/* a process' parent was told of its end */
+	FT_WAIT = 5,	/* a parent with zombies called wait */
+	FT_FREE = 6,	/* the kernel let go of a task: its last CPU figures, and whose child it was then */
+	FT_RENAME = 7,
+	FT_EXISTING = 8,	/* as FT_FORK, for a task that was there before */
+	FT_REAP = 9,	/* exact reap, opt-in */
+	FT_FAULTS = 10,	/* fault counters of one thread */
+};
+
+enum ft_how { FT_HOW_ROOT = 1, FT_HOW_FORK = 2, FT_HOW_VFORK = 3, FT_HOW_CLONE = 4, FT_HOW_SPAWN = 5, FT_HOW_WORKER = 6, FT_HOW_EXISTING = 7 };
+
+/* ft_head.flags */
+#define FT_LAST 1u	/* exit: the process ended with this task */
+#define FT_OOM 2u	/* exit: chosen by the OOM killer */
+#define FT_NO_MM 4u	/* figures of the address space could not be read */
+#define FT_TEXT 8u	/* exec: a text record was sent */
+#define FT_WAITED 16u	/* zombie: the parent was blocked in a wait that takes it */
+#define FT_MAYBE 32u	/* zombie: the parent had just entered such a wait */
+#define FT_AUTOREAP 64u	/* zombie: SA_NOCLDWAIT, there is nothing to wait for */
+#define FT_ROOT 128u	/* the program forktrace started */
+#define FT_HIDDEN 256u	/* not visible from forktrace's pid namespace */
+
+struct ft_head {
+	__u64 time_ns;	/* CLOCK_BOOTTIME */
+	__u64 born_ns;	/* start_boottime of the process (of its leader) */
+	__u32 pid;	/* tgid, in forktrace's pid namespace */
+	__u32 tid;
+	__u32 flags;
+	__u16 kind;
+	__u16 cpu;
+};
+
+struct ft_fork {
+	struct ft_head h;
+	__u64 creator_born_ns;
+	__u64 parent_born_ns;
+	__u64 clone_flags;
+	__u64 fork_ns;		/* ~0: page tables were not copied, or not watched */
+	__u64 pgtables_bytes;	/* ~0: unknown */
+	__u64 rss_bytes;	/* ~0: unknown */
+	__u64 cgroup;
+	__u32 creator_pid;
+	__u32 creator_tid;
+	__u32 parent_pid;
+	__u32 uid;
+	__u32 ns_pids[4];	/* from forktrace's namespace inwards; 0 ends it */
+	__u32 pgid;
+	__u32 sid;
+	__u16 syscall;
+	__u8 how;
+	__u8 levels;		/* pids it has from forktrace's namespace inwards: may be more than 4 */
+	__u32 exit_signal;
+	char comm[16];
+};
+
+struct ft_exec {
+	struct ft_head h;
+	__u64 parent_born_ns;
+	__u64 cgroup;
+	__u64 min_flt;		/* of the process so far */
+	__u64 maj_flt;
+	__u64 utime_ns;
+	__u64 stime_ns;
+	__u64 runtime_ns;
+	__u64 vfork_done_ns;	/* when the old address space was given back */
+	__u32 parent_pid;
+	__u32 uid;
+	__u32 old_tid;
+	__u32 unused;
+	char comm[16];
+};
+
+struct ft_exit {
+	struct ft_head h;
+	__u64 parent_born_ns;
+	__u64 min_flt;
+	__u64 maj_flt;
+	__u64 utime_ns;
+	__u64 stime_ns;
+	__u64 runtime_ns;
+	__u64 max_rss_bytes;
+	__u32 parent_pid;
+	__u32 uid;
+	__s32 status;		/* as wait4() gives it: the process' with FT_LAST, else the thread's */
+	__u32 killed_by;	/* 0: nobody, or the kernel */
+	char comm[16];
+};
+
+struct ft_zombie {
+	struct ft_head h;
+	__u64 parent_born_ns;
+	__u32 parent_pid;
+	__u32 pgid;
+};
+
+struct ft_wait {	/* h: the waiter */
+	struct ft_head h;
+	__s32 target;	/* a pid; 0 any child; -pgid a process group */
+	__u32 options;
+};
+
+struct ft_free {
+	struct ft_head h;
+	__u64 parent_born_ns;
+	__u64 min_flt;		/* these five: since the exit record of this task */
+	__u64 maj_flt;
+	__u64 utime_ns;
+	__u64 stime_ns;
+	__u64 runtime_ns;
+	__u32 parent_pid;
+	__u32 unused;
+};
+
+struct ft_rename {
+	struct ft_head h;
+	char comm[16];
+};
+
+struct ft_reap {
+	struct ft_head h;
+	__u32 reaper_pid;
+	__u32 unused;
+};
+
+union ft_record {
+	struct ft_head head;
+	struct ft_fork fork;
+	struct ft_exec exec;
+	struct ft_exit exit;
+	struct ft_zombie zombie;
+	struct ft_wait wait;
+	struct ft_free free;
+	struct ft_rename rename;
+	struct ft_reap reap;
+	__u64 words[FT_RECORD_SIZE / 8];
+};
+
+/* One exec's words. `data` holds, one behind the other: exe, interpreter, cwd (components, leaf first, each ending in
+ * NUL), argv, environment. A first record has seq 0; more argv or environment follows in records with seq 1, 2, ... */
+struct ft_text {
+	__u64 time_ns;	/* with tid: which exec record it belongs to */
+	__u32 tid;
+	__u32 seq;
+	__u32 argv_full;	/* bytes that the process has */
+	__u32 env_full;
+	__u16 exe_len;
+	__u16 interp_len;
+	__u16 cwd_len;
+	__u16 argv_len;
+	__u16 env_len;
+	__u16 failed;	/* bit 0 argv, 1 env, 2 exe, 3 cwd could not be read (whole) */
+	__u32 unused;
+};
+
+struct ft_options {
+	__u32 ns_level;		/* of forktrace's own pid namespace */
+	__u32 ns_inum;
+	__u32 everyone;		/* the whole host */
+	__u32 kernel_reads;	/* bpf_probe_read_kernel is allowed (not under lockdown confidentiality) */
+	__u32 fork_cost;	/* rss_stat is attached */
+	__u32 argv_max;		/* bytes */
+	__u32 env_max;		/* bytes; 0: none */
+	__u32 cgroup_v1;	/* take the pids controller's group, as the unified tree has no controllers */
+	__u32 events_bytes;	/* size of ring `events` */
+	__u32 sighand_size;	/* --reap exact: object size of the sighand cache */
+};
+
+struct ft_stats {
+	__u64 alive;		/* tasks marked and not yet ended */
+	__u64 unmarked;		/* task storage could not be made: the hash took it */
+	__u64 unseen;		/* neither took it: a subtree is lost */
+	__u64 added;		/* by the attach pass */
+	__u64 records;
+	__u64 lost_events[FT_MAX_CPUS];
+	__u64 lost_texts[FT_MAX_CPUS];
+};
+
+_Static_assert(sizeof(struct ft_head) == 32, "change tracer/wire.py too");
+_Static_assert(sizeof(struct ft_fork) == 152, "change tracer/wire.py too");
+_Static_assert(sizeof(struct ft_exec) == 128, "change tracer/wire.py too");
+_Static_assert(sizeof(struct ft_exit) == 120, "change tracer/wire.py too");
+_Static_assert(sizeof(union ft_record) == FT_RECORD_SIZE, "every record fits");
+_Static_assert(sizeof(struct ft_text) == 40, "change tracer/wire.py too");

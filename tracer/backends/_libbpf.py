@@ -1,0 +1,234 @@
+"""libbpf.so.1 through ctypes: open an object, set its options, load, attach, read maps.
+
+The C ABI is stable since libbpf 1.0. Objects are compiled beforehand, so no compiler is needed and loading takes
+some 20 ms. Refuses to know: what any program or map is for (bpf.py), record layouts (wire.py).
+"""
+
+from __future__ import annotations
+
+import ctypes as C  # noqa: N812 - the usual short name, used on every line here
+import errno
+import mmap
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from tracer.errors import NoPermissionError, ProbesRefusedError
+
+SONAME: Final = "libbpf.so.1"
+
+_P, _I, _S, _U32 = C.c_void_p, C.c_int, C.c_char_p, C.c_uint32
+_PROTOTYPES: Final[tuple[tuple[str, Any, list[Any]], ...]] = (
+    ("bpf_object__open_file", _P, [_S, _P]),
+    ("bpf_object__load", _I, [_P]),
+    ("bpf_object__close", None, [_P]),
+    ("bpf_object__next_program", _P, [_P, _P]),
+    ("bpf_object__find_program_by_name", _P, [_P, _S]),
+    ("bpf_object__find_map_by_name", _P, [_P, _S]),
+    ("bpf_program__name", _S, [_P]),
+    ("bpf_program__section_name", _S, [_P]),
+    ("bpf_program__set_autoload", _I, [_P, C.c_bool]),
+    ("bpf_program__autoload", C.c_bool, [_P]),
+    ("bpf_program__attach", _P, [_P]),
+    ("bpf_program__attach_iter", _P, [_P, _P]),
+    ("bpf_program__fd", _I, [_P]),
+    ("bpf_link__fd", _I, [_P]),
+    ("bpf_link__destroy", _I, [_P]),
+    ("bpf_iter_create", _I, [_I]),
+    ("bpf_map__fd", _I, [_P]),
+    ("bpf_map__reuse_fd", _I, [_P, _I]),
+    ("bpf_map__set_max_entries", _I, [_P, _U32]),
+    ("bpf_map__max_entries", _U32, [_P]),
+    ("bpf_map__set_initial_value", _I, [_P, _P, C.c_size_t]),
+    ("bpf_map_update_elem", _I, [_I, _P, _P, C.c_uint64]),
+    ("bpf_map_lookup_elem", _I, [_I, _P, _P]),
+    ("bpf_map_delete_elem", _I, [_I, _P]),
+    ("bpf_map_get_next_key", _I, [_I, _P, _P]),
+)
+_PRINT: Final = C.CFUNCTYPE(_I, _I, _S, _P)
+
+_lib: C.CDLL | None = None
+_log: list[str] = []
+_callback: Any = None  # ctypes callbacks must outlive every call
+
+
+def library() -> C.CDLL:
+    """The loaded library. Raises ProbesRefusedError with the package to install when there is none."""
+    global _lib, _callback  # noqa: PLW0603 - loaded once a process
+    if _lib is not None:
+        return _lib
+    try:
+        lib = C.CDLL(SONAME, use_errno=True)
+        for name, result, arguments in _PROTOTYPES:
+            function = getattr(lib, name)
+            function.restype = result
+            function.argtypes = arguments
+    except OSError:
+        raise ProbesRefusedError(f"{SONAME} was not found", "install it: apt install libbpf1") from None
+    except AttributeError as e:
+        raise ProbesRefusedError(f"{SONAME} is too old ({e})", "install libbpf 1.0 or newer") from None
+    _callback = _PRINT(_collect)
+    lib.libbpf_set_print(_callback)
+    _lib = lib
+    return lib
+
+
+def _collect(level: int, fmt: bytes, args: int) -> int:
+    """libbpf's own words, kept for the error sentence. va_list is formatted by the C library."""
+    if level > 1:  # 2: debug
+        return 0
+    buffer = C.create_string_buffer(4096)
+    n = C.CDLL(None).vsnprintf(buffer, C.c_size_t(len(buffer)), C.c_char_p(fmt), C.c_void_p(args))
+    _log.append(buffer.value.decode(errors="replace").rstrip())
+    del _log[:-200]
+    return int(n)
+
+
+def log() -> list[str]:
+    """What libbpf and the verifier said last, at most 200 lines."""
+    return list(_log)
+
+
+class BpfObject:
+    """One compiled object: set options and sizes, `load`, `attach`, and `close`, which takes everything out again."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._lib = library()
+        self._name = os.path.basename(path)
+        self._links: list[int] = []
+        _log.clear()
+        self._obj = self._lib.bpf_object__open_file(os.fsencode(path), None)
+        if not self._obj:
+            raise ProbesRefusedError(f"{self._name} can not be opened: {os.strerror(C.get_errno())}")
+
+    def _map(self, name: str) -> int:
+        found = self._lib.bpf_object__find_map_by_name(self._obj, name.encode())
+        if not found:
+            raise ProbesRefusedError(f"{self._name} has no map {name}", "rebuild it: make -C probes")
+        return int(found)
+
+    def _program(self, name: str) -> int:
+        found = self._lib.bpf_object__find_program_by_name(self._obj, name.encode())
+        if not found:
+            raise ProbesRefusedError(f"{self._name} has no program {name}", "rebuild it: make -C probes")
+        return int(found)
+
+    def set_data(self, section: str, value: bytes) -> None:
+        """Initial contents of a global data section; before `load`. The size must be the section's."""
+        if self._lib.bpf_map__set_initial_value(self._map(section), value, len(value)):
+            raise ProbesRefusedError(f"{self._name}: {section} is not {len(value)} bytes", "rebuild it: make -C probes")
+
+    def resize(self, name: str, entries: int) -> None:
+        """Entries of a map (bytes of a ring); before `load`."""
+        self._lib.bpf_map__set_max_entries(self._map(name), entries)
+
+    def skip(self, *programs: str) -> None:
+        """Leave these programs out; before `load`."""
+        for name in programs:
+            self._lib.bpf_program__set_autoload(self._program(name), False)
+
+    def share(self, name: str, fd: int) -> None:
+        """Use another object's map in place of one's own; before `load`."""
+        if self._lib.bpf_map__reuse_fd(self._map(name), fd):
+            raise ProbesRefusedError(f"{self._name}: map {name} can not be shared")
+
+    def load(self) -> None:
+        """Create the maps and have the programs verified. Raises with the kernel's reason."""
+        status = self._lib.bpf_object__load(self._obj)
+        if status in (-errno.EPERM, -errno.EACCES):
+            reason = _reason() or os.strerror(-status)
+            if os.geteuid() == 0 and "verif" in reason.lower():
+                raise ProbesRefusedError(f"the kernel's verifier refused {self._name}: {reason}")
+            raise NoPermissionError(
+                f"the kernel refused {self._name}: {os.strerror(-status)}",
+                "run with sudo (CAP_BPF and CAP_PERFMON); `forktrace doctor` says more",
+            )
+        if status:
+            raise ProbesRefusedError(
+                f"the kernel refused {self._name}: {_reason() or os.strerror(-status)}", "see `forktrace doctor`"
+            )
+
+    def programs(self) -> Iterable[tuple[str, str]]:
+        """(name, section) of every program that is to be loaded."""
+        program = None
+        while program := self._lib.bpf_object__next_program(self._obj, program):
+            if self._lib.bpf_program__autoload(program):
+                yield self._lib.bpf_program__name(program).decode(), self._lib.bpf_program__section_name(program).decode()
+
+    def attach(self, wanted: Callable[[str, str], bool] = lambda name, section: not section.startswith("iter")) -> None:
+        """Attach every loaded program for which `wanted(name, section)` holds."""
+        for name, section in self.programs():
+            if not wanted(name, section):
+                continue
+            link = self._lib.bpf_program__attach(self._program(name))
+            if not link:
+                reason = os.strerror(C.get_errno())
+                self.detach()
+                raise ProbesRefusedError(f"{section} can not be attached: {reason}", "see `forktrace doctor`")
+            self._links.append(link)
+
+    def detach(self) -> None:
+        """Take every program out; maps stay readable."""
+        for link in reversed(self._links):
+            self._lib.bpf_link__destroy(link)
+        self._links.clear()
+
+    def run_iterator(self, program: str) -> bytes:
+        """Run an iter/... program over all it iterates; returns what it wrote to its seq_file."""
+        link = self._lib.bpf_program__attach_iter(self._program(program), None)
+        if not link:
+            raise ProbesRefusedError(f"iterator {program} can not be attached: {os.strerror(C.get_errno())}")
+        fd = -1
+        try:
+            fd = self._lib.bpf_iter_create(self._lib.bpf_link__fd(link))
+            if fd < 0:
+                raise ProbesRefusedError(f"iterator {program} can not be run: {os.strerror(-fd)}")
+            chunks = []
+            while chunk := os.read(fd, 65536):
+                chunks.append(chunk)
+            return b"".join(chunks)
+        finally:
+            if fd >= 0:
+                os.close(fd)
+            self._lib.bpf_link__destroy(link)
+
+    def map_fd(self, name: str) -> int:
+        """Descriptor of a loaded map; owned by this object."""
+        return int(self._lib.bpf_map__fd(self._map(name)))
+
+    def map_size(self, name: str) -> int:
+        """max_entries of a map."""
+        return int(self._lib.bpf_map__max_entries(self._map(name)))
+
+    def view(self, section: str, size: int) -> mmap.mmap:
+        """A global data section, mapped: reading it costs no system call."""
+        length = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        return mmap.mmap(self.map_fd(section), length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+
+    def update(self, name: str, key: bytes, value: bytes) -> None:
+        """One map element. Raises OSError."""
+        status = self._lib.bpf_map_update_elem(self.map_fd(name), key, value, 0)
+        if status:
+            raise OSError(-status, f"map {name}: {os.strerror(-status)}")
+
+    def lookup(self, name: str, key: bytes, size: int) -> bytes | None:
+        """The value (`size` bytes) of one map element, or None."""
+        buffer = C.create_string_buffer(size)
+        return buffer.raw if self._lib.bpf_map_lookup_elem(self.map_fd(name), key, buffer) == 0 else None
+
+    def close(self) -> None:
+        """Detach and free everything. May be called twice."""
+        self.detach()
+        if self._obj:
+            self._lib.bpf_object__close(self._obj)
+            self._obj = None
+
+
+def _reason() -> str:
+    """The line of libbpf's log that names the cause: the last one of the verifier's before libbpf sums up."""
+    lines = [line for entry in _log for line in entry.splitlines() if line.strip()]
+    for i, line in enumerate(lines):
+        if "END PROG LOAD LOG" in line:
+            said = [one for one in lines[:i] if not one.startswith(("processed ", "libbpf:"))]
+            return said[-1].strip() if said else line
+    return lines[0].removeprefix("libbpf: ") if lines else ""
