@@ -1,14 +1,14 @@
 """Reads BTF, the type information that a kernel and a compiled BPF object carry about themselves.
 
-Answers three questions: where is a member inside a struct, what are the values of an enum, what does a function
-(or a tracepoint, by its `btf_trace_*` prototype) take. Of the running kernel it answers them from
-/sys/kernel/btf/vmlinux; of an object, from its .BTF section. Refuses to know what the answers are for (kernel.py),
+Answers three questions: where is a member inside a struct, what are the values of an enum, what does a
+function (or a tracepoint, by its `btf_trace_*` prototype) take. For the running kernel it reads
+/sys/kernel/btf/vmlinux, for an object its .BTF section. Refuses to know what the answers are for (kernel.py),
 and maps and programs.
 
-BTF is a header, a heap of types and a heap of names (Documentation/bpf/btf.rst). A type is three words (name; kind
-and count; size or type) and a tail whose length follows from them. It carries no number: type N is the Nth in the
-heap, so a number costs a walk over everything before it. vmlinux has 130,000 types in 5 MB: a name is found by a
-memory search (0.3 ms), the walk goes only as far as it must (12 ms for all of it), and nothing is copied.
+BTF is a header, a heap of types and a heap of names (Documentation/bpf/btf.rst). A type is three words (name;
+kind and count; size or type) and a tail whose length follows from them. It carries no number: type N is the
+Nth in the heap, so a number costs a walk over everything before it. vmlinux has 130,000 types in 5 MB: a name
+is found by a memory search (0.4 ms), the walk goes only as far as it must (12 ms for all), nothing is copied.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM64 = range(12, 20
 _ALIASES: Final = frozenset({TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG})
 _TAIL_WORDS: Final = {INT: 1, ARRAY: 3, VAR: 1, DECL_TAG: 1}  # after the three words of every type
 _ITEM_WORDS: Final = {STRUCT: 3, UNION: 3, ENUM: 2, FUNC_PROTO: 2, DATASEC: 3, ENUM64: 3}  # times vlen
+_TO_PROTOTYPE: Final = _ALIASES | {FUNC, PTR}
 _MAX_DEPTH: Final = 32  # deeper nesting of types is not C but a damaged file
 
 
 @dataclass(frozen=True)
 class Member:
-    """One member of a struct or union: `offset` and `size` in bytes; `bits` the width of a bit-field, else 0."""
+    """A member of a struct or union: `offset` and `size` in bytes; `bits` is a bit-field's width, else 0."""
 
     name: str
     offset: int
@@ -71,7 +72,7 @@ class Btf:
     """The types of one kernel or object. Pointers are 8 bytes: BPF objects always, kernels of 64 bits."""
 
     def __init__(self, data: bytes | mmap.mmap, where: str) -> None:
-        """Take raw BTF; `where` names it in errors. Raises BadDataError if it is not BTF of this byte order."""
+        """Take raw BTF; `where` names it in errors. BadDataError if it is not BTF of this byte order."""
         self._where = where
         try:
             magic, _, _, header, type_off, type_len, str_off, str_len = struct.unpack_from("=HBBIIIII", data)
@@ -95,8 +96,8 @@ class Btf:
         try:
             with path.open("rb") as file:
                 try:
-                    # Since Linux "btf: Allow mmap of vmlinux btf" (v6.16). Only a private mapping: a shared one is
-                    # refused even for reading.
+                    # Since Linux "btf: Allow mmap of vmlinux btf" (v6.16). Only a private mapping: a shared
+                    # one is refused even for reading.
                     data: bytes | mmap.mmap
                     data = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
                 except (OSError, ValueError):
@@ -119,7 +120,7 @@ class Btf:
 
     def has(self, name: str, *kinds: int) -> bool:
         """Whether a type of one of `kinds` (STRUCT, FUNC, TYPEDEF ...) is called `name`."""
-        return any(True for kind in kinds for _ in self._named(name, kind))
+        return next(self._named(name, *kinds), None) is not None
 
     def type_id(self, name: str, kind: int) -> int | None:
         """The number by which the kernel knows the type, or None."""
@@ -127,48 +128,48 @@ class Btf:
         return None if at is None else bisect_left(self._found, at, 1)
 
     def member_names(self, name: str) -> tuple[str, ...]:
-        """Names of the direct members of struct or union `name`, () if there is none. Resolves no type."""
-        at = self._struct_at(name)
-        if at is None:
-            return ()
-        return tuple(self._string(self._words[i]) for i in range(at + 3, at + 3 + 3 * self._vlen(at), 3))
+        """Names of the members of struct or union `name`, as in `struct` but sooner; () if there is none."""
+        at = next(self._named(name, STRUCT, UNION), None)
+        return () if at is None else tuple(self._string(self._words[i]) for i, _, _ in self._items(at, 0, 0))
 
     # shapes
 
     def struct(self, name: str) -> Struct | None:
         """The layout of struct or union `name`, or None if there is none of that name."""
-        at = self._struct_at(name)
+        at = next(self._named(name, STRUCT, UNION), None)
         if at is None:
             return None
-        return Struct(name, self._words[at + 2], tuple(self._members(at, 0, 0)))
+        words, members = self._words, []
+        for i, start, bits in self._items(at, 0, 0):
+            type_id = words[i + 1]
+            members.append(
+                Member(self._string(words[i]), start // 8, self._sizeof(type_id), self._text(type_id), bits)
+            )
+        return Struct(name, words[at + 2], tuple(members))
 
     def enum(self, name: str) -> dict[str, int] | None:
         """{enumerator: value} of enum `name`, or None. A 64-bit enum too."""
-        at = next(self._named(name, ENUM), None)
-        words = self._words
-        if at is not None:
-            signed = words[at + 1] >> 31
-            items = range(at + 3, at + 3 + 2 * self._vlen(at), 2)
-            return {self._string(words[i]): _signed(words[i + 1], 32, signed) for i in items}
-        at = next(self._named(name, ENUM64), None)
+        at = next(self._named(name, ENUM, ENUM64), None)
         if at is None:
             return None
-        signed = words[at + 1] >> 31
-        items = range(at + 3, at + 3 + 3 * self._vlen(at), 3)
-        return {self._string(words[i]): _signed(words[i + 1] | words[i + 2] << 32, 64, signed) for i in items}
+        words, signed, wide = self._words, self._words[at + 1] >> 31, self._kind(at) == ENUM64
+        width = 3 if wide else 2
+        values = {}
+        for i in range(at + 3, at + 3 + width * self._vlen(at), width):
+            value = words[i + 1] | words[i + 2] << 32 if wide else words[i + 1]
+            values[self._string(words[i])] = _signed(value, 64 if wide else 32, signed)
+        return values
 
     def prototype(self, name: str) -> Prototype | None:
         """Of a function, or of a typedef of a pointer to one (as `btf_trace_*` are); None if there is none.
 
         A tracepoint's first parameter is `void *`; the tracepoint's own arguments follow.
         """
-        at = next(self._named(name, FUNC), None)
-        if at is None:
-            at = next(self._named(name, TYPEDEF), None)
-        depth = 0
-        while at is not None and self._kind(at) in {FUNC, TYPEDEF, PTR, *_ALIASES} and depth < _MAX_DEPTH:
+        at = next(self._named(name, FUNC, TYPEDEF), None)
+        for _ in range(_MAX_DEPTH):
+            if at is None or self._kind(at) not in _TO_PROTOTYPE:
+                break
             at = self._at(self._words[at + 2])
-            depth += 1
         if at is None or self._kind(at) != FUNC_PROTO:
             return None
         items = range(at + 3, at + 3 + 2 * self._vlen(at), 2)
@@ -193,14 +194,11 @@ class Btf:
     def _vlen(self, at: int) -> int:
         return self._words[at + 1] & 0xFFFF
 
-    def _struct_at(self, name: str) -> int | None:
-        return next((at for kind in (STRUCT, UNION) for at in self._named(name, kind)), None)
+    def _named(self, name: str, *kinds: int) -> Iterator[int]:
+        """Word index of each type of that name and of one of the kinds.
 
-    def _named(self, name: str, kind: int) -> Iterator[int]:
-        """Word index of each type of that name and kind.
-
-        The name's offset is looked for as bytes among the types. It stands there in members and parameters too,
-        or by accident: the kind sorts most of those out, and the walk, which knows where types begin, the rest.
+        The name's offset is looked for as bytes among the types. Members and parameters hold it too, other
+        words by accident: the kind sorts most of those out, and the rest are not where a type begins.
         """
         wanted = b"\0" + name.encode("utf-8", "surrogateescape") + b"\0"
         data, end = self._data, self._types_end
@@ -211,7 +209,7 @@ class Btf:
         pos = data.find(pattern, self._types_at, end)
         while pos >= 0:
             at, rest = divmod(pos - self._types_at, 4)
-            if not rest and at + 3 <= len(self._words) and self._kind(at) == kind and self._begins(at):
+            if not rest and at + 3 <= len(self._words) and self._kind(at) in kinds and self._begins(at):
                 yield at
             pos = data.find(pattern, pos + 1, end)
 
@@ -244,18 +242,19 @@ class Btf:
             raise self._bad("can not be walked: it is damaged, or newer than this program") from None
         self._next = i
 
-    def _members(self, at: int, base_bits: int, depth: int) -> Iterator[Member]:
+    def _items(self, at: int, base: int, depth: int) -> Iterator[tuple[int, int, int]]:
+        """(word index, offset in bits, bit-field width or 0) of each named member, nameless structs open."""
         words = self._words
         bitfields = words[at + 1] >> 31  # kind_flag: the offset's top byte is a width
         for i in range(at + 3, at + 3 + 3 * self._vlen(at), 3):
-            name, type_id, offset = self._string(words[i]), words[i + 1], words[i + 2]
+            offset = words[i + 2]
             bits, offset = (offset >> 24, offset & 0xFFFFFF) if bitfields else (0, offset)
-            inner = self._at(type_id)
-            if not name and inner is not None and self._kind(inner) in (STRUCT, UNION) and depth < _MAX_DEPTH:
-                yield from self._members(inner, base_bits + offset, depth + 1)
-            elif name:
-                start = (base_bits + offset) // 8
-                yield Member(name, start, self._sizeof(type_id), self._text(type_id), bits)
+            if words[i]:
+                yield i, base + offset, bits
+                continue
+            inner = self._at(words[i + 1])
+            if inner is not None and self._kind(inner) in (STRUCT, UNION) and depth < _MAX_DEPTH:
+                yield from self._items(inner, base + offset, depth + 1)
 
     def _sizeof(self, type_id: int) -> int:
         count = 1
