@@ -1,0 +1,151 @@
+"""The held child: what happens between fork and exec, and how it tells what went wrong.
+
+    child(plan, gate, report)    never returns: drop privileges, find the program, wait at the gate, exec
+    failure(plan, message)       the error that a message on the report pipe stands for
+
+The child writes READY when it is held; then nothing (the exec closed the pipe), or one message: a stage and
+an errno. Looking the program up before the gate keeps our own probing of PATH out of the program's trace.
+Knows nothing of the parent's side.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from tracer.errors import CannotStartError, ForktraceError, NoPermissionError
+from tracer.privileges import Identity, drop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import NoReturn
+
+READY = b"\x00"
+_PRIVILEGES, _FOLDER, _FIND, _EXEC = 1, 2, 3, 4
+MESSAGE_SIZE = 5
+
+
+class Plan:
+    """What to start: argv, whole environment, folder or None, whom to become or None, descriptors to keep."""
+
+    __slots__ = ("argv", "cwd", "env", "identity", "pass_fds")
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str | os.PathLike[str] | None,
+        identity: Identity | None,
+        pass_fds: Sequence[int],
+    ) -> None:
+        self.argv = tuple(argv)
+        self.env = dict(env)
+        self.cwd = cwd
+        self.identity = identity
+        self.pass_fds = tuple(pass_fds)
+
+
+def child(plan: Plan, gate: int, report: int, restore_signals: Callable[[], None]) -> NoReturn:
+    """In the forked child. `gate` gives one byte to go on, or end of file: our tracer is gone, so go too."""
+    stage = _PRIVILEGES
+    try:
+        restore_signals()
+        for fd in plan.pass_fds:
+            os.set_inheritable(fd, True)
+        if plan.identity is not None:
+            drop(plan.identity)
+        stage = _FOLDER
+        if plan.cwd is not None:
+            os.chdir(plan.cwd)
+        stage = _FIND
+        path = find(plan.argv[0], plan.env.get("PATH", os.defpath))
+        os.write(report, READY)
+        if os.read(gate, 1):
+            stage = _EXEC
+            _exec(path, plan)
+    except BaseException as e:
+        code = getattr(e, "errno", None) or errno.EIO
+        os.write(report, bytes([stage]) + code.to_bytes(4, "big"))
+    finally:
+        os._exit(126)  # whatever happened: the child must never run the parent's code
+
+
+def find(name: str, path: str) -> str:
+    """The file that a shell would run for `name`, looked up in the folders of `path` unless it has a slash.
+
+    OSError with ENOENT if there is none, EACCES if there is one that may not be run, EISDIR for a folder.
+    """
+    if "/" in name:
+        mode = os.stat(name).st_mode  # noqa: PTH116
+        if stat.S_ISDIR(mode):
+            raise OSError(errno.EISDIR, name)
+        return name  # whether it may be run is the exec's to say
+    found = errno.ENOENT
+    for folder in path.split(":") if name else ():
+        candidate = f"{folder or '.'}/{name}"
+        try:
+            mode = os.stat(candidate).st_mode  # noqa: PTH116
+        except OSError:
+            continue
+        if stat.S_ISREG(mode):
+            if os.access(candidate, os.X_OK, effective_ids=True):
+                return candidate
+            found = errno.EACCES
+    raise OSError(found, name)
+
+
+def _exec(path: str, plan: Plan) -> None:
+    """As execvp(3): a text without #! is given to the shell. Returns only by OSError."""
+    try:
+        os.execve(path, plan.argv, plan.env)  # noqa: S606
+    except OSError as e:
+        if e.errno != errno.ENOEXEC or _is_binary(path):
+            raise
+        os.execve("/bin/sh", ("sh", path, *plan.argv[1:]), plan.env)  # noqa: S606
+
+
+def _is_binary(path: str) -> bool:
+    """Whether the file is a program for another machine and no script, by bash's rule."""
+    fd = os.open(path, os.O_RDONLY)
+    return b"\0" in os.read(fd, 128)
+
+
+def failure(plan: Plan, message: bytes, under_sudo: bool) -> ForktraceError:
+    """The error for a message of the child."""
+    stage, code = message[0], int.from_bytes(message[1:], "big")
+    name, why = plan.argv[0], os.strerror(code).lower()
+    if stage == _PRIVILEGES and plan.identity is not None:
+        return NoPermissionError(
+            f"could not become user {plan.identity.name}: {why}", "give forktrace CAP_SETUID and CAP_SETGID"
+        )
+    if stage == _FOLDER:
+        return CannotStartError(f"can not enter folder {plan.cwd}: {why}", "name another", not_found=False)
+    if code == errno.ENOENT and stage == _FIND and "/" not in name:
+        mend = "check its name and PATH, or give its path"
+        if under_sudo:
+            mend = f'PATH is sudo\'s: give its path, or forktrace -E PATH="$PATH" -- {name} ...'
+        return CannotStartError(f"{name!r} was not found in PATH", mend, not_found=True)
+    said = {
+        errno.ENOENT: ("there is no such file", "check its path"),
+        errno.ENOTDIR: ("part of its path is not a folder", "check its path"),
+        errno.EISDIR: ("it is a folder", "name a program"),
+        errno.EACCES: ("permission denied", _access_mend(plan)),
+        errno.ENOEXEC: ("it is not in a format that this machine runs", "build it for this machine"),
+        errno.E2BIG: ("its arguments and environment are too long", "pass fewer, or raise `ulimit -s`"),
+        errno.ETXTBSY: ("somebody has it open for writing", "wait until it is written"),
+    }
+    what, mend = said.get(code, (why, "try it without forktrace"))
+    if stage == _EXEC and code == errno.ENOENT:
+        what, mend = (
+            "the interpreter that it names is missing",
+            "check its #! line, or what `file` says of it",
+        )
+    missing = code in (errno.ENOENT, errno.ENOTDIR)
+    return CannotStartError(f"can not run {name!r}: {what}", mend, not_found=missing)
+
+
+def _access_mend(plan: Plan) -> str:
+    who = f" for {plan.identity.name}" if plan.identity else ""
+    return f"make it executable (chmod +x){who}, and every folder above it enterable"
