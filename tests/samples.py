@@ -1,0 +1,125 @@
+"""Runs the programs of samples/ under a backend, and reads the truth they tell.
+
+`run(sample, backend, folder)` gives an `Outcome`: the trace, the truth, the exit status. `read_truth` turns
+the lines (samples/README.md describes them) into one `Life` a process, whose pid another life may bear too.
+Knows nothing of columns and of right and wrong: that is tests/judge.py.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[1]
+BIN: Final = ROOT / "samples" / "bin"
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A program with its words, the options to trace it with, the exit status, and whether it needs root."""
+
+    command: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    status: int = 0
+    root: bool = False
+
+    def __str__(self) -> str:
+        return self.command.replace(" ", "-")
+
+    def argv(self) -> list[str]:
+        """The command, with the program's full path."""
+        name, *words = self.command.split()
+        return [str(BIN / name), *words]
+
+
+@dataclass
+class Life:
+    """One process as the sample tells it: `lines[ev]` are its truth lines of that sort, in order."""
+
+    pid: int
+    lines: dict[str, list[Line]] = field(default_factory=dict)
+    did: list[tuple[str, Life]] = field(default_factory=list)  # ("made" or "reaped", whom), in its own order
+
+    def all(self, ev: str) -> list[Line]:
+        """Its lines of one sort."""
+        return self.lines.get(ev, [])
+
+    def one(self, ev: str) -> Line | None:
+        """Its only line of one sort, None if there is none."""
+        lines = self.all(ev)
+        assert len(lines) <= 1, f"the sample contradicts itself: {lines}"
+        return lines[0] if lines else None
+
+    def children(self) -> list[Life]:
+        """The processes it created, in order of birth."""
+        return [whom for what, whom in self.did if what == "made"]
+
+    def fact(self, name: str) -> Any:
+        """A fact it told, the last one of that name; None if it told none."""
+        return next((line["value"] for line in reversed(self.all("fact")) if line["name"] == name), None)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run."""
+
+    trace: Any
+    lives: list[Life]
+    status: int
+
+
+@functools.cache
+def build() -> None:
+    """Compile the samples, once a session. Raises with make's own words."""
+    done = subprocess.run(
+        ["make", "-s", "-j2", "-C", str(ROOT / "samples")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def read_truth(text: bytes) -> list[Life]:
+    """The lives told, in order of their first line; the first is the root's."""
+    lives: list[Life] = []
+    living: dict[int, Life] = {}
+    for raw in text.split(b"\n"):
+        if not raw:
+            continue
+        line = json.loads(raw.decode(errors="surrogateescape"))
+        birth = line["ev"] == "fork"
+        pid = line["child"] if birth else line["pid"]
+        life = living.get(pid)
+        if life is None or (birth and "fork" in life.lines):
+            life = living[pid] = Life(pid)
+            lives.append(life)
+        life.lines.setdefault(line["ev"], []).append(line)
+        if birth:
+            living[line.get("creator", line["parent"])].did.append(("made", life))
+        elif line["ev"] == "reap":
+            living[line["by"]].did.append(("reaped", life))
+    return lives
+
+
+def run(sample: Sample, backend: str | None, folder: Path) -> Outcome:
+    """Run a sample under `backend`, or untraced when that is None (then the trace is None)."""
+    build()
+    told = folder / "truth"
+    fd = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    env = os.environ | {"FORKTRACE_TRUTH_FD": str(fd), "TMPDIR": str(folder)}
+    try:
+        if backend is None:
+            done = subprocess.run(sample.argv(), pass_fds=(fd,), env=env, check=False, timeout=60)
+            return Outcome(None, read_truth(told.read_bytes()), done.returncode)
+        import tracer
+
+        trace = tracer.run(sample.argv(), backend=backend, pass_fds=(fd,), env=env, **sample.options)
+        return Outcome(trace, read_truth(told.read_bytes()), trace.exit_status)
+    finally:
+        os.close(fd)
