@@ -12,20 +12,23 @@ int main(int argc, char **argv)
 {
 	struct rlimit one = {1, 1};
 	pid_t pid[WORKERS];
-	int work[2];
+	int work[2], ready[2];
 
 	(void)argc;
 	tell_image(argv);
 	must(geteuid() || (!setgid(65534) && !setuid(65534)));
-	must(!pipe(work));
+	must(!pipe(work) && !pipe(ready));
 	for (int k = 0; k < WORKERS; k++) {
 		pid[k] = told_fork();
 		if (!pid[k]) {
 			tell_fact("uid", getuid());
+			release(ready[1]);
 			hold(work[0]);
 			_exit(99);
 		}
 	}
+	for (int k = 0; k < WORKERS; k++)
+		hold(ready[0]);
 	must(!setrlimit(RLIMIT_NPROC, &one));
 	must(fork() == -1 && errno == EAGAIN);
 	tell("{'ev':'fork_failed','pid':%d,'errno':%d,'error':'EAGAIN'}", getpid(), EAGAIN);
