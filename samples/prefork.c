@@ -17,6 +17,7 @@ int main(int argc, char **argv)
 	(void)argc;
 	tell_image(argv);
 	must(geteuid() || (!setgid(65534) && !setuid(65534)));
+	tell_fact("uid", getuid());
 	must(!pipe(work) && !pipe(ready));
 	for (int k = 0; k < WORKERS; k++) {
 		pid[k] = told_fork();

@@ -7,6 +7,7 @@
 
 enum { JOBS = 3 };
 
+/* Where a process is born to; told before it moves. */
 static void tell_place(void)
 {
 	tell_fact("sid", getsid(0));
@@ -15,6 +16,7 @@ static void tell_place(void)
 
 static void job(int k)
 {
+	tell_place();
 	if (k) {
 		must(!setpgid(0, 0));
 		pid_t pid = told_fork();
@@ -25,7 +27,6 @@ static void job(int k)
 		}
 		told_wait(pid);
 	}
-	tell_place();
 	_exit(k);
 }
 
@@ -37,6 +38,7 @@ int main(int argc, char **argv)
 	tell_image(argv);
 	leader = told_fork();
 	if (!leader) {
+		tell_place();
 		must(setsid() == getpid());
 		for (int k = 0; k < JOBS; k++) {
 			pid_t pid = told_fork();
@@ -45,7 +47,6 @@ int main(int argc, char **argv)
 				job(k);
 			told_wait(pid);
 		}
-		tell_place();
 		_exit(0);
 	}
 	told_wait(leader);
