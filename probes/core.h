@@ -48,12 +48,16 @@ enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_RB_AVAIL_DATA = 0 };
 #define WNOWAIT 0x01000000
 #define PAGE_SIZE 4096ULL
 
+#define VM_GROWSDOWN 0x00000100UL
+
 #define CLONE_VM 0x00000100ULL
 #define CLONE_VFORK 0x00004000ULL
 #define CLONE_THREAD 0x00010000ULL
 
 enum pid_type { PIDTYPE_PID, PIDTYPE_TGID, PIDTYPE_PGID, PIDTYPE_SID, PIDTYPE_MAX };
 enum { MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES };
+/* Only looked for: what a kernel has of it decides what is called. */
+enum bpf_func_id { BPF_FUNC_find_vma = 180 };
 enum cgroup_subsys_id { pids_cgrp_id = 11 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -79,15 +83,24 @@ struct mount { struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct v
 struct path { struct vfsmount *mnt; struct dentry *dentry; };
 struct fs_struct { struct path root, pwd; };
 struct percpu_counter { __s64 count; };
+struct seqcount { unsigned int sequence; };
+typedef struct seqcount seqcount_t;
+struct file { unsigned int f_flags; };
+struct vm_area_struct { unsigned long vm_start, vm_end, vm_flags; struct file *vm_file; };
 struct mm_struct {
 	unsigned long arg_start, arg_end, env_start, env_end;
 	unsigned long hiwater_rss;
 	atomic_long_t pgtables_bytes;
 	struct percpu_counter rss_stat[4];
+	unsigned long start_brk, brk, start_stack;
 };
 /* Before Linux commit f1a7941243c1 ("mm: convert mm's rss stats into percpu_counter") (v6.2). */
 struct mm_rss_stat { atomic_long_t count[4]; };
 struct mm_struct___old { struct mm_rss_stat rss_stat; };
+/* Both only with CONFIG_PER_VMA_LOCK, since Linux commit 5e31275cc997 ("mm: add per-VMA lock and helper functions to
+ * control it") (v6.4); a sequence count since commit eb449bd96954 ("mm: convert mm_lock_seq to a proper seqcount") (v6.13). */
+struct mm_struct___seqcount { seqcount_t mm_lock_seq; };
+struct mm_struct___int { int mm_lock_seq; };
 struct sigaction { unsigned long sa_flags; };
 struct k_sigaction { struct sigaction sa; };
 struct sighand_struct { struct k_sigaction action[64]; };
@@ -129,7 +142,8 @@ struct task_struct {
 struct linux_binprm { const char *filename, *interp; };
 struct bpf_iter_meta { void *seq; };
 struct bpf_iter__task { struct bpf_iter_meta *meta; struct task_struct *task; };
-struct kmem_cache { unsigned int size; };
+struct kmem_cache { unsigned int object_size; };
+struct page { unsigned long flags; };
 struct pt_regs { unsigned long sp, di, si, dx, r10, orig_ax; };
 
 #pragma clang attribute pop

@@ -31,6 +31,15 @@ struct {
 	__type(value, struct parent);
 } parents SEC(".maps");
 
+/* --reap exact: whose signal handlers' table is it that will be freed by the reaper. */
+struct ended { __u64 born_ns; __u32 pid, unused; };
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct ended);
+} sighands SEC(".maps");
+
 static __always_inline __u64 rss_pages(struct mm_struct *mm)
 {
 	__s64 n;
@@ -156,6 +165,7 @@ int BPF_PROG(on_exec, struct task_struct *t, pid_t old, struct linux_binprm *bpr
 		r = begin(FT_EXISTING, t);
 		if (r) {
 			fill_birth(r, t, t->real_parent);
+			r->head.time_ns = now;
 			r->head.flags |= FT_ROOT;
 			r->fork.how = FT_HOW_ROOT;
 			send(r, false);
@@ -208,24 +218,14 @@ int BPF_PROG(on_rename, struct task_struct *t, const char *comm)
 	return 0;
 }
 
-/* A leader that another thread's exec zaps comes here too, status 0, and the process lives on: FT_LAST alone ends it. */
-static __always_inline int task_ended(struct task_struct *t, bool last)
+static __always_inline union ft_record *so_far(__u16 kind, struct task_struct *t, struct mark *m, __s32 status)
 {
-	struct mark *m = mark_of(t);
-	if (!m || (m->flags & M_ENDED))
-		return 0;
-	m->flags |= M_ENDED;
-	__u64 alive = __sync_fetch_and_add(&stats.alive, -1);
 	struct signal_struct *sig = t->signal;
-	union ft_record *r = begin(FT_EXIT, t);
+	union ft_record *r = begin(kind, t);
 	if (!r)
-		return 0;
+		return NULL;
 	struct mm_struct *mm = t->mm;
 	struct mark *lm = t->pid == t->tgid ? m : mark_of(t->group_leader);
-	__s32 status = t->exit_code;
-	if (last)
-		status = sig->flags & SIGNAL_GROUP_EXIT ? sig->group_exit_code : t->group_leader->exit_code;
-	r->head.flags |= last ? FT_LAST : 0;
 	r->exit.parent_born_ns = t->real_parent->group_leader->start_boottime;
 	r->exit.min_flt = m->min_flt = t->min_flt;
 	r->exit.maj_flt = m->maj_flt = t->maj_flt;
@@ -255,6 +255,24 @@ static __always_inline int task_ended(struct task_struct *t, bool last)
 		r->head.flags |= lm->flags & M_OOM ? FT_OOM : 0;
 	}
 	COPY_COMM(r->exit.comm, t);
+	return r;
+}
+
+/* A leader that another thread's exec zaps comes here too, status 0, and the process lives on: FT_LAST alone ends it. */
+static __always_inline int task_ended(struct task_struct *t, bool last)
+{
+	struct mark *m = mark_of(t);
+	if (!m || (m->flags & M_ENDED))
+		return 0;
+	m->flags |= M_ENDED;
+	__u64 alive = __sync_fetch_and_add(&stats.alive, -1);
+	__s32 status = t->exit_code;
+	if (last)
+		status = t->signal->flags & SIGNAL_GROUP_EXIT ? t->signal->group_exit_code : t->group_leader->exit_code;
+	union ft_record *r = so_far(FT_EXIT, t, m, status);
+	if (!r)
+		return 0;
+	r->head.flags |= last ? FT_LAST : 0;
 	send(r, alive == 1);
 	return 0;
 }
@@ -331,6 +349,13 @@ static __always_inline void zombie(struct task_struct *cur, struct task_struct *
 		struct mark *cm = mark_of(child);
 		if (cm)
 			cm->kill_sig = ~0U;	/* "counted as pending"; nobody reads the killer any more */
+	}
+	if (opt.sighand_size) {
+		struct mark *cm = mark_of(child);
+		__u64 sighand = (__u64)child->sighand;
+		struct ended e = { .born_ns = child->group_leader->start_boottime, .pid = tgid_of(child) };
+		if (cm)
+			bpf_map_update_elem(&sighands, &sighand, &e, BPF_ANY);
 	}
 	if (!r)
 		return;
@@ -429,6 +454,29 @@ int BPF_PROG(on_wait, struct pid *pid)
 	return 0;
 }
 
+/* release_task() gives the table of signal handlers back in the reaper's own context, within 2 to 11 us of the reap.
+ * Every free of the host comes by here (open/close loops x1.12), so it is opt-in: `--reap exact`. */
+SEC("tp_btf/kmem_cache_free")
+int BPF_PROG(on_sighand_free, unsigned long site, const void *ptr, const struct kmem_cache *cache)
+{
+	if (cache->object_size != opt.sighand_size)
+		return 0;
+	__u64 key = (__u64)ptr;
+	struct ended *e = bpf_map_lookup_elem(&sighands, &key);
+	if (!e)
+		return 0;
+	union ft_record *r = begin(FT_REAP, bpf_get_current_task_btf());
+	if (r) {
+		r->reap.reaper_pid = r->head.pid;
+		r->reap.unused = 0;
+		r->head.pid = r->head.tid = e->pid;
+		r->head.born_ns = e->born_ns;
+		send(r, false);
+	}
+	bpf_map_delete_elem(&sighands, &key);
+	return 0;
+}
+
 /* 12 to 27 ms after the reap (RCU), in whatever task is running: real_parent is still the one that reaped. CPU time
  * is whole only now, as the last slice ran after the exit record. */
 SEC("tp_btf/sched_process_free")
@@ -454,7 +502,7 @@ int BPF_PROG(on_free, struct task_struct *t)
 		r->free.stime_ns = t->stime - m->stime;
 		r->free.runtime_ns = t->se.sum_exec_runtime - m->runtime;
 		r->free.parent_pid = tgid_of(t->real_parent);
-		r->free.unused = 0;
+		r->free.exit_signal = t->exit_signal;
 		send(r, false);
 	}
 	if (stats.unmarked)
@@ -491,5 +539,22 @@ int find_tasks(struct bpf_iter__task *ctx)
 	r->fork.how = m->flags & M_ROOT ? FT_HOW_ROOT : FT_HOW_EXISTING;
 	r->head.flags |= m->flags & M_ROOT ? FT_ROOT : 0;
 	send(r, false);
+	return 0;
+}
+
+/* The trace ends and they live on: what they used so far. From here on their end is not told, or it would count twice. */
+SEC("iter/task")
+int find_alive(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+	if (!t || (t->flags & (PF_EXITING | PF_KTHREAD)))
+		return 0;
+	struct mark *m = bpf_task_storage_get(&marks, t, 0, 0);
+	if (!m || !(m->flags & M_SEEN) || (m->flags & M_ENDED))
+		return 0;
+	m->flags |= M_ENDED;
+	union ft_record *r = so_far(FT_ALIVE, t, m, 0);
+	if (r)
+		send(r, false);
 	return 0;
 }

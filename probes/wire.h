@@ -23,6 +23,8 @@ enum ft_kind {
 	FT_EXISTING = 8,	/* as FT_FORK, for a task that was there before */
 	FT_REAP = 9,	/* exact reap, opt-in */
 	FT_FAULTS = 10,	/* fault counters of one thread */
+	FT_ALIVE = 11,	/* as FT_EXIT, for a task that is still there when the trace ends */
+	FT_DECAY = 11,	/* when a process' copies were made, after the fork that made them necessary */
 };
 
 enum ft_how { FT_HOW_ROOT = 1, FT_HOW_FORK = 2, FT_HOW_VFORK = 3, FT_HOW_CLONE = 4, FT_HOW_SPAWN = 5, FT_HOW_WORKER = 6, FT_HOW_EXISTING = 7 };
@@ -37,6 +39,10 @@ enum ft_how { FT_HOW_ROOT = 1, FT_HOW_FORK = 2, FT_HOW_VFORK = 3, FT_HOW_CLONE =
 #define FT_AUTOREAP 64u	/* zombie: SA_NOCLDWAIT, there is nothing to wait for */
 #define FT_ROOT 128u	/* the program forktrace started */
 #define FT_HIDDEN 256u	/* not visible from forktrace's pid namespace */
+#define FT_BEFORE_EXEC 512u	/* faults: of the image it was born with; it has not called exec since its birth */
+#define FT_SNAPSHOT 1024u	/* faults, decay: it lives on, more will follow */
+#define FT_EDGE 2048u	/* faults: parent_cow_* are filled */
+#define FT_FORKED 4096u	/* decay: by time since its own last fork, not since its birth */
 
 struct ft_head {
 	__u64 time_ns;	/* CLOCK_BOOTTIME */
@@ -126,7 +132,7 @@ struct ft_free {
 	__u64 stime_ns;
 	__u64 runtime_ns;
 	__u32 parent_pid;
-	__u32 unused;
+	__s32 exit_signal;	/* 0: none would have been sent; -1: a thread */
 };
 
 struct ft_rename {
@@ -140,6 +146,44 @@ struct ft_reap {
 	__u32 unused;
 };
 
+/* Faults of one thread since its birth or since its previous record, whichever is later: a sum over all records of
+ * (pid, born_ns) is the process' own number. Signed, as a record may take back what a snapshot had seen a moment too
+ * soon. Sent at the thread's end; when a process first calls exec (FT_BEFORE_EXEC, unless there is nothing to say);
+ * for all that live when user space asks (FT_SNAPSHOT). A process' first thread always sends one at its end, others
+ * only if there was something. Nothing is sent for what the program's root did before its first exec. */
+struct ft_faults {
+	struct ft_head h;
+	__s64 wp_faults;
+	__s64 cow_heap;		/* copies because of a fork: cow_* together, by mapping */
+	__s64 cow_stack;
+	__s64 cow_anon;
+	__s64 cow_file;
+	__s64 cow_unknown;	/* the mapping could not be looked up: its lock was taken */
+	__s64 cow_gup;		/* the kernel copied without an exception, for this thread, perhaps in another process */
+	__s64 file_copies;
+	__s64 zero_copies;
+	__s64 large_copies;
+	__s64 reuses;
+	__s64 mkwrites;
+	__s64 failed_wp;
+	/* What the parent copied while it shared memory with this process is parent_cow_end - parent_cow_birth. The last
+	 * pair sent is the one that stands: sharing ends with this process' first exec or with its end. A parent of
+	 * several living children copies a page once for all of them, and it is found in each one's difference.
+	 *   end ~0: the parent ended first, and its own last cow_total is the end; birth and end ~0: not known */
+	__u64 parent_cow_birth;
+	__u64 parent_cow_end;
+	__u64 cow_total;	/* copies of the whole process up to here; ~0: its first thread has sent it */
+};
+
+/* Sent at the ends of sharing and with snapshots, for a process that copied as much as ft_fault_options.decay_min;
+ * what smaller ones did is summed in ft_fault_stats.decay. Bucket 0: up to 1024 ns after the fork, bucket n: up to
+ * 1024 << n; the last bucket takes all that is later. Signed and summed as ft_faults. */
+#define FT_DECAY_BUCKETS 32
+struct ft_decay {
+	struct ft_head h;
+	__s32 buckets[FT_DECAY_BUCKETS];
+};
+
 union ft_record {
 	struct ft_head head;
 	struct ft_fork fork;
@@ -150,6 +194,8 @@ union ft_record {
 	struct ft_free free;
 	struct ft_rename rename;
 	struct ft_reap reap;
+	struct ft_faults faults;
+	struct ft_decay decay;
 	__u64 words[FT_RECORD_SIZE / 8];
 };
 
@@ -193,9 +239,30 @@ struct ft_stats {
 	__u64 lost_texts[FT_MAX_CPUS];
 };
 
+struct ft_fault_options {
+	__u32 ns_level;		/* these four as in ft_options */
+	__u32 ns_inum;
+	__u32 everyone;
+	__u32 events_bytes;
+	__u32 decay_min;
+};
+
+struct ft_fault_stats {
+	__u64 unmade;		/* a thread's counters could not be made: its row, and its children's, are unknown */
+	__u64 added;		/* by the attach pass */
+	__u64 records;
+	__u64 lost_events[FT_MAX_CPUS];
+	__u64 lost_races;	/* copies thrown away, as another thread was first: not counted as copies */
+	__u64 second_pages;	/* a second page inside one fault: not counted */
+	__u64 swapped_in;
+	__s64 decay[2][FT_DECAY_BUCKETS];	/* since birth, since own last fork */
+};
+
 _Static_assert(sizeof(struct ft_head) == 32, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_fork) == 152, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_exec) == 128, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_exit) == 120, "change tracer/wire.py too");
+_Static_assert(sizeof(struct ft_faults) == 160, "change tracer/wire.py too");
+_Static_assert(sizeof(struct ft_decay) == 160, "change tracer/wire.py too");
 _Static_assert(sizeof(union ft_record) == FT_RECORD_SIZE, "every record fits");
 _Static_assert(sizeof(struct ft_text) == 40, "change tracer/wire.py too");

@@ -47,6 +47,7 @@ class Kind(enum.IntEnum):
     END = 10  # the trace was closed in order; totals
     RENAME = 11  # a process gave itself another comm
     ZOMBIE = 12  # a process ended and nobody was waiting: its parent was told and has not come yet
+    ALIVE = 13  # still there when the trace ended: its counters so far
 
 
 class Field(NamedTuple):

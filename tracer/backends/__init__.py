@@ -1,0 +1,117 @@
+"""Where events come from. A backend is one file and one line in `BACKENDS`, which is the order of preference.
+
+A backend says whether it is ready here and what it can see, attaches, and hands out batches when asked. It knows no
+tree, no report, and does not start the program: session.py does, and may ask it to put a tracer before the command.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+from tracer.errors import BackendError, UsageError
+from tracer.events import Batch
+
+BACKENDS: Final[tuple[str, ...]] = ("bpf",)
+"""Module names in this package; each has a class `Backend`."""
+
+
+class Readiness(NamedTuple):
+    """Whether a backend could be started now; if not, why, and the command that mends it."""
+
+    ok: bool
+    why: str = ""
+    mend: str | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a capture is asked for. Bytes and names; every backend ignores what it can not do and says so in `notes`."""
+
+    cow: str = "full"  # off light fork full
+    argv_max: int = 32768
+    env: tuple[str, ...] = ()
+    reap_exact: bool = False
+    failures: bool = False  # -e fail
+    everyone: bool = False  # -a
+    buffer_bytes: int = 16 << 20
+
+
+class BackendProtocol(Protocol):
+    """One capture. `start`, then `follow` the held program or `attach` to a living tree, then `read` until `over`."""
+
+    name: str
+
+    @classmethod
+    def readiness(cls) -> Readiness:
+        """Cheap: no load, no attach."""
+
+    @property
+    def facts(self) -> frozenset[str]:
+        """tracer.events.Fact values this capture can see; valid after `start`."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that every report of this capture must repeat."""
+
+    def wrap(self, argv: Sequence[str]) -> list[str]:
+        """The command to start in place of `argv`; most return it as it is."""
+
+    def start(self) -> None:
+        """Load and attach. Raises ProbesRefusedError or NoPermissionError."""
+
+    def follow(self, pid: int, pidfd: int) -> None:
+        """The root: a child that is held before its exec."""
+
+    def attach(self, pid: int) -> None:
+        """A living process and all below it."""
+
+    def descriptors(self) -> list[int]:
+        """Readable when there is a reason to `read` before the interval is over."""
+
+    def read(self) -> list[Batch]:
+        """What has come since, in order. Never blocks."""
+
+    def alive(self) -> int | None:
+        """Traced tasks that have not ended; None when the source can not tell."""
+
+    def finish(self) -> list[Batch]:
+        """Detach, and what was still on its way."""
+
+    def close(self) -> None:
+        """Give everything back. May be called twice, and after a failed start."""
+
+
+def load(name: str) -> type[BackendProtocol]:
+    """The class of a backend by its name. Raises UsageError for a name that is not one."""
+    if name not in BACKENDS:
+        raise UsageError(f"there is no backend '{name}'", f"choose one of: auto, {', '.join(BACKENDS)}")
+    module = importlib.import_module(f"tracer.backends.{name}")
+    found: type[BackendProtocol] = module.Backend
+    return found
+
+
+def readiness(name: str) -> Readiness:
+    """Of one backend, by name."""
+    return load(name).readiness()
+
+
+def candidates(name: str = "auto") -> list[type[BackendProtocol]]:
+    """Backends to try, best first. A name asks for that one alone, ready or not: its own refusal is the clearest.
+
+    Raises BackendError that lists each backend and why it is not ready.
+    """
+    if name != "auto":
+        return [load(name)]
+    ready, reasons = [], []
+    for each in BACKENDS:
+        state = readiness(each)
+        if state.ok:
+            ready.append(load(each))
+        else:
+            reasons.append(f"{each}: {state.why}" + (f" ({state.mend})" if state.mend else ""))
+    if not ready:
+        raise BackendError("no backend is ready here: " + "; ".join(reasons), "`forktrace doctor` says more")
+    return ready

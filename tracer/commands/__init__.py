@@ -1,0 +1,154 @@
+"""The command line: which verb, or the program behind `--`. The one place that prints an error and sets the status.
+
+A verb is one file and one line in `COMMANDS`. If the first word is a verb, the verb parses all the rest; else the
+line is split at its first `--`, by hand, since what stands behind it is another program's. Heavy imports happen in
+the verbs, when they run: `forktrace --help` needs none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from tracer.errors import ForktraceError, UsageError
+
+COMMANDS: Final[tuple[tuple[str, str], ...]] = (
+    ("run", "run"),
+    ("report", "report"),
+    ("export", "export"),
+    ("doctor", "doctor"),
+)
+"""(verb, module in this package). `run` is what a line without a verb means."""
+
+_VALUED: Final = frozenset({"--color", "--width"})
+_PLAIN: Final = frozenset({"-q", "-v", "--quiet", "--verbose", "--ascii", "--no-color"})
+
+
+class Command(Protocol):
+    """A verb. The class docstring is its help; its first line is what the list of verbs says."""
+
+    name: str
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the verb's own options."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it, print its report, return the exit status. Raises ForktraceError."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors of the command line are ours, in one sentence."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise UsageError(f"{message}", f"see `{self.prog} --help`")
+
+
+def load(verb: str) -> Command:
+    """The command behind a verb."""
+    module = importlib.import_module(f"tracer.commands.{dict(COMMANDS)[verb]}")
+    command: Command = module.COMMAND
+    return command
+
+
+def global_options(parser: argparse.ArgumentParser) -> None:
+    """Options that every verb takes, before or after it."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: auto")
+    group.add_argument("--no-color", dest="color", action="store_const", const="never", help=argparse.SUPPRESS)
+    group.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
+    group.add_argument("--width", type=int, metavar="N", help="columns; default: the terminal's, else 100")
+    group.add_argument("-q", "--quiet", action="count", default=0, help="say less; twice: nothing but errors")
+    group.add_argument("-v", "--verbose", action="count", default=0, help="say more")
+
+
+def parser_for(verb: str, command: Command) -> argparse.ArgumentParser:
+    """The parser of one verb; of `run`, as the bare command has it."""
+    words = (command.__doc__ or "").strip()
+    bare = verb == "run"
+    parser = _Parser(
+        prog="forktrace" if bare else f"forktrace {verb}",
+        usage="forktrace [options] -- PROGRAM [ARG...]\n       forktrace -p PID | -a [options]\n       forktrace VERB ..."
+        if bare
+        else None,
+        description=words,
+        epilog=_epilog() if bare else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.configure(parser)
+    global_options(parser)
+    return parser
+
+
+def _epilog() -> str:
+    lines = ["verbs (forktrace VERB --help):"]
+    for verb, _ in COMMANDS:
+        if verb != "run":
+            first = (load(verb).__doc__ or "").strip().splitlines()[0].rstrip(".")
+            lines.append(f"  {verb:<10} {first[0].lower()}{first[1:]}")
+    return "\n".join(lines)
+
+
+def split(words: Sequence[str]) -> tuple[str, list[str], list[str] | None]:
+    """(verb, its words, the traced command or None). Global options may stand before the verb."""
+    before: list[str] = []
+    rest = list(words)
+    while rest and rest[0] != "--":
+        word = rest[0]
+        if word in _PLAIN or (word.startswith("--") and word.partition("=")[0] in _VALUED and "=" in word):
+            before.append(rest.pop(0))
+        elif word in _VALUED and len(rest) > 1:
+            before += [rest.pop(0), rest.pop(0)]
+        else:
+            break
+    if rest and rest[0] in dict(COMMANDS) and rest[0] != "run":
+        return rest[0], before + rest[1:], None
+    if rest and rest[0] == "run":
+        rest = rest[1:]
+    rest = before + rest
+    if "--" in rest:
+        at = rest.index("--")
+        return "run", rest[:at], rest[at + 1 :]
+    return "run", rest, None
+
+
+def dispatch(words: Sequence[str]) -> int:
+    """Parse and run. Raises ForktraceError; SystemExit for --help and --version."""
+    verb, own, program = split(words)
+    command = load(verb)
+    parser = parser_for(verb, command)
+    if not words:
+        parser.print_help()
+        return 0
+    args = parser.parse_args(own)
+    args.program = program
+    return command.run(args)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The `forktrace` command. Returns the exit status; never raises."""
+    words = sys.argv[1:] if words is None else words
+    try:
+        status = dispatch(words)
+        sys.stdout.flush()
+    except ForktraceError as e:
+        sys.stdout = sys.stdout or sys.__stdout__
+        _print_error(e)
+        return e.exit_status
+    except BrokenPipeError:
+        # The reader of our report has left (`| head`): no error. Keep the interpreter's own flush from raising.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    else:
+        return status
+
+
+def _print_error(error: ForktraceError) -> None:
+    text = "".join(c if c.isprintable() else "\\x%02x" % min(ord(c), 0xFF) for c in str(error))
+    sys.stderr.write(f"forktrace: {text}\n")

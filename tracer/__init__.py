@@ -1,0 +1,91 @@
+"""forktrace: who forked whom, how, and what it really cost.
+
+    import tracer
+    trace = tracer.run(["make", "-j2"])         needs the privileges that `forktrace doctor` names
+    trace = tracer.load("build.ftrace")         needs none
+    trace.tree, trace.events(), trace.processes
+
+The distribution and the command are called forktrace; `tracer` is the name to import.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tracer.errors import (
+    BackendError,
+    BadDataError,
+    CannotStartError,
+    CannotWriteError,
+    ForktraceError,
+    NoInputError,
+    NoPermissionError,
+    ProbesRefusedError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tracer.trace import Trace
+
+__all__ = [
+    "BackendError",
+    "BadDataError",
+    "CannotStartError",
+    "CannotWriteError",
+    "ForktraceError",
+    "NoInputError",
+    "NoPermissionError",
+    "ProbesRefusedError",
+    "UsageError",
+    "load",
+    "run",
+]
+
+__forktrace__ = True  # tells this package from the unrelated `tracer` distribution
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    backend: str = "auto",
+    wait: bool = True,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    pass_fds: Sequence[int] = (),
+    output: str | None = None,
+    **options: Any,
+) -> Trace:
+    """Run a program, watch all it starts, and return the trace when the last descendant has ended.
+
+    `wait=False` ends with the program. `env` replaces the environment. `output` keeps the trace in a file as well.
+    `options` are those of tracer.backends.Options: cow="full|fork|light|off", argv_max (bytes), env names to record
+    as `record_env`, reap_exact, failures, buffer_bytes. `trace.status` tells how the program ended.
+    Raises CannotStartError, NoPermissionError, ProbesRefusedError, UsageError. From the main thread only.
+    """
+    from tracer.backends import Options
+    from tracer.capture import Keeper
+    from tracer.session import Plan, Session
+
+    if "record_env" in options:
+        options["env"] = tuple(options.pop("record_env"))
+    try:
+        chosen = Options(**options)
+    except TypeError as e:
+        raise UsageError(f"tracer.run: {e}", "see tracer.backends.Options") from None
+    session = Session(
+        Plan(argv=list(argv), backend=backend, options=chosen, wait=wait, env=env, cwd=cwd, pass_fds=pass_fds)
+    )
+    keeper = Keeper(session, output)
+    session.start()
+    keeper.open()
+    session.run(keeper.take)
+    return keeper.finish()
+
+
+def load(path: str) -> Trace:
+    """Open a saved trace (.ftrace). Raises NoInputError, BadDataError. Events are read when they are asked for."""
+    from tracer.capture import open_trace
+
+    return open_trace(path)

@@ -1,0 +1,7 @@
+"""`python -m tracer` is `forktrace`."""
+
+import sys
+
+from tracer.commands import main
+
+sys.exit(main())

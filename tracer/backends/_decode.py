@@ -1,0 +1,175 @@
+"""Ring bytes to model batches, for the backends that share wire.h: columns by wire.py, reaps by _reaps.py.
+
+Stateful, one per trace: words of execs that are still to come, zombies, names of control groups. Knows no ring.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from tracer import wire
+from tracer.backends._reaps import Reaps
+from tracer.events import NULL, Batch, Kind, Part
+
+# x86-64 system call numbers of the four calls that make tasks.
+SYSCALLS: Final[tuple[str | None, ...]] = tuple(
+    {56: "clone", 57: "fork", 58: "vfork", 435: "clone3"}.get(n) for n in range(436)
+)
+_MODEL: Final = {
+    wire.FORK: Kind.FORK,
+    wire.EXISTING: Kind.EXISTING,
+    wire.EXEC: Kind.EXEC,
+    wire.EXIT: Kind.EXIT,
+    wire.RENAME: Kind.RENAME,
+    wire.FREE: Kind.REAP,
+    wire.ZOMBIE: Kind.ZOMBIE,
+    wire.ALIVE: Kind.ALIVE,
+}
+
+
+class Decoder:
+    """`cgroup` turns a kernfs id into a path, or None. `env_names`: which variables to keep."""
+
+    def __init__(self, cgroup: Callable[[int], str | None], env_names: Sequence[str] = ()) -> None:
+        self._cgroup = cgroup
+        self._env_names = frozenset(env_names)
+        self._words: dict[tuple[int, int], wire.Words] = {}
+        self._reaps = Reaps()
+
+    def batch(self, raw: bytes, texts: Iterable[bytes]) -> Batch | None:
+        """`raw`: a run of fixed records with their ring headers; `texts`: the text records read before it."""
+        self._words.update(wire.texts(texts))
+        if not raw:
+            return None
+        kinds = wire.kinds_of(raw)
+        parts: dict[int, Part] = {}
+        present = set(kinds)
+        for kind in present & {wire.FORK, wire.EXISTING}:
+            parts[_MODEL[kind]] = self._births(raw, kinds, kind)
+        if wire.EXEC in present:
+            parts[Kind.EXEC] = self._execs(raw, kinds)
+        if wire.EXIT in present:
+            parts[Kind.EXIT] = wire.exit_part(wire.Columns(wire.select(raw, kinds, wire.EXIT), wire.EXIT))
+        if wire.ALIVE in present:
+            part = wire.exit_part(wire.Columns(wire.select(raw, kinds, wire.ALIVE), wire.ALIVE))
+            for name in ("last", "exit_code", "signal", "core_dumped", "killed_by", "oom_killed"):
+                del part[name]
+            parts[Kind.ALIVE] = part
+        if wire.RENAME in present:
+            c = wire.Columns(wire.select(raw, kinds, wire.RENAME), wire.RENAME)
+            parts[Kind.RENAME] = {**wire.head_part(c), "comm": c.comms()}
+        zombies = self._releases(raw, kinds, present, parts)
+        out = bytearray()
+        told = iter(zombies)
+        for kind in kinds:
+            model = _MODEL.get(kind)
+            if model is None or (kind == wire.ZOMBIE and not next(told)):
+                continue
+            out.append(model)
+        return Batch(bytes(out), parts) if out else None
+
+    def _births(self, raw: bytes, kinds: array[int], kind: int) -> Part:
+        part = wire.fork_part(wire.Columns(wire.select(raw, kinds, kind), kind), self._cgroup, SYSCALLS)
+        if kind == wire.EXISTING:
+            # Nothing was forked before our eyes: what the parent had then is not known, what it has now is no answer.
+            for name in ("creator_pid", "creator_tid", "creator_born_ns", "fork_ns", "pgtables_bytes", "rss_bytes",
+                         "clone_flags", "syscall", "exit_signal"):  # fmt: skip
+                del part[name]
+        return part
+
+    def _execs(self, raw: bytes, kinds: array[int]) -> Part:
+        c = wire.Columns(wire.select(raw, kinds, wire.EXEC), wire.EXEC)
+        part = wire.exec_part(c, self._words, self._cgroup)
+        if "env" in part:
+            keep = self._env_names
+            part["env"] = [e and [v for v in e if v.partition("=")[0] in keep] for e in part["env"]]
+        if len(self._words) > 4096:  # words whose exec record was lost
+            self._words.clear()
+        return part
+
+    def _releases(self, raw: bytes, kinds: array[int], present: set[int], parts: dict[int, Part]) -> list[bool]:
+        """Walks zombies, waits and releases in order. Returns, for each ZOMBIE record, whether it is an event."""
+        wanted = present & {wire.ZOMBIE, wire.WAIT, wire.FREE, wire.REAP}
+        if not wanted:
+            return []
+        columns = {kind: wire.Columns(wire.select(raw, kinds, kind), kind) for kind in wanted}
+        rows = {kind: iter(_ROWS[kind](c)) for kind, c in columns.items()}
+        told: list[bool] = []
+        reap_ns, zombie_ns, evidence = array("q"), array("q"), []
+        reaps = self._reaps
+        for kind in kinds:
+            if kind not in wanted:
+                continue
+            row = next(rows[kind])
+            if kind == wire.ZOMBIE:
+                at, pid, born, flags, parent, pgid = row
+                told.append(
+                    reaps.zombie(
+                        (pid, born), at, parent, pgid,
+                        waited=bool(flags & wire.WAITED), maybe=bool(flags & wire.MAYBE),
+                        auto=bool(flags & wire.AUTOREAP),
+                    )
+                )  # fmt: skip
+            elif kind == wire.WAIT:
+                at, pid, target = row
+                reaps.wait(pid, at, target)
+            elif kind == wire.REAP:
+                at, pid, born = row
+                reaps.exact((pid, born), at)
+            else:
+                pid, tid, born, parent, signal = row
+                if pid != tid:
+                    reap_ns.append(NULL)
+                    zombie_ns.append(NULL)
+                    evidence.append(None)
+                    continue
+                found = reaps.free((pid, born), parent, signal)
+                reap_ns.append(NULL if found.reap_ns is None else found.reap_ns)
+                zombie_ns.append(NULL if found.zombie_ns is None else found.zombie_ns)
+                evidence.append(found.evidence)
+        if wire.FREE in wanted:
+            parts[Kind.REAP] = _reap_part(columns[wire.FREE], reap_ns, zombie_ns, evidence)
+        if any(told):
+            c = columns[wire.ZOMBIE]
+            part = {**wire.head_part(c), "ppid": c.ints_or_null("parent_pid", 0)}
+            parts[Kind.ZOMBIE] = {
+                name: array("q", [v for v, t in zip(values, told, strict=True) if t]) for name, values in part.items()
+            }
+        return told
+
+
+def _reap_part(c: wire.Columns, reap_ns: array[int], zombie_ns: array[int], evidence: list[str | None]) -> Part:
+    leader = [pid == tid for pid, tid in zip(c.narrow("pid"), c.narrow("tid"), strict=True)]
+    parents = c.ints_or_null("parent_pid", 0)
+    # Nobody reaps a thread, and nobody reaped what sent no SIGCHLD: zombie time 0 without a reap time.
+    reaped = [
+        ok and not (z == 0 and r == NULL) for ok, z, r in zip(leader, zombie_ns, reap_ns, strict=True)
+    ]  # fmt: skip
+    return {
+        **wire.head_part(c),
+        "ppid": parents,
+        "parent_born_ns": c.ints("parent_born_ns"),
+        "reaped_by": array("q", [p if ok else NULL for p, ok in zip(parents, reaped, strict=True)]),
+        "reap_ns": reap_ns,
+        "zombie_ns": zombie_ns,
+        "evidence": evidence,
+        "min_flt": c.ints("min_flt"),
+        "maj_flt": c.ints("maj_flt"),
+        "utime_ns": c.ints("utime_ns"),
+        "stime_ns": c.ints("stime_ns"),
+        "runtime_ns": c.ints("runtime_ns"),
+    }
+
+
+def _zip(*names: str) -> Callable[[wire.Columns], Iterable[tuple[int, ...]]]:
+    return lambda c: zip(*(c.narrow(n) for n in names), strict=True)
+
+
+_ROWS: Final = {
+    wire.ZOMBIE: _zip("time_ns", "pid", "born_ns", "flags", "parent_pid", "pgid"),
+    wire.WAIT: _zip("time_ns", "pid", "target"),
+    wire.REAP: _zip("time_ns", "pid", "born_ns"),
+    wire.FREE: _zip("pid", "tid", "born_ns", "parent_pid", "exit_signal"),
+}

@@ -1,0 +1,221 @@
+"""The fault probes: an object of their own, beside the life-cycle probes and into their ring.
+
+    faults = Faults(path, ring_fd, FaultOptions(...))     then load, attach, add_root(pidfd)
+    faults.snapshot()     counters of all that live go into the ring; on a tick, and last after `detach`
+    faults.close()
+
+Its refusal costs the fork tree nothing: the caller keeps the fork columns and says why the others are null.
+`readiness` asks the kernel which columns can be had, and how sure they are. `faults_part` and `decay_part` turn records
+into columns. Knows layouts of its own records only; no ring, no tree.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from array import array
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from tracer import kernel
+from tracer.backends._libbpf import BpfObject
+from tracer.btf import TYPEDEF, Btf
+from tracer.errors import ForktraceError
+from tracer.events import NULL, Part
+
+FAULTS: Final = 10
+DECAY: Final = 11
+BEFORE_EXEC: Final = 512
+SNAPSHOT: Final = 1024
+EDGE: Final = 2048
+FORKED: Final = 4096
+
+COUNTERS: Final = (
+    "wp_faults", "cow_heap", "cow_stack", "cow_anon", "cow_file", "cow_unknown", "cow_gup",
+    "file_copies", "zero_copies", "large_copies", "reuses", "mkwrites", "failed_wp",
+)  # fmt: skip
+COPIES: Final = COUNTERS[1:7]  # these together are cow_copies
+EDGES: Final = ("parent_cow_birth", "parent_cow_end", "cow_total")
+BUCKETS: Final = 32
+
+# (field, format) behind ft_head, as tables of wire.py
+FT_FAULTS_FIELDS: Final = (*((n, "q") for n in COUNTERS), *((n, "Q") for n in EDGES))
+FT_DECAY_FIELDS: Final = (("buckets", f"{BUCKETS}i"),)
+FT_FAULT_OPTIONS_FIELDS: Final = tuple(
+    (n, "I") for n in ("ns_level", "ns_inum", "everyone", "events_bytes", "decay_min")
+)
+_MAX_CPUS: Final = 512
+FT_FAULT_STATS_FIELDS: Final = (
+    ("unmade", "Q"), ("added", "Q"), ("records", "Q"), ("lost_events", f"{_MAX_CPUS}Q"), ("lost_races", "Q"),
+    ("second_pages", "Q"), ("swapped_in", "Q"), ("decay", f"{2 * BUCKETS}q"),
+)  # fmt: skip
+_STATS: Final = struct.Struct("=" + "".join(f for _, f in FT_FAULT_STATS_FIELDS))
+COUNTERS_SIZE: Final = 600  # struct counters, faults.h
+_HELD: Final = 1
+_EXECED: Final = 2
+
+_HEAD_WORDS: Final = 5  # the ring's header and ft_head, in words of 8 bytes
+_STRIDE_WORDS: Final = 21
+
+
+class Readiness(NamedTuple):
+    """Whether copies can be counted here. `evidence`: measured, inferred, or None; `nulls`: columns that can not."""
+
+    ok: bool
+    evidence: str | None
+    why: str
+    nulls: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class FaultOptions:
+    """struct ft_fault_options. `decay_min`: copies from which a process has its own histogram."""
+
+    ns_level: int = 0
+    ns_inum: int = 0
+    everyone: bool = False
+    events_bytes: int = 16 << 20
+    decay_min: int = 64
+
+    def pack(self) -> bytes:
+        """As the probes take it."""
+        return struct.pack(
+            "=5I", self.ns_level, self.ns_inum, self.everyone, self.events_bytes, self.decay_min
+        )
+
+
+class FaultStats(NamedTuple):
+    """struct ft_fault_stats; `decay` are the sums of small processes: by time since birth, since own last fork."""
+
+    unmade: int
+    added: int
+    records: int
+    lost_events: int
+    lost_races: int
+    second_pages: int
+    swapped_in: int
+    decay: tuple[tuple[int, ...], tuple[int, ...]]
+
+
+class Faults:
+    """One capture's fault probes. `events_fd`: ring `events` of the life-cycle object, already loaded."""
+
+    def __init__(self, object_path: str | os.PathLike[str], events_fd: int, options: FaultOptions) -> None:
+        self._object = BpfObject(object_path)
+        self._events_fd = events_fd
+        self._options = options
+        self._stats: mmap.mmap | None = None
+        self._unmade = 0
+
+    def load(self) -> None:
+        """Raises ProbesRefusedError or NoPermissionError with the kernel's reason."""
+        obj = self._object
+        obj.set_data(".rodata.faultopt", self._options.pack())
+        obj.share("events", self._events_fd)
+        folio = Btf.vmlinux().has("btf_trace_writeback_dirty_folio", TYPEDEF)
+        obj.skip("on_dirty_page" if folio else "on_dirty_folio")
+        obj.load()
+        self._stats = obj.view(".data.faultstats", _STATS.size)
+
+    def attach(self) -> None:
+        """All hooks. Until a root is added they cost other processes one look-up each."""
+        self._object.attach()
+
+    def add_root(self, pidfd: int, *, held: bool = True) -> None:
+        """The thread leader behind `pidfd`. `held`: its counters begin at its next exec, nothing before is told."""
+        value = struct.pack("=I", _HELD if held else _EXECED).ljust(COUNTERS_SIZE, b"\0")
+        self._object.update("thrs", struct.pack("=i", pidfd), value)
+
+    def add_tree(self) -> None:
+        """Threads and descendants of the roots that live already: passes over all tasks, until one adds none."""
+        while True:
+            before = self.stats().added
+            self._object.run_iterator("find_faulters")
+            if self.stats().added == before:
+                return
+
+    def snapshot(self) -> None:
+        """Write what all that live have counted since they last told into the ring. Works after `detach` too."""
+        unmade = self.stats().unmade
+        if unmade != self._unmade:
+            # Storage for a child could not be made (an iterator held the lock): it joins now, counted from here.
+            self._unmade = unmade
+            self.add_tree()
+        self._object.run_iterator("snap_faults")
+
+    def stats(self) -> FaultStats:
+        """As it stands; costs no system call."""
+        if self._stats is None:
+            raise RuntimeError("load() comes first")
+        v = _STATS.unpack_from(self._stats)
+        lost, rest = sum(v[3 : 3 + _MAX_CPUS]), v[3 + _MAX_CPUS :]
+        since_birth, since_fork = rest[3 : 3 + BUCKETS], rest[3 + BUCKETS :]
+        return FaultStats(v[0], v[1], v[2], lost, rest[0], rest[1], rest[2], (since_birth, since_fork))
+
+    def detach(self) -> None:
+        """Take the hooks out; `snapshot` and `stats` still work."""
+        self._object.detach()
+
+    def close(self) -> None:
+        """Hooks and maps. May be called twice."""
+        if self._stats is not None:
+            self._stats.close()
+            self._stats = None
+        self._object.close()
+
+
+def faults_readiness() -> Readiness:
+    """What this kernel lets be counted, asked of its BTF and of the kernel itself (tracer.kernel)."""
+    try:
+        points = kernel.feature("fault_tracepoints")
+        storage = kernel.feature("task_storage")
+        rss, find = kernel.feature("rss_stat"), kernel.feature("bpf_find_vma")
+    except ForktraceError as e:
+        return Readiness(False, None, e.message)
+    for check in (points, storage):
+        if check.ok is False:
+            return Readiness(False, None, check.detail)
+    if rss.ok is not False and find.ok is not False:
+        return Readiness(True, "measured", "copies are told apart page by page")
+    by_mapping = frozenset({"cow_heap", "cow_stack", "cow_anon", "cow_file"})
+    if rss.ok is not False:
+        return Readiness(True, "measured", f"copies by mapping are unknown: {find.detail}", by_mapping)
+    if find.ok is not False:
+        why = f"in private file mappings a copy because of a fork passes for a first write: {rss.detail}"
+        return Readiness(True, "inferred", why, frozenset({"cow_file"}))
+    why = f"copies because of a fork and first writes to file pages can not be told apart: {rss.detail}; {find.detail}"
+    return Readiness(True, "inferred", why, by_mapping | {"cow_copies", "file_copies"})
+
+
+def faults_part(raw: bytes) -> Part:
+    """Columns of a run of FT_FAULTS ring records, headers included; the head's columns are the caller's."""
+    words = array("q")
+    words.frombytes(raw)
+    part: Part = {n: words[_HEAD_WORDS + i :: _STRIDE_WORDS] for i, n in enumerate(COUNTERS)}
+    part["cow_copies"] = array("q", map(sum, zip(*(part[n] for n in COPIES), strict=True)))
+    for i, name in enumerate(EDGES, len(COUNTERS)):
+        column = words[_HEAD_WORDS + i :: _STRIDE_WORDS]
+        part[name] = array("q", [NULL if v == -1 else v for v in column]) if -1 in column else column
+    flags = _flags(raw)
+    part["before_exec"] = array("q", [1 if f & BEFORE_EXEC else 0 for f in flags])
+    part["evidence"] = ["snapshot" if f & SNAPSHOT else "measured" for f in flags]
+    return part
+
+
+def decay_part(raw: bytes) -> Part:
+    """Columns of a run of FT_DECAY ring records: `since_own_fork` (else since birth), and `decay`, 32 counts."""
+    words = array("i")
+    words.frombytes(raw)
+    stride, first = 2 * _STRIDE_WORDS, 2 * _HEAD_WORDS
+    starts = range(first, len(words), stride)
+    return {
+        "since_own_fork": array("q", [1 if f & FORKED else 0 for f in _flags(raw)]),
+        "decay": [list(words[at : at + BUCKETS]) for at in starts],
+    }
+
+
+def _flags(raw: bytes) -> array[int]:
+    words = array("I")
+    words.frombytes(raw)
+    return words[8 :: 2 * _STRIDE_WORDS]  # ring header 8 bytes, then ft_head.flags at 24

@@ -1,0 +1,68 @@
+"""What the probes' options depend on, asked of this host at start: signatures from BTF, namespace, control groups.
+
+Cheap: one BTF search each, nothing loaded. The reasons and the mends are kernel/'s; this only decides.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from tracer import btf, procfs
+from tracer.cgroups import hierarchy
+from tracer.errors import ProbesRefusedError
+
+
+@cache
+def _vmlinux() -> btf.Btf:
+    return btf.Btf.vmlinux()
+
+
+def _arguments(tracepoint: str) -> tuple[tuple[str, str], ...]:
+    prototype = _vmlinux().prototype(f"btf_trace_{tracepoint}")
+    return prototype.params[1:] if prototype else ()
+
+
+def has_group_dead() -> bool:
+    """sched_process_exit tells which thread was the last: since 3e816361e94a (v6.16)."""
+    return len(_arguments("sched_process_exit")) > 1
+
+
+def mark_victim_takes_task() -> bool:
+    """oom:mark_victim passed a bare pid before 72ba14deb40a (v6.8)."""
+    arguments = _arguments("mark_victim")
+    return bool(arguments) and "task_struct" in arguments[0][1]
+
+
+def kernel_reads_allowed() -> bool:
+    """bpf_probe_read_kernel: refused only under lockdown=confidentiality."""
+    try:
+        return "[confidentiality]" not in Path("/sys/kernel/security/lockdown").read_text("ascii")
+    except OSError:
+        return True  # no securityfs in sight; the load itself will tell
+
+
+def uses_cgroup_v1() -> bool:
+    """Whether the pids controller of v1 places processes here."""
+    found = hierarchy()
+    return found is not None and found.version == 1
+
+
+def sighand_cache_size() -> int:
+    """Object size of the slab that signal handlers' tables live in. Raises ProbesRefusedError if BTF does not say."""
+    found = _vmlinux().struct("sighand_struct")
+    if found is None:
+        raise ProbesRefusedError("this kernel's BTF has no sighand_struct", "leave --reap exact out")
+    return found.size
+
+
+def pid_namespace() -> tuple[int, int]:
+    """(level, inum) of our own. Raises ProbesRefusedError when the level can not be found out."""
+    namespace = procfs.pid_namespace()
+    if namespace.inum is None or namespace.level is None:
+        raise ProbesRefusedError(
+            "the depth of this pid namespace can not be told, so pids would be wrong",
+            "run forktrace in the host's pid namespace, or mount /proc of it",
+        )
+    return namespace.level, namespace.inum
+

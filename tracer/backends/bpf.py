@@ -1,0 +1,221 @@
+"""The bpf backend: prebuilt CO-RE probes, loaded through libbpf. Sees everything.
+
+Owns the objects, their options and the two rings; decoding is _decode.py's. `read` notes how far ring `events` has
+come, empties ring `texts`, then takes `events` up to there: an exec's words are sent before its record, so they are
+at hand. Knows no tree and does not start the program.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from tracer import kernel, wire
+from tracer.backends import Options, Readiness, _host
+from tracer.backends._decode import Decoder
+from tracer.backends._libbpf import BpfObject
+from tracer.backends._ring import Ring
+from tracer.cgroups import Cgroups
+from tracer.errors import NoInputError, ProbesRefusedError
+from tracer.events import Batch, Fact, Kind
+
+_TEXT_RING: Final = 8 << 20
+_TEXT_RING_LONG: Final = 32 << 20  # for -s beyond the default
+_FACTS: Final = frozenset(
+    {
+        Fact.THREADS, Fact.FLAGS, Fact.SYSCALL, Fact.NS_PIDS, Fact.ARGV, Fact.CWD, Fact.STATUS, Fact.KILLER,
+        Fact.REAPS, Fact.ZOMBIES, Fact.ADOPTION, Fact.CPU, Fact.MAX_RSS, Fact.FAULTS, Fact.SIZES, Fact.UID,
+        Fact.CGROUP, Fact.SESSIONS,
+    }
+)  # fmt: skip
+
+
+def probe_object(name: str) -> Path:
+    """build/NAME.bpf.o: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "_probes" / "build", package.parent / "probes" / "build"):
+        path = folder / f"{name}.bpf.o"
+        if path.exists():
+            return path
+    raise ProbesRefusedError(f"the compiled probe {name}.bpf.o is missing", "build it: make -C probes")
+
+
+class Backend:
+    """One capture with the bpf probes."""
+
+    name = "bpf"
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._object: BpfObject | None = None
+        self._events: Ring | None = None
+        self._texts: Ring | None = None
+        self._stats: mmap.mmap | None = None
+        self._lost = (0, 0, 0)
+        self._facts: set[str] = set(_FACTS)
+        self._notes: list[str] = []
+        self._decoder = Decoder(Cgroups().path, options.env)
+
+    @classmethod
+    def readiness(cls) -> Readiness:
+        """BTF, capabilities and the library; the kernel's last word comes with the load."""
+        for feature in ("libbpf", "btf", "tp_btf", "capabilities"):
+            check = kernel.feature(feature)
+            if check.ok is False:
+                return Readiness(False, check.detail, check.mend)
+        return Readiness(True)
+
+    @property
+    def facts(self) -> frozenset[str]:
+        """Narrower under `--cow off` and `light`, where page-table copies are not timed."""
+        return frozenset(self._facts)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What this capture can not know."""
+        return tuple(self._notes)
+
+    def wrap(self, argv: Sequence[str]) -> list[str]:
+        """Nothing stands before the program."""
+        return list(argv)
+
+    def start(self) -> None:
+        """Load and attach the probes: some 20 ms."""
+        options = self._options
+        obj = self._object = BpfObject(probe_object("lifecycle"))
+        fork_cost = options.cow in ("fork", "full")
+        level, inum = _host.pid_namespace()
+        sighand = _host.sighand_cache_size() if options.reap_exact else 0
+        obj.set_data(
+            ".rodata.opt",
+            wire.pack_options(
+                ns_level=level,
+                ns_inum=inum,
+                everyone=int(options.everyone),
+                kernel_reads=int(_host.kernel_reads_allowed()),
+                fork_cost=int(fork_cost),
+                argv_max=options.argv_max,
+                env_max=32768 if options.env else 0,
+                cgroup_v1=int(_host.uses_cgroup_v1()),
+                events_bytes=options.buffer_bytes,
+                sighand_size=sighand,
+            ),
+        )
+        obj.resize("events", options.buffer_bytes)
+        obj.resize("texts", _TEXT_RING if options.argv_max <= 32768 else _TEXT_RING_LONG)
+        obj.skip("on_exit_old" if _host.has_group_dead() else "on_exit")
+        if not fork_cost:
+            obj.skip("on_rss_stat")
+        else:
+            self._facts.add(Fact.FORK_COST)
+        if not _host.mark_victim_takes_task():
+            obj.skip("on_oom")
+        if not options.reap_exact:
+            obj.skip("on_sighand_free")
+        obj.load()
+        self._events = Ring(obj.map_fd("events"), obj.map_size("events"))
+        self._texts = Ring(obj.map_fd("texts"), obj.map_size("texts"))
+        self._stats = obj.view(".data.stats", wire.STATS.size())
+        obj.attach()
+
+    def follow(self, pid: int, pidfd: int) -> None:
+        """Mark the held child; its forks grow the set from there."""
+        obj, stats = self._started()
+        struct.pack_into("=Q", stats, 0, self._alive() + 1)
+        obj.update("marks", struct.pack("=i", pidfd), wire.pack_root_mark())
+
+    def attach(self, pid: int) -> None:
+        """Mark a living process, then what is below it, until a pass over all tasks finds none that is new."""
+        obj, stats = self._started()
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError as e:
+            raise NoInputError(f"no process {pid} to attach to: {os.strerror(e.errno or 0)}") from None
+        try:
+            self.follow(pid, pidfd)
+        finally:
+            os.close(pidfd)
+        added_at = wire.STATS.offsets()["added"][0]
+        while True:
+            before = struct.unpack_from("=Q", stats, added_at)[0]
+            obj.run_iterator("find_tasks")
+            if struct.unpack_from("=Q", stats, added_at)[0] == before:
+                return
+
+    def descriptors(self) -> list[int]:
+        """The rings wake their reader only when a quarter is full, and at the end of the last task."""
+        return [self._object.map_fd("events")] if self._object and self._events else []
+
+    def read(self) -> list[Batch]:
+        """All that is committed, as at most one batch, and a LOST row for what did not fit."""
+        if self._events is None or self._texts is None:
+            return []
+        until = self._events.position()
+        texts = self._texts.take_all()
+        batch = self._decoder.batch(self._events.take_fixed(wire.RECORD_SIZE, until), texts)
+        lost = self._losses()
+        return [b for b in (batch, lost) if b is not None]
+
+    def alive(self) -> int | None:
+        """Marked tasks that have not ended, threads included."""
+        return self._alive() if self._stats else None
+
+    def finish(self) -> list[Batch]:
+        """Take the probes out, then read what they left."""
+        if self._object is None:
+            return []
+        batches = self.read()
+        if self._alive():
+            self._object.run_iterator("find_alive")
+        self._object.detach()
+        batches += self.read()
+        unseen = self._stat("unseen")
+        if unseen:
+            self._notes.append(f"{unseen} tasks could not be marked, and what they started was not seen")
+        return batches
+
+    def close(self) -> None:
+        """Probes, rings and maps."""
+        for ring in (self._events, self._texts):
+            if ring is not None:
+                ring.close()
+        self._events = self._texts = None
+        if self._stats is not None:
+            self._stats.close()
+            self._stats = None
+        if self._object is not None:
+            self._object.close()
+            self._object = None
+
+    def _started(self) -> tuple[BpfObject, mmap.mmap]:
+        if self._object is None or self._stats is None:
+            raise RuntimeError("start() comes first")
+        return self._object, self._stats
+
+    def _stat(self, name: str) -> int:
+        if self._stats is None:
+            return 0
+        offset, fmt = wire.STATS.offsets()[name]
+        return sum(struct.unpack_from("=" + fmt, self._stats, offset))
+
+    def _alive(self) -> int:
+        return int(struct.unpack_from("=Q", self._stats, 0)[0]) if self._stats else 0
+
+    def _losses(self) -> Batch | None:
+        now = (self._stat("lost_events"), self._stat("lost_texts"), self._stat("unseen"))
+        if now == self._lost:
+            return None
+        places = ("events ring", "texts ring", "marks")
+        at = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        rows = [
+            (Kind.LOST, {"ts_ns": at, "count": new - old, "where": place})
+            for new, old, place in zip(now, self._lost, places, strict=True)
+            if new > old
+        ]
+        self._lost = now
+        return Batch.from_rows(rows)

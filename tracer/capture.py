@@ -1,0 +1,71 @@
+"""What a capture leaves: the sink that keeps its batches, and the trace made of them; and opening a saved one.
+
+Knows the file and the spool, and no report.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tracer.errors import CannotWriteError
+from tracer.events import Batch
+from tracer.session import Session
+from tracer.spool import Spool
+from tracer.trace import Trace
+
+
+class Keeper:
+    """Where the batches go: a file if one was named, else the spool. A file that fails is replaced by the spool."""
+
+    def __init__(self, session: Session, path: str | None, *, redact: bool = False) -> None:
+        self.failure: CannotWriteError | None = None
+        self._session = session
+        self._path = path
+        self._redact = redact
+        self._spool = Spool()
+        self._writer: Any = None
+
+    def open(self) -> None:
+        """After the program is held, before it is let go: the file's errors must stop nothing that runs."""
+        if self._path is None:
+            return
+        from tracer.recording import Writer
+
+        self._writer = Writer(self._path, self._session.meta)
+
+    def take(self, batch: Batch) -> None:
+        """A sink that never raises."""
+        if self._redact:
+            from tracer.redact import redact_batch
+
+            redact_batch(batch)
+        self._spool.add(batch)
+        if self._writer is None:
+            return
+        try:
+            self._writer.write(batch)
+            self._writer.maybe_flush()
+        except CannotWriteError as e:
+            self.failure = e
+            self._writer = None
+
+    def batches(self) -> Spool:
+        """What has come so far."""
+        return self._spool
+
+    def finish(self) -> Trace:
+        """Close the file; the trace to report from."""
+        if self._writer is not None:
+            try:
+                self._writer.close()
+            except CannotWriteError as e:
+                self.failure = e
+        return Trace(self._session.meta, lambda: self._spool, status=self._session.status)
+
+
+def open_trace(path: str) -> Trace:
+    """A saved trace, `-` for standard input. Raises NoInputError or BadDataError."""
+    from tracer.recording import Recording
+
+    recording = Recording(path)
+    return Trace(recording.meta, recording.batches, is_torn=lambda: recording.torn)

@@ -1,0 +1,130 @@
+"""The bare command: run a program, or attach, and report at the end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from tracer.backends import BACKENDS, Options
+from tracer.capture import Keeper
+from tracer.errors import UsageError
+from tracer.session import VERSION, Plan, Session, living, warn
+from tracer.status import pass_on
+
+
+class Run:
+    """See how processes come to be, and what that costs.
+
+    Runs PROGRAM, watches all its descendants, and reports at the end on stderr; the program's own output is untouched
+    and its exit status is passed on.
+    """
+
+    name = "run"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """strace's letters where strace has one."""
+        parser.add_argument("--version", action="version", version=f"forktrace {VERSION}")
+        what = parser.add_argument_group("what to watch")
+        what.add_argument("-p", "--pid", action="append", default=[], metavar="PID", help="attach to a process and all below it; may be repeated, or a list")
+        what.add_argument("-a", "--all", action="store_true", help="the whole host")
+        what.add_argument("--duration", type=_seconds, metavar="S", help="stop watching after S seconds")
+        what.add_argument("--no-wait", action="store_true", help="end with the program, not with its last descendant")
+        what.add_argument("-f", "--follow", action="store_true", help=argparse.SUPPRESS)
+        how = parser.add_argument_group("how")
+        how.add_argument("--backend", default="auto", choices=("auto", *BACKENDS), help="default: the first that is ready")
+        how.add_argument("--cow", choices=("full", "fork", "light", "off"), default="full", help="how closely to watch copy-on-write: every fault, fork times only, the kernel's own counters, nothing (default: full)")
+        how.add_argument("-e", "--events", action="append", default=[], metavar="SET", help="more events: fail (failed forks and execs; taxes every system call)")
+        how.add_argument("-s", "--string-size", type=_size, default=32768, metavar="BYTES", help="argv bytes to keep of each exec (default: 32768)")
+        how.add_argument("--env", default="", metavar="NAME,...", help="environment variables to record at each exec")
+        how.add_argument("--reap", choices=("inferred", "exact"), default="inferred", help="exact: measured at the moment of the reap; costs open/close loops on the host 12 %%")
+        how.add_argument("--buffer", type=_size, default=16 << 20, metavar="BYTES", help="size of the kernel's ring (default: 16M)")
+        target = parser.add_argument_group("the program")
+        target.add_argument("-E", "--set-env", action="append", default=[], metavar="NAME[=VALUE]", help="set, or unset, a variable of the program")
+        target.add_argument("-u", "--user", metavar="USER", help="run the program as USER")
+        target.add_argument("--as-root", action="store_true", help="under sudo: stay root instead of becoming the caller")
+        out = parser.add_argument_group("the result")
+        out.add_argument("-o", "--output", metavar="FILE", help="keep the trace (.ftrace)")
+        out.add_argument("--redact", action="store_true", help="take secrets out of argv before they are kept")
+        out.add_argument("-t", "--times", action="store_true", help="show when each process was born")
+        out.add_argument("--threads", action="store_true", help="show threads")
+        out.add_argument("--full", action="store_true", help="fold nothing")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Capture, report, and leave as the program left."""
+        plan = self._plan(args)
+        session = Session(plan, say=(lambda line: None) if args.quiet > 1 else warn)
+        keeper = Keeper(session, args.output, redact=args.redact)
+        session.living = lambda: living(keeper.batches())
+        session.start()
+        keeper.open()
+        session.run(keeper.take)
+        trace = keeper.finish()
+        if not args.quiet:
+            from tracer.reports.console import Console
+
+            Console.from_args(args, stderr=True).report(trace)
+        if keeper.failure is not None:
+            warn(str(keeper.failure))
+        if session.status is not None:
+            pass_on(session.status)
+        return 0
+
+    def _plan(self, args: argparse.Namespace) -> Plan:
+        pids = [_pid(word) for words in args.pid for word in words.replace(",", " ").split()]
+        chosen = [bool(args.program), bool(pids), args.all]
+        if sum(chosen) == 0:
+            raise UsageError("nothing to watch", "give a program after `--`, a process with -p, or -a for the host")
+        if sum(chosen) > 1:
+            raise UsageError("a program, -p and -a exclude each other", "choose one")
+        events = {word for words in args.events for word in words.split(",") if word}
+        unknown = events - {"fork", "exec", "exit", "cow", "fail", "all"}
+        if unknown:
+            raise UsageError(f"-e knows no '{sorted(unknown)[0]}'", "fail is what can be added")
+        return Plan(
+            argv=args.program or (),
+            pids=pids,
+            backend=args.backend,
+            options=Options(
+                cow=args.cow,
+                argv_max=args.string_size,
+                env=tuple(name for name in args.env.split(",") if name),
+                reap_exact=args.reap == "exact",
+                failures=bool(events & {"fail", "all"}),
+                everyone=args.all,
+                buffer_bytes=1 << (args.buffer - 1).bit_length(),
+            ),
+            wait=not args.no_wait,
+            duration=args.duration,
+            set_env=args.set_env,
+            as_root=args.as_root,
+            user=args.user,
+        )
+
+
+def _pid(word: str) -> int:
+    if not word.isdigit() or int(word) < 1:
+        raise UsageError(f"'{word}' is no pid", "give a number, as in -p 1234")
+    return int(word)
+
+
+def _seconds(word: str) -> float:
+    try:
+        value = float(word.removesuffix("s"))
+    except ValueError:
+        value = -1.0
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"'{word}' is not a number of seconds")
+    return value
+
+
+def _size(word: str) -> int:
+    units = {"K": 10, "M": 20, "G": 30}
+    body = word.upper().removesuffix("B").removesuffix("I")
+    shift = units.get(body[-1:], 0)
+    digits = body[:-1] if shift else body
+    if not digits.isdigit():
+        raise argparse.ArgumentTypeError(f"'{word}' is not a size")
+    return max(4096, int(digits) << shift) if shift or int(digits) else os.sysconf("SC_PAGESIZE")
+
+
+COMMAND = Run()

@@ -1,0 +1,104 @@
+"""The process table: what each of its columns means. One row per process; null (None, NULL) is "not measured".
+
+The names and meanings are stable: `export --table processes` writes them, in this order. Times are CLOCK_BOOTTIME ns,
+durations ns, sizes bytes. Knows no events and no tree: tree.py fills the table.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import Any, Final
+
+from tracer.events import NULL, Field
+
+PROCESS_COLUMNS: Final = (
+    Field("id", "i", "row number, in order of birth"),
+    Field("parent_id", "i", "row of the parent; null for a root and for a parent outside the trace"),
+    Field("pid", "i", "tgid as forktrace's pid namespace has it"),
+    Field("ppid", "i", "the parent's pid at birth, even if it is outside the trace"),
+    Field("creator_pid", "i", "process that called fork; differs from ppid under CLONE_PARENT"),
+    Field("ns_pids", "I", "pids from forktrace's namespace inwards; the first is pid"),
+    Field("pgid", "i", "process group at birth"),
+    Field("sid", "i", "session at birth"),
+    Field("born_ns", "i", "birth; with pid it is the identity"),
+    Field("how", "s", "root fork vfork clone posix_spawn existing"),
+    Field("syscall", "s", "fork vfork clone clone3"),
+    Field("flags", "S", "CLONE_ names"),
+    Field("comm", "s", "last name"),
+    Field("exe", "s", "path of the last exec"),
+    Field("argv", "S", "arguments of the last exec; a cut list ends in '...'"),
+    Field("interpreter", "s", "what the last exec's #! line named"),
+    Field("cwd", "s", "working directory at the last exec"),
+    Field("execs", "i", "successful execs, the root's first included"),
+    Field("exec_ns", "i", "time of the first exec"),
+    Field("exit_ns", "i", "time of the end"),
+    Field("exit_code", "i", "status; null if a signal killed it or it still lives"),
+    Field("signal", "s", "signal that killed it; null if it exited or still lives"),
+    Field("core_dumped", "b", "a core dump was written"),
+    Field("killed_by", "i", "pid that sent the fatal signal"),
+    Field("oom_killed", "b", "the out-of-memory killer chose it"),
+    Field("zombie_ns", "i", "how long it was a zombie"),
+    Field("reap_ns", "i", "when it was waited for"),
+    Field("adopted_by", "i", "pid of the first parent other than the one it was born to"),
+    Field("reaped_by", "i", "pid that waited for it"),
+    Field("threads", "i", "CLONE_THREAD tasks ever made in it; leader and io_uring workers excluded"),
+    Field("uid", "i", "last real user id seen"),
+    Field("cgroup", "s", "control group path"),
+    Field("container", "s", "container id or name, from the control group"),
+    Field("fork_ns", "i", "page-table copy time"),
+    Field("vfork_blocked_ns", "i", "how long its vfork kept the parent"),
+    Field("pgtables_bytes", "i", "the parent's page tables at the fork"),
+    Field("rss_bytes", "i", "the parent's resident memory at the fork"),
+    Field("cpu_user_ns", "i", "user CPU time, all threads"),
+    Field("cpu_system_ns", "i", "system CPU time, all threads"),
+    Field("max_rss_bytes", "i", "peak resident memory"),
+    Field("min_flt", "i", "minor faults"),
+    Field("maj_flt", "i", "major faults"),
+    Field("wp_faults", "i", "write-protect faults taken"),
+    Field("cow_copies", "i", "pages really copied because of a fork"),
+    Field("cow_heap", "i", "of these, in the heap"),
+    Field("cow_stack", "i", "of these, in a stack"),
+    Field("cow_anon", "i", "of these, in other anonymous memory"),
+    Field("cow_file", "i", "of these, in private file mappings"),
+    Field("file_copies", "i", "private file pages first written"),
+    Field("zero_copies", "i", "zero pages replaced"),
+    Field("large_copies", "i", "huge pages copied or replaced"),
+    Field("reuses", "i", "write-protect faults that copied nothing"),
+    Field("mkwrites", "i", "shared file pages made writable"),
+    Field("failed_wp", "i", "write-protect faults that ended in a signal or error"),
+)
+
+COLUMN_TYPES: Final = {f.name: f.type for f in PROCESS_COLUMNS}
+
+COW_COLUMNS: Final = tuple(f.name for f in PROCESS_COLUMNS[PROCESS_COLUMNS.index(
+    next(f for f in PROCESS_COLUMNS if f.name == "wp_faults")) :])  # fmt: skip
+
+
+def cpu_split(utime: int, stime: int, runtime: int) -> tuple[int, int]:
+    """User and system ns of a process, as the kernel's cputime_adjust() splits the exact run time by its ticks."""
+    if stime == 0:
+        return runtime, 0
+    if utime == 0:
+        return 0, runtime
+    system = min(stime * runtime // (stime + utime), runtime)
+    return runtime - system, system
+
+
+def set_rows(column: Any, rows: Any, values: Any) -> None:
+    """column[rows[i]] = values[i], in order; NULL and None leave what is there."""
+    if isinstance(column, list):
+        for row, value in zip(rows, values, strict=True):
+            if value is not None:
+                column[row] = value
+        return
+    for row, value in zip(rows, values, strict=True):
+        if value != NULL:
+            column[row] = value
+
+
+def add_rows(column: array[int], rows: Any, values: Any) -> None:
+    """column[rows[i]] += values[i], where NULL is nothing yet."""
+    for row, value in zip(rows, values, strict=True):
+        if value != NULL:
+            have = column[row]
+            column[row] = value if have == NULL else have + value

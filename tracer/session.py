@@ -1,0 +1,252 @@
+"""One capture, from the held program to the last of its descendants: target, backend and sinks in one loop.
+
+    hold the program -> choose and attach a backend -> release -> read until over -> finish
+
+A backend that is refused falls to the next with one line, before the program starts. Batches go to sinks as they
+come; no sink may stop the capture. Knows no tree beyond naming who is still alive, and prints nothing: `say` does.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from tracer import backends, procfs
+from tracer.backends import BackendProtocol, Options
+from tracer.errors import ForktraceError, NoPermissionError, ProbesRefusedError
+from tracer.events import NULL, Batch, Kind, Meta
+from tracer.target import Action, Status, Target
+
+VERSION: Final = "0.1.0"
+
+_BUSY_S: Final = 0.02
+_IDLE_S: Final = 0.2
+_LAST_REAPS_S: Final = 0.1
+_SAY_WHO_S: Final = 1.0
+
+Sink = Callable[[Batch], None]
+
+
+@dataclass
+class Plan:
+    """What to capture and how. `argv` empty with `pids` or `options.everyone`: attach instead of start."""
+
+    argv: Sequence[str] = ()
+    pids: Sequence[int] = ()
+    backend: str = "auto"
+    options: Options = field(default_factory=Options)
+    wait: bool = True  # for descendants that outlive the program
+    duration: float | None = None
+    env: Mapping[str, str] | None = None
+    set_env: Sequence[str] = ()
+    cwd: str | None = None
+    as_root: bool = False
+    user: str | None = None
+    pass_fds: Sequence[int] = ()
+
+
+class Session:
+    """`start`, then `run` with sinks; `meta` and `status` afterwards. `say` gets lines for the user's eye."""
+
+    def __init__(self, plan: Plan, say: Callable[[str], None] = lambda line: None) -> None:
+        self.plan = plan
+        self.meta = Meta(source="")
+        self.status: Status | None = None
+        self.detached = False
+        self.living: Callable[[], list[str]] = list
+        self._say = say
+        self._target: Target | None = None
+        self._backend: BackendProtocol | None = None
+        self._sinks: list[Sink] = []
+        self._tasks = 0  # born and not yet let go of by the kernel
+        self._rows = 0
+        self._cpu0 = time.process_time()
+
+    def start(self) -> None:
+        """Hold the program, attach. Raises the last backend's refusal, or CannotStartError. Nothing is left behind."""
+        plan = self.plan
+        if plan.argv:
+            self._target = self._hold(plan.argv)
+        try:
+            self._attach()
+        except BaseException:
+            if self._target is not None:
+                self._target.abandon()
+            raise
+        backend = self._backend
+        assert backend is not None
+        self.meta = Meta(
+            source=backend.name,
+            facts=backend.facts,
+            wall_offset_ns=procfs.wall_offset_ns(),
+            version=VERSION,
+            host=os.uname().nodename,
+            kernel=os.uname().release,
+            machine=os.uname().machine,
+            boot_id=procfs.boot_id(),
+            command=tuple(plan.argv),
+            options={"cow": plan.options.cow, "wait": plan.wait, "pids": list(plan.pids)},
+            notes=backend.notes,
+        )
+
+    def _hold(self, argv: Sequence[str]) -> Target:
+        plan = self.plan
+        return Target.hold(
+            argv, env=plan.env, set_env=plan.set_env, cwd=plan.cwd, as_root=plan.as_root, user=plan.user,
+            pass_fds=plan.pass_fds,
+        )  # fmt: skip
+
+    def _attach(self) -> None:
+        plan = self.plan
+        classes = backends.candidates(plan.backend)
+        for i, cls in enumerate(classes):
+            backend = cls(plan.options)  # type: ignore[call-arg]
+            try:
+                if self._target is not None:
+                    wrapped = backend.wrap(plan.argv)
+                    if list(wrapped) != list(plan.argv):
+                        self._target.abandon()
+                        self._target = self._hold(wrapped)
+                backend.start()
+                if self._target is not None:
+                    backend.follow(self._target.pid, self._target.pidfd)
+                for pid in plan.pids:
+                    backend.attach(pid)
+            except (ProbesRefusedError, NoPermissionError) as e:
+                backend.close()
+                if i + 1 == len(classes):
+                    raise
+                self._say(f"{backend.name}: {e.message}; using {classes[i + 1].name} instead")
+                continue
+            except BaseException:
+                backend.close()
+                raise
+            self._backend = backend
+            return
+
+    def run(self, *sinks: Sink) -> None:
+        """Release the program and read to the end. Raises CannotStartError; the sinks' errors are theirs to keep."""
+        backend, target = self._backend, self._target
+        assert backend is not None
+        self._sinks = list(sinks)
+        try:
+            if target is not None:
+                target.on_stop = self._read
+                target.release()
+            self._loop(backend, target)
+            self._last_reaps(backend)
+            for batch in backend.finish():
+                self._give(batch)
+            self._give(self._end())
+            self.meta = replace(self.meta, notes=backend.notes, facts=backend.facts)
+        finally:
+            backend.close()
+            if target is not None:
+                self.status = target.status
+                target.close()
+
+    def _loop(self, backend: BackendProtocol, target: Target | None) -> None:
+        poll = select.poll()
+        if target is not None:
+            poll.register(target.signal_fd, select.POLLIN)
+        for fd in backend.descriptors():
+            poll.register(fd, select.POLLIN)
+        began = time.monotonic()
+        waiting_since: float | None = None
+        said = False
+        pause = _BUSY_S
+        while True:
+            poll.poll(pause * 1000)
+            if target is not None:
+                action = target.handle_signals()
+                if action is Action.DETACH:
+                    self.detached = True
+                    return
+            pause = _BUSY_S if self._read() else min(pause * 2, _IDLE_S)
+            now = time.monotonic()
+            if self.plan.duration is not None and now - began >= self.plan.duration:
+                self.detached = True
+                return
+            ended = target is None or target.status is not None
+            if not ended:
+                continue
+            alive = backend.alive()
+            if (target is not None and not self.plan.wait) or alive == 0:
+                return
+            if target is None:
+                continue
+            waiting_since = waiting_since or now
+            if not said and now - waiting_since >= _SAY_WHO_S:
+                said = True
+                who = self.living()
+                names = ", ".join(who[:5]) + (f" and {len(who) - 5} more" if len(who) > 5 else "")
+                self._say(f"the program has ended; waiting for {names or 'its descendants'} (Ctrl-C leaves them running)")
+
+    def _last_reaps(self, backend: BackendProtocol) -> None:
+        """The kernel lets go of a task some 20 ms after its reap: CPU time is whole only then."""
+        deadline = time.monotonic() + _LAST_REAPS_S
+        while self._tasks > 0 and not self.detached and time.monotonic() < deadline:
+            time.sleep(0.004)
+            self._read()
+            if backend.alive() not in (0, None):
+                return
+
+    def _read(self) -> bool:
+        assert self._backend is not None
+        got = self._backend.read()
+        for batch in got:
+            self._give(batch)
+        return bool(got)
+
+    def _give(self, batch: Batch) -> None:
+        kinds = batch.kinds
+        self._tasks += kinds.count(Kind.FORK) + kinds.count(Kind.EXISTING) - kinds.count(Kind.REAP)
+        self._rows += len(kinds)
+        for sink in self._sinks:
+            sink(batch)
+
+    def _end(self) -> Batch:
+        cpu = os.times()
+        return Batch.from_rows(
+            [
+                (
+                    Kind.END,
+                    {
+                        "ts_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+                        "count": self._rows,
+                        "utime_ns": int(cpu.user * 1e9),
+                        "stime_ns": int(cpu.system * 1e9),
+                    },
+                )
+            ]
+        )
+
+
+def living(batches: Any) -> list[str]:
+    """Names of processes whose end has not been seen, as `comm (pid)`; for the line that says who is waited for."""
+    from tracer.tree import ProcessTree
+
+    tree = ProcessTree()
+    for batch in batches:
+        tree.feed(batch)
+    return [
+        f"{tree.value(row, 'comm') or '?'} ({tree.value(row, 'pid')})"
+        for row in range(len(tree))
+        if not tree.ended(row) and tree.column("pid")[row] != NULL
+    ]
+
+
+def excuse(error: ForktraceError) -> str:
+    """An error as the one line that is printed for it."""
+    return f"forktrace: {error}"
+
+
+def warn(line: str) -> None:
+    """To stderr, with our name before it."""
+    sys.stderr.write(f"forktrace: {line}\n")
+    sys.stderr.flush()

@@ -1,0 +1,74 @@
+"""Batches kept until the report: in memory while they are few, then in an unlinked temporary file.
+
+Memory stays flat however long the program runs. Knows no format that anyone else could read: that is recording.py.
+"""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, Final
+
+from tracer.errors import CannotWriteError
+from tracer.events import Batch
+
+_IN_MEMORY: Final = 64 << 20
+_ROW_BYTES: Final = 400  # what a row takes as columns, words included: enough to bound, not to bill
+
+
+class Spool:
+    """`add` batches, iterate over them as often as wanted."""
+
+    def __init__(self, limit: int = _IN_MEMORY) -> None:
+        self._batches: list[Batch] = []
+        self._held = 0
+        self._limit = limit
+        self._file: IO[bytes] | None = None
+        self._spilled: list[tuple[int, int]] = []  # (offset, bytes)
+        self._failed = False
+        self.rows = 0
+
+    def add(self, batch: Batch) -> None:
+        """Keep a batch. When the temporary file can not be written, memory is used instead: nothing is dropped."""
+        self._batches.append(batch)
+        self.rows += len(batch)
+        self._held += len(batch) * _ROW_BYTES
+        if self._held > self._limit and not self._failed:
+            self._spill()
+
+    def _spill(self) -> None:
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="forktrace-")  # noqa: SIM115 - lives as long as we do
+            # Our own file, unlinked and never shared: pickle reads back only what it wrote here.
+            data = zlib.compress(pickle.dumps([(b.kinds, b.parts) for b in self._batches], protocol=5), 1)
+            offset = self._file.seek(0, 2)
+            self._file.write(data)
+            self._file.flush()
+        except OSError:
+            self._failed = True
+            return
+        self._spilled.append((offset, len(data)))
+        self._batches.clear()
+        self._held = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        for offset, size in self._spilled:
+            assert self._file is not None
+            self._file.seek(offset)
+            data = self._file.read(size)
+            if len(data) != size:
+                raise CannotWriteError("the temporary file with the events was cut short", "free space in TMPDIR")
+            for kinds, parts in pickle.loads(zlib.decompress(data)):  # noqa: S301 - our own unlinked file
+                yield Batch(kinds, parts)
+        yield from self._batches
+
+    def close(self) -> None:
+        """Give memory and disk back."""
+        self._batches.clear()
+        self._spilled.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None

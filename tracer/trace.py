@@ -1,0 +1,67 @@
+"""A trace: what it is of, its events, and the tree they make. The same for a run that has just ended and for a file.
+
+Everything is made when it is first asked for. Knows no source and no report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from tracer.events import Batch, Event, Meta
+from tracer.tree import ProcessTree
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tracer.status import Status
+
+
+class Trace:
+    """`meta`, `tree`, `events()`, `processes`. `status` is how the program ended, for a run."""
+
+    def __init__(
+        self,
+        meta: Meta,
+        batches: Callable[[], Iterable[Batch]],
+        *,
+        status: Status | None = None,
+        is_torn: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.meta = meta
+        self.status = status
+        self._is_torn = is_torn
+        self._batches = batches
+        self._tree: ProcessTree | None = None
+
+    def batches(self) -> Iterable[Batch]:
+        """Its events in columns, from the beginning, in stream order."""
+        return self._batches()
+
+    def events(self) -> Iterator[Event]:
+        """Its events one by one."""
+        for batch in self._batches():
+            yield from batch.events()
+
+    @property
+    def tree(self) -> ProcessTree:
+        """The process tree; built once."""
+        if self._tree is None:
+            tree = ProcessTree(self.meta)
+            for batch in self._batches():
+                tree.feed(batch)
+            self._tree = tree
+        return self._tree
+
+    @property
+    def torn(self) -> bool:
+        """Known once it was read: the file has no end, as its writer was killed or still writes. What is there is true."""
+        return self._is_torn()
+
+    @property
+    def processes(self) -> pd.DataFrame:
+        """The process table as a pandas frame: tracer.tables says dtypes and units."""
+        from tracer import tables
+
+        frame: Any = tables.processes_frame(self.tree)
+        return frame  # type: ignore[no-any-return]

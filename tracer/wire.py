@@ -1,0 +1,364 @@
+"""Probe records to batches: the only file that knows C layouts. Mirrors probes/wire.h, side by side readable.
+
+A run of fixed records becomes columns by strided slices, so that no Python object is made per record; only words
+(argv, paths) are cut one by one. Knows nothing of rings, maps or trees; reaps are inferred by the caller.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from tracer.events import NULL, Part
+
+ABI: Final = 1
+RECORD_SIZE: Final = 160
+RING_HEADER: Final = 8
+STRIDE: Final = RECORD_SIZE + RING_HEADER
+
+# enum ft_kind
+FORK, EXEC, EXIT, ZOMBIE, WAIT, FREE, RENAME, EXISTING, REAP, FAULTS, ALIVE = range(1, 12)
+
+# ft_head.flags
+LAST, OOM, NO_MM, TEXT, WAITED, MAYBE, AUTOREAP, ROOT, HIDDEN = (1 << i for i in range(9))
+
+HOW: Final = (None, "root", "fork", "vfork", "clone", "posix_spawn", "io_worker", "existing")
+
+
+class Record(NamedTuple):
+    """One struct of wire.h: its name and (field, format) in order; Q q I i H B are struct's, 16s and 4I arrays."""
+
+    name: str
+    fields: tuple[tuple[str, str], ...]
+
+    def offsets(self) -> dict[str, tuple[int, str]]:
+        """{field: (byte offset, format)}; raises ValueError if the order would need padding."""
+        at, result = 0, {}
+        for name, fmt in self.fields:
+            size = struct.calcsize("=" + fmt)
+            if at % struct.calcsize("=" + fmt[-1]):
+                raise ValueError(f"{self.name}.{name} is not aligned")
+            result[name] = (at, fmt)
+            at += size
+        return result
+
+    def size(self) -> int:
+        """Bytes."""
+        return sum(struct.calcsize("=" + fmt) for _, fmt in self.fields)
+
+
+HEAD: Final = (
+    ("time_ns", "Q"), ("born_ns", "Q"), ("pid", "I"), ("tid", "I"), ("flags", "I"), ("kind", "H"), ("cpu", "H"),
+)  # fmt: skip
+_FORK: Final = (
+    *HEAD,
+    ("creator_born_ns", "Q"), ("parent_born_ns", "Q"), ("clone_flags", "Q"), ("fork_ns", "Q"),
+    ("pgtables_bytes", "Q"), ("rss_bytes", "Q"), ("cgroup", "Q"),
+    ("creator_pid", "I"), ("creator_tid", "I"), ("parent_pid", "I"), ("uid", "I"), ("ns_pids", "4I"),
+    ("pgid", "I"), ("sid", "I"), ("syscall", "H"), ("how", "B"), ("levels", "B"), ("exit_signal", "I"),
+    ("comm", "16s"),
+)  # fmt: skip
+RECORDS: Final[dict[int, Record]] = {
+    FORK: Record("ft_fork", _FORK),
+    EXEC: Record("ft_exec", (
+        *HEAD,
+        ("parent_born_ns", "Q"), ("cgroup", "Q"), ("min_flt", "Q"), ("maj_flt", "Q"), ("utime_ns", "Q"),
+        ("stime_ns", "Q"), ("runtime_ns", "Q"), ("vfork_done_ns", "Q"),
+        ("parent_pid", "I"), ("uid", "I"), ("old_tid", "I"), ("unused", "I"), ("comm", "16s"),
+    )),
+    EXIT: Record("ft_exit", _EXIT := (
+        *HEAD,
+        ("parent_born_ns", "Q"), ("min_flt", "Q"), ("maj_flt", "Q"), ("utime_ns", "Q"), ("stime_ns", "Q"),
+        ("runtime_ns", "Q"), ("max_rss_bytes", "Q"),
+        ("parent_pid", "I"), ("uid", "I"), ("status", "i"), ("killed_by", "I"), ("comm", "16s"),
+    )),
+    ZOMBIE: Record("ft_zombie", (*HEAD, ("parent_born_ns", "Q"), ("parent_pid", "I"), ("pgid", "I"))),
+    WAIT: Record("ft_wait", (*HEAD, ("target", "i"), ("options", "I"))),
+    FREE: Record("ft_free", (
+        *HEAD,
+        ("parent_born_ns", "Q"), ("min_flt", "Q"), ("maj_flt", "Q"), ("utime_ns", "Q"), ("stime_ns", "Q"),
+        ("runtime_ns", "Q"), ("parent_pid", "I"), ("exit_signal", "i"),
+    )),
+    RENAME: Record("ft_rename", (*HEAD, ("comm", "16s"))),
+    EXISTING: Record("ft_fork", _FORK),
+    ALIVE: Record("ft_exit", _EXIT),
+    REAP: Record("ft_reap", (*HEAD, ("reaper_pid", "I"), ("unused", "I"))),
+}  # fmt: skip
+OFFSETS: Final = {kind: record.offsets() for kind, record in RECORDS.items()}
+
+TEXT_HEAD: Final = Record("ft_text", (
+    ("time_ns", "Q"), ("tid", "I"), ("seq", "I"), ("argv_full", "I"), ("env_full", "I"),
+    ("exe_len", "H"), ("interp_len", "H"), ("cwd_len", "H"), ("argv_len", "H"), ("env_len", "H"), ("failed", "H"),
+    ("unused", "I"),
+))  # fmt: skip
+_TEXT_STRUCT: Final = struct.Struct("=" + "".join(f for _, f in TEXT_HEAD.fields))
+
+OPTIONS: Final = Record("ft_options", tuple((n, "I") for n in (
+    "ns_level", "ns_inum", "everyone", "kernel_reads", "fork_cost", "argv_max", "env_max", "cgroup_v1",
+    "events_bytes", "sighand_size",
+)))  # fmt: skip
+
+MAX_CPUS: Final = 512
+STATS: Final = Record("ft_stats", (
+    ("alive", "Q"), ("unmarked", "Q"), ("unseen", "Q"), ("added", "Q"), ("records", "Q"),
+    ("lost_events", f"{MAX_CPUS}Q"), ("lost_texts", f"{MAX_CPUS}Q"),
+))  # fmt: skip
+MARK: Final = Record("mark", (
+    ("flags", "I"), ("kill_sig", "I"), ("kill_pid", "I"), ("kill9_pid", "I"),
+    ("copy_mm", "Q"), ("copy_ns", "Q"), ("renamed_ns", "Q"), ("wait_ns", "Q"),
+    ("min_flt", "Q"), ("maj_flt", "Q"), ("utime", "Q"), ("stime", "Q"), ("runtime", "Q"),
+))  # fmt: skip
+MARK_ROOT: Final = 1
+
+
+def pack_options(**values: int) -> bytes:
+    """struct ft_options; every field must be named."""
+    return struct.pack("=" + "I" * len(OPTIONS.fields), *(values[name] for name, _ in OPTIONS.fields))
+
+
+def pack_root_mark() -> bytes:
+    """struct mark of the program forktrace starts."""
+    return struct.pack("=I", MARK_ROOT).ljust(MARK.size(), b"\0")
+
+
+def kinds_of(raw: bytes) -> array[int]:
+    """The ft_kind of each record in a run of ring records."""
+    halves = array("H")
+    halves.frombytes(raw)
+    return halves[(RING_HEADER + 28) // 2 :: STRIDE // 2]
+
+
+def select(raw: bytes, kinds: array[int], kind: int) -> bytes:
+    """The records of one kind, in order; the run itself when there is no other."""
+    n = kinds.count(kind)
+    if n == len(kinds):
+        return raw
+    return b"".join([raw[i * STRIDE : (i + 1) * STRIDE] for i, k in enumerate(kinds) if k == kind])
+
+
+class Columns:
+    """Columns of a run of records of one kind, cut out when asked for."""
+
+    def __init__(self, raw: bytes, kind: int) -> None:
+        self.n = len(raw) // STRIDE
+        self._raw = raw
+        self._offsets = OFFSETS[kind]
+        self._arrays: dict[str, array[int]] = {}
+
+    def _words(self, typecode: str) -> array[int]:
+        words = self._arrays.get(typecode)
+        if words is None:
+            words = self._arrays[typecode] = array(typecode)
+            words.frombytes(self._raw)
+        return words
+
+    def narrow(self, name: str) -> array[int]:
+        """An integer field with the type it has in C, ~0 of a u64 as -1."""
+        offset, fmt = self._offsets[name]
+        size = struct.calcsize("=" + fmt)
+        return self._words("q" if fmt == "Q" else fmt)[(RING_HEADER + offset) // size :: STRIDE // size]
+
+    def ints(self, name: str) -> array[int]:
+        """An integer field as array("q")."""
+        values = self.narrow(name)
+        return values if values.typecode == "q" else array("q", values)
+
+    def ints_or_null(self, name: str, unknown: int) -> array[int]:
+        """As `ints`, with the value that means unknown turned into NULL."""
+        values = self.ints(name)
+        if unknown in values:
+            return array("q", [NULL if v == unknown else v for v in values])
+        return values
+
+    def comms(self, name: str = "comm") -> list[str]:
+        """A 16-byte name, up to its NUL."""
+        at = RING_HEADER + self._offsets[name][0]
+        raw, known = self._raw, _COMMS
+        result = []
+        for start in range(at, len(raw), STRIDE):
+            word = raw[start : start + 16]
+            text = known.get(word)
+            if text is None:
+                text = word.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+                if len(known) < 65536:  # hostile programs rename themselves without end
+                    known[word] = text
+            result.append(text)
+        return result
+
+    def ns_pids(self) -> list[tuple[int, ...]]:
+        """pids from forktrace's namespace inwards, at most four; a fifth level is dropped."""
+        at = RING_HEADER + self._offsets["ns_pids"][0]
+        levels = self.narrow("levels")
+        if max(levels, default=0) <= 1:
+            return [(pid,) if pid else () for pid in self._words("I")[at // 4 :: STRIDE // 4]]
+        raw = self._raw
+        return [
+            struct.unpack_from(f"={min(n, 4)}I", raw, at + i * STRIDE) for i, n in enumerate(levels)
+        ]  # fmt: skip
+
+
+_COMMS: dict[bytes, str] = {}
+
+
+@dataclass
+class Words:
+    """What one exec said, put together from its text records."""
+
+    exe: str | None = None
+    interpreter: str | None = None
+    cwd: str | None = None
+    argv: list[str] | None = None
+    env: list[str] | None = None
+    chunks: dict[str, list[bytes]] = field(default_factory=dict)
+
+
+def texts(records: Iterable[bytes]) -> dict[tuple[int, int], Words]:
+    """Text records by (time_ns, tid) of the exec they belong to."""
+    result: dict[tuple[int, int], Words] = {}
+    heads: dict[tuple[int, int], tuple[int, int, int]] = {}
+    for record in records:
+        (time_ns, tid, seq, argv_full, env_full, exe_len, interp_len, cwd_len, argv_len, env_len, failed, _) = (
+            _TEXT_STRUCT.unpack_from(record)
+        )
+        key = (time_ns, tid)
+        words = result.setdefault(key, Words())
+        at = _TEXT_STRUCT.size
+        if seq == 0:
+            if exe_len:
+                words.exe = _text(record[at : at + exe_len])
+            at += exe_len
+            if interp_len:
+                words.interpreter = _text(record[at : at + interp_len])
+            at += interp_len
+            if cwd_len:
+                words.cwd = _path(record[at : at + cwd_len])
+            at += cwd_len
+        words.chunks.setdefault("argv", []).append(record[at : at + argv_len])
+        at += argv_len
+        words.chunks.setdefault("env", []).append(record[at : at + env_len])
+        heads[key] = (argv_full, env_full, heads.get(key, (0, 0, 0))[2] | failed)
+    for key, words in result.items():
+        argv_full, env_full, failed = heads[key]
+        if not failed & 1:
+            words.argv = split_words(b"".join(words.chunks["argv"]), argv_full)
+        env = b"".join(words.chunks["env"])
+        if env and not failed & 2:
+            words.env = split_words(env, env_full)
+        words.chunks.clear()
+    return result
+
+
+def split_words(raw: bytes, full: int) -> list[str]:
+    """NUL-ended strings. What was cut ends in "..." and is followed by an element "..."."""
+    cut = len(raw) < full
+    if not raw:
+        return ["..."] if cut else []
+    whole = raw.endswith(b"\0")
+    words = [w.decode("utf-8", "surrogateescape") for w in raw.removesuffix(b"\0").split(b"\0")]
+    if cut:
+        if not whole:
+            words[-1] += "..."
+        words.append("...")
+    return words
+
+
+def _text(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+
+
+def _path(raw: bytes) -> str:
+    """Components leaf first, each with its NUL."""
+    return "/" + "/".join(p.decode("utf-8", "surrogateescape") for p in reversed(raw.split(b"\0")[:-1]) if p)
+
+
+def head_part(c: Columns) -> Part:
+    """The columns every kind has."""
+    return {
+        "ts_ns": c.ints("time_ns"),
+        "pid": c.ints_or_null("pid", 0),
+        "tid": c.ints_or_null("tid", 0),
+        "born_ns": c.ints("born_ns"),
+    }
+
+
+def fork_part(c: Columns, cgroup: Callable[[int], str | None], syscalls: Sequence[str | None]) -> Part:
+    """FORK and EXISTING. `syscalls` maps a system call number to its name, None for one that is not a fork."""
+    return {
+        **head_part(c),
+        "creator_pid": c.ints_or_null("creator_pid", 0),
+        "creator_tid": c.ints_or_null("creator_tid", 0),
+        "creator_born_ns": c.ints("creator_born_ns"),
+        "ppid": c.ints_or_null("parent_pid", 0),
+        "parent_born_ns": c.ints("parent_born_ns"),
+        "how": [HOW[h] for h in c.narrow("how")],
+        "syscall": [syscalls[n] if n < len(syscalls) else None for n in c.narrow("syscall")],
+        "clone_flags": c.ints("clone_flags"),
+        "exit_signal": c.ints("exit_signal"),
+        "ns_pids": c.ns_pids(),
+        "pgid": c.ints_or_null("pgid", 0),
+        "sid": c.ints_or_null("sid", 0),
+        "uid": c.ints("uid"),
+        "cgroup": [cgroup(i) for i in c.ints("cgroup")],
+        "fork_ns": c.ints_or_null("fork_ns", -1),
+        "pgtables_bytes": c.ints_or_null("pgtables_bytes", -1),
+        "rss_bytes": c.ints_or_null("rss_bytes", -1),
+        "comm": c.comms(),
+    }
+
+
+def exec_part(c: Columns, words: dict[tuple[int, int], Words], cgroup: Callable[[int], str | None]) -> Part:
+    """EXEC; takes its words out of `words`."""
+    none = Words()
+    said = [words.pop(key, none) for key in zip(c.ints("time_ns"), c.narrow("tid"), strict=True)]
+    part = head_part(c)
+    part.update(
+        ppid=c.ints_or_null("parent_pid", 0),
+        parent_born_ns=c.ints("parent_born_ns"),
+        exe=[w.exe for w in said],
+        argv=[w.argv for w in said],
+        interpreter=[w.interpreter for w in said],
+        cwd=[w.cwd for w in said],
+        uid=c.ints("uid"),
+        cgroup=[cgroup(i) for i in c.ints("cgroup")],
+        old_tid=c.ints_or_null("old_tid", 0),
+        min_flt=c.ints("min_flt"),
+        maj_flt=c.ints("maj_flt"),
+        utime_ns=c.ints("utime_ns"),
+        stime_ns=c.ints("stime_ns"),
+        runtime_ns=c.ints("runtime_ns"),
+        vfork_done_ns=c.ints_or_null("vfork_done_ns", 0),
+        comm=c.comms(),
+    )
+    if any(w.env for w in said):
+        part["env"] = [w.env for w in said]
+    return part
+
+
+def exit_part(c: Columns) -> Part:
+    """EXIT. A thread's own status means nothing to its process, so only the last task's is told."""
+    flags, status = c.narrow("flags"), c.narrow("status")
+    last = [f & LAST for f in flags]
+    max_rss = c.ints("max_rss_bytes")
+    part = head_part(c)
+    part.update(
+        ppid=c.ints_or_null("parent_pid", 0),
+        parent_born_ns=c.ints("parent_born_ns"),
+        last=array("q", last),
+        exit_code=array("q", [s >> 8 & 0xFF if e and not s & 0x7F else NULL for e, s in zip(last, status, strict=True)]),
+        signal=array("q", [(s & 0x7F) or NULL if e else NULL for e, s in zip(last, status, strict=True)]),
+        core_dumped=array("q", [s >> 7 & 1 if e else NULL for e, s in zip(last, status, strict=True)]),
+        killed_by=c.ints_or_null("killed_by", 0),
+        oom_killed=array("q", [(f & OOM) >> 1 if e else NULL for e, f in zip(last, flags, strict=True)]),
+        min_flt=c.ints("min_flt"),
+        maj_flt=c.ints("maj_flt"),
+        utime_ns=c.ints("utime_ns"),
+        stime_ns=c.ints("stime_ns"),
+        runtime_ns=c.ints("runtime_ns"),
+        max_rss_bytes=array("q", [NULL if f & NO_MM else v for f, v in zip(flags, max_rss, strict=True)]),
+        uid=c.ints("uid"),
+        comm=c.comms(),
+    )
+    return part
