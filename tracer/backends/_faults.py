@@ -5,8 +5,8 @@
     faults.close()
 
 Its refusal costs the fork tree nothing: the caller keeps the fork columns and says why the others are null.
-`readiness` asks the kernel which columns can be had, and how sure they are. `faults_part` and `decay_part` turn records
-into columns. Knows layouts of its own records only; no ring, no tree.
+`faults_readiness` asks the kernel which columns can be had, and how sure they are. `faults_part` and
+`decay_part` turn records into columns. Knows the layouts of its own records only; no ring, no tree.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _STRIDE_WORDS: Final = 21
 
 
 class Readiness(NamedTuple):
-    """Whether copies can be counted here. `evidence`: measured, inferred, or None; `nulls`: columns that can not."""
+    """Can copies be counted here? `evidence`: measured, inferred, None; `nulls`: columns not to be had."""
 
     ok: bool
     evidence: str | None
@@ -86,7 +86,7 @@ class FaultOptions:
 
 
 class FaultStats(NamedTuple):
-    """struct ft_fault_stats; `decay` are the sums of small processes: by time since birth, since own last fork."""
+    """struct ft_fault_stats; `decay`: small processes together, since their birth, since their last fork."""
 
     unmade: int
     added: int
@@ -123,12 +123,12 @@ class Faults:
         self._object.attach()
 
     def add_root(self, pidfd: int, *, held: bool = True) -> None:
-        """The thread leader behind `pidfd`. `held`: its counters begin at its next exec, nothing before is told."""
+        """A process by its pidfd. `held`: its counters begin at its next exec, and nothing before is told."""
         value = struct.pack("=I", _HELD if held else _EXECED).ljust(COUNTERS_SIZE, b"\0")
         self._object.update("thrs", struct.pack("=i", pidfd), value)
 
     def add_tree(self) -> None:
-        """Threads and descendants of the roots that live already: passes over all tasks, until one adds none."""
+        """Threads and descendants of the roots that live: passes over all tasks, until one adds none."""
         while True:
             before = self.stats().added
             self._object.run_iterator("find_faulters")
@@ -136,10 +136,10 @@ class Faults:
                 return
 
     def snapshot(self) -> None:
-        """Write what all that live have counted since they last told into the ring. Works after `detach` too."""
+        """What all that live have counted since they last told, into the ring. Works after `detach` too."""
         unmade = self.stats().unmade
         if unmade != self._unmade:
-            # Storage for a child could not be made (an iterator held the lock): it joins now, counted from here.
+            # A child's storage could not be made (an iterator held the lock): it joins now, counts from here.
             self._unmade = unmade
             self.add_tree()
         self._object.run_iterator("snap_faults")
@@ -184,7 +184,7 @@ def faults_readiness() -> Readiness:
     if find.ok is not False:
         why = f"in private file mappings a copy because of a fork passes for a first write: {rss.detail}"
         return Readiness(True, "inferred", why, frozenset({"cow_file"}))
-    why = f"copies because of a fork and first writes to file pages can not be told apart: {rss.detail}; {find.detail}"
+    why = f"a copy because of a fork passes for a first write to a file page: {rss.detail}; {find.detail}"
     return Readiness(True, "inferred", why, by_mapping | {"cow_copies", "file_copies"})
 
 
@@ -204,7 +204,7 @@ def faults_part(raw: bytes) -> Part:
 
 
 def decay_part(raw: bytes) -> Part:
-    """Columns of a run of FT_DECAY ring records: `since_own_fork` (else since birth), and `decay`, 32 counts."""
+    """Columns of a run of FT_DECAY ring records: `since_own_fork` (else birth), and `decay`, 32 counts."""
     words = array("i")
     words.frombytes(raw)
     stride, first = 2 * _STRIDE_WORDS, 2 * _HEAD_WORDS

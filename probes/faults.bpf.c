@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What each fault of the traced set did: copied a page because of a fork, copied a file's page, replaced the zero page,
+ * re-used the page that was there, or failed. No event of its own marks the end of a fault, but the task's min_flt +
+ * maj_flt moves as the last thing in one (mm_account_fault()): as long as it stands, a page that the task allocates
+ * belongs to the fault that began. What the kernel does in each case, mm/memory.c:
+ *
+ *                                        exception   page allocated       rss_stat after it
+ *   anonymous page copied                write, wp   1, not zeroed        none
+ *   private file page, read before       write, wp   1, not zeroed        FILE or SHMEM -1, ANON +1
+ *   private file page, not read before   write       1, not zeroed        ANON +1
+ *   zero page replaced                   write, wp   1, zeroed            ANON +1
+ *   huge zero page replaced              write, wp   one of order 9       ANON
+ *   fresh page                           write       1, zeroed            ANON +1
+ *   read back from swap                  write       1, not zeroed        ANON +1, SWAPENTS -1
+ *   re-used, or another thread was first write, wp   none, or given back  none
+ *   shared file page made writable       write, wp   none                 none; the page turns dirty
+ *   copied by the kernel on its own      none        1, not zeroed        none
+ *
+ * Which answer the kernel gives changed often (page_count, PageAnonExclusive, large folios), these signs did not.
+ * Never one event per fault: counters per thread, one record at its end. Not seen: copies of hugetlb pages, which
+ * come from a pool and show as re-used. */
+#include "core.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "wire.h"
+#include "faults.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;
+/* clang drops types that nothing refers to; the layout test wants them all */
+const union ft_record *ft_keep_record __attribute__((unused));
+
+enum state { IDLE, PENDING, ALLOCATED, DIRTIED };
+enum class { NONE, COPY, UNDECIDED, DIRECT, FILE_COPY, ZEROED, FRESH };
+
+/* include/linux/gfp_types.h; these have not moved from 5.15 to 6.18. GFP_HIGHUSER_MOVABLE without the bits that page
+ * cache fills, readahead, write(2) and page tables carry. */
+#define GFP_USER_PAGE 0x100ccaU
+#define GFP_ZERO 0x100U
+#define GFP_NOT_OURS (0x1000U | 0x2000U | 0x10000U | 0x20000U)	/* WRITE NOWARN NORETRY MEMALLOC */
+#define GFP_COMP 0x40000U
+#define GFP_HIGHMEM_MOVABLE 0xaU
+
+static __always_inline __u64 faults_done(struct task_struct *t)
+{
+	return t->min_flt + t->maj_flt;
+}
+
+/* A user-mode fault that failed (SIGSEGV) leaves no trace, and what a system call in its handler allocates must not
+ * be taken for it. Inside an exception the saved user registers carry no system call number. */
+static __always_inline bool in_syscall(struct task_struct *t)
+{
+	return (long)((struct pt_regs *)bpf_task_pt_regs(t))->orig_ax >= 0;
+}
+
+static __always_inline bool in_fault(struct task_struct *t, struct counters *c)
+{
+	return faults_done(t) == c->flt && (c->kernel || !in_syscall(t));
+}
+
+/* 0 up to 1024 ns, n up to 1024 << n. */
+static __always_inline __u32 bucket_of(__u64 ns)
+{
+	__u32 n = 0;
+	ns >>= 10;
+#define STEP(k) if (ns >= 1ULL << (k)) { ns >>= (k); n += (k); }
+	if (ns >> 32)
+		return FT_DECAY_BUCKETS - 1;
+	STEP(16); STEP(8); STEP(4); STEP(2);
+#undef STEP
+	n += ns < 2 ? ns : 2;
+	return n < FT_DECAY_BUCKETS ? n : FT_DECAY_BUCKETS - 1;
+}
+
+static __always_inline void count_for_process(struct task_struct *t, struct counters *c, __u32 pages)
+{
+	struct counters *process = process_of(t, c);
+	c->bucket = NO_BUCKET;
+	if (!process)
+		return;
+	__sync_fetch_and_add(&process->cow_total, pages);
+	if (process->shared_ns) {
+		__u32 bucket = bucket_of(bpf_ktime_get_boot_ns() - process->shared_ns);
+		bucket += process->flags & T_FORKED ? FT_DECAY_BUCKETS : 0;
+		if (bucket < NO_BUCKET) {
+			__sync_fetch_and_add(&process->decay[bucket], pages);
+			c->bucket = bucket;
+		}
+	}
+}
+
+/* The page was counted as copied because of a fork, and was not. */
+static __always_inline void take_back(struct task_struct *t, struct counters *c)
+{
+	c->count[C_HEAP + (c->mapping & 7)]--;
+	struct counters *process = process_of(t, c);
+	if (!process)
+		return;
+	__sync_fetch_and_add(&process->cow_total, -1);
+	if (c->bucket < NO_BUCKET)
+		__sync_fetch_and_add(&process->decay[c->bucket], -1);
+}
+
+/* No exception came before these: get_user_pages() for ptrace, process_vm_writev, O_DIRECT, a shared futex, mlock. A page
+ * is a copy only if a fault was accounted for it. */
+static __always_inline __u32 gup_done(struct counters *c, __u64 flt)
+{
+	__u64 faults = flt - c->gup_flt;
+	return c->gup_pages < faults ? c->gup_pages : faults;
+}
+
+static __always_inline void settle_gup(struct task_struct *t, struct counters *c, __u64 flt)
+{
+	if (c->gup_pages) {
+		__u32 pages = gup_done(c, flt);
+		c->gup_pages = 0;
+		if (pages) {
+			c->count[C_GUP] += pages;
+			count_for_process(t, c, pages);
+		}
+	}
+}
+
+/* At the thread's next event: the write-protect fault that got no page has ended, or it failed. */
+static __always_inline void settle(struct task_struct *t, struct counters *c, __u64 flt)
+{
+	settle_gup(t, c, flt);
+	if (c->state == PENDING && c->wp) {
+		if (flt != c->flt)
+			c->count[C_REUSES]++;
+		else
+			c->count[C_FAILED]++;
+	}
+	c->state = IDLE;
+}
+
+static __always_inline int fault_began(__u64 addr, __u64 error, bool kernel)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct counters *c = counters_of(t);
+	if (!c)
+		return 0;
+	__u64 flt = faults_done(t);
+	settle(t, c, flt);
+	if (!(error & 2))
+		return 0;
+	c->state = PENDING;
+	c->class = NONE;
+	c->flt = flt;
+	c->addr = addr;
+	c->kernel = kernel;
+	c->wp = error & 1;
+	c->count[C_WP] += error & 1;
+	return 0;
+}
+
+SEC("tp_btf/page_fault_user")
+int BPF_PROG(on_fault_user, unsigned long addr, struct pt_regs *regs, unsigned long error)
+{
+	return fault_began(addr, error, false);
+}
+
+SEC("tp_btf/page_fault_kernel")
+int BPF_PROG(on_fault_kernel, unsigned long addr, struct pt_regs *regs, unsigned long error)
+{
+	return (long)addr < 0 ? 0 : fault_began(addr, error, true);
+}
+
+struct found { __u64 start, end, brk_start, brk_end, stack; __u32 mapping; };
+
+static long name_vma(struct task_struct *t, struct vm_area_struct *vma, struct found *f)
+{
+	f->start = vma->vm_start;
+	f->end = vma->vm_end;
+	if (vma->vm_file)
+		f->mapping = FILE;
+	else if (f->start <= f->brk_end && f->end > f->brk_start && f->brk_end > f->brk_start)
+		f->mapping = HEAP;
+	else if ((f->start <= f->stack && f->end > f->stack) || (vma->vm_flags & VM_GROWSDOWN))
+		f->mapping = STACK;
+	else
+		f->mapping = ANON;
+	return 0;
+}
+
+static __always_inline bool lock_seq(struct mm_struct *mm, __u32 *seq)
+{
+	if (bpf_core_field_exists(struct mm_struct___seqcount, mm_lock_seq.sequence))
+		*seq = ((struct mm_struct___seqcount *)mm)->mm_lock_seq.sequence;
+	else if (bpf_core_field_exists(struct mm_struct___int, mm_lock_seq))
+		*seq = ((struct mm_struct___int *)mm)->mm_lock_seq;
+	else
+		return false;
+	return true;
+}
+
+/* Only where a page was allocated: there interrupts are on. At the exception they are off, and the look-up would give its
+ * lock back through a self-interrupt (six times the price of the fault). mm_lock_seq moves whenever a mapping
+ * of that address space changes, so until then the last answer holds. */
+static __always_inline __u32 mapping_of(struct task_struct *t, struct counters *c)
+{
+	struct mm_struct *mm = t->mm;
+	__u32 seq = 0;
+	if (!mm || !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_find_vma))
+		return UNKNOWN;
+	bool known = lock_seq(mm, &seq);
+	if (known && c->vma_seq == seq && c->vma_mm == (__u64)mm && c->addr >= c->vma_start && c->addr < c->vma_end)
+		return c->vma_mapping;
+	struct found f = { .brk_start = mm->start_brk, .brk_end = mm->brk, .stack = mm->start_stack, .mapping = UNKNOWN };
+	if (bpf_find_vma(t, c->addr, name_vma, &f, 0))
+		return UNKNOWN;
+	if (known) {
+		c->vma_mm = (__u64)mm;
+		c->vma_start = f.start;
+		c->vma_end = f.end;
+		c->vma_seq = seq;
+		c->vma_mapping = f.mapping;
+	}
+	return f.mapping;
+}
+
+SEC("tp_btf/mm_page_alloc")
+int BPF_PROG(on_page_alloc, struct page *page, unsigned int order, unsigned int gfp)
+{
+	if (order == 0) {
+		if ((gfp & (GFP_USER_PAGE | GFP_NOT_OURS)) != GFP_USER_PAGE)
+			return 0;
+	} else if ((gfp & (GFP_HIGHMEM_MOVABLE | GFP_COMP)) != (GFP_HIGHMEM_MOVABLE | GFP_COMP)) {
+		return 0;
+	}
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct counters *c = bpf_task_storage_get(&thrs, t, 0, 0);
+	if (!c || !page)
+		return 0;
+	if (c->state == IDLE || !in_fault(t, c)) {
+		if (order == 0 && !(gfp & GFP_ZERO)) {
+			__u64 flt = faults_done(t);
+			settle(t, c, flt);
+			if (!c->gup_pages)
+				c->gup_flt = flt;
+			c->gup_pages++;
+		}
+		return 0;
+	}
+	if (c->state == ALLOCATED) {
+		__sync_fetch_and_add(&stats.second_pages, 1);
+		return 0;
+	}
+	c->state = ALLOCATED;
+	c->page = (__u64)page;
+	if (order) {
+		c->count[C_LARGE] += c->wp;
+		c->class = NONE;
+	} else if (gfp & GFP_ZERO) {
+		c->count[C_ZERO] += c->wp;
+		c->class = c->wp ? ZEROED : FRESH;
+	} else {
+		/* Until rss_stat says otherwise, and whatever the exception said of the page being there: the entry can
+		 * change between the exception and its handler. */
+		__u32 mapping = mapping_of(t, c);
+		if (bpf_core_field_exists(struct mm_struct___old, rss_stat.count) && mapping == FILE) {
+			/* rss_stat comes in batches here: a file's page and its private copy can not be told apart. */
+			c->count[C_FILE_COPIES]++;
+			c->class = FILE_COPY;
+			return 0;
+		}
+		c->class = COPY;
+		c->mapping = mapping;
+		c->count[C_HEAP + (mapping & 7)]++;
+		count_for_process(t, c, 1);
+	}
+	return 0;
+}
+
+/* One event for each change of a counter of mapped pages, since Linux commit f1a7941243c1 ("mm: convert mm's rss stats
+ * into percpu_counter") (v6.2). */
+SEC("tp_btf/rss_stat")
+int BPF_PROG(on_rss_stat, struct mm_struct *mm, int member)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct counters *c = bpf_task_storage_get(&thrs, t, 0, 0);
+	if (!c || c->state != ALLOCATED || faults_done(t) != c->flt)
+		return 0;
+	if (c->class == COPY) {
+		take_back(t, c);
+		if (member == MM_ANONPAGES) {
+			c->class = DIRECT;
+			c->count[C_FILE_COPIES]++;
+		} else {
+			c->class = member == MM_SWAPENTS ? NONE : UNDECIDED;
+		}
+	} else if (c->class == UNDECIDED) {
+		/* A shared file's page that was read in by a write ends here: nothing anonymous follows it. */
+		c->class = NONE;
+		if (member == MM_ANONPAGES) {
+			c->class = FILE_COPY;
+			c->count[C_FILE_COPIES]++;
+		}
+	} else if (c->class == DIRECT && member == MM_SWAPENTS) {
+		c->class = NONE;
+		c->count[C_FILE_COPIES]--;
+		__sync_fetch_and_add(&stats.swapped_in, 1);
+	}
+	return 0;
+}
+
+/* The page of this very fault is given back: another thread was first, or the fault is begun anew. */
+SEC("tp_btf/mm_page_free")
+int BPF_PROG(on_page_free, struct page *page, unsigned int order)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct counters *c = bpf_task_storage_get(&thrs, t, 0, 0);
+	if (!c || c->state != ALLOCATED || c->page != (__u64)page || faults_done(t) != c->flt)
+		return 0;
+	if (c->class == COPY)
+		take_back(t, c);
+	else if (c->class == ZEROED)
+		c->count[C_ZERO]--;
+	else if (c->class == FILE_COPY || c->class == DIRECT)
+		c->count[C_FILE_COPIES]--;
+	else if (c->class == NONE && order)
+		c->count[C_LARGE] -= c->wp;
+	c->class = NONE;
+	c->state = PENDING;
+	__sync_fetch_and_add(&stats.lost_races, 1);
+	return 0;
+}
+
+static __always_inline int dirtied(void)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct counters *c = bpf_task_storage_get(&thrs, t, 0, 0);
+	if (!c || c->state != PENDING || !c->wp || !in_fault(t, c))
+		return 0;
+	c->count[C_MKWRITES]++;
+	c->state = DIRTIED;
+	return 0;
+}
+
+SEC("tp_btf/writeback_dirty_folio")
+int BPF_PROG(on_dirty_folio)
+{
+	return dirtied();
+}
+
+/* Its name before Linux commit 203a31516616 ("mm/writeback: Add __folio_mark_dirty()") (v5.16). */
+SEC("tp_btf/writeback_dirty_page")
+int BPF_PROG(on_dirty_page)
+{
+	return dirtied();
+}
+
+/* The child's counters, and what its parent had copied by then. */
+SEC("tp_btf/task_newtask")
+int BPF_PROG(on_newtask, struct task_struct *child, __u64 clone_flags)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct counters *c = counters_of(t);
+	if (!c)
+		return 0;
+	struct counters *n = bpf_task_storage_get(&thrs, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!n)
+		__sync_fetch_and_add(&stats.unmade, 1);
+	if (clone_flags & CLONE_THREAD) {
+		if (n)
+			n->flags = T_THREAD | (c->flags & T_EXECED);
+		return 0;
+	}
+	settle_gup(t, c, faults_done(t));
+	struct counters *process = process_of(t, c);
+	if (!process)
+		return 0;
+	__u64 now = bpf_ktime_get_boot_ns();
+	if (n) {
+		n->flags = T_EDGE | (clone_flags & CLONE_VM ? T_SAME_MM : 0);
+		n->shared_ns = clone_flags & CLONE_VM ? 0 : now;
+		n->parent_born = t->group_leader->start_boottime;
+		n->parent_cow_birth = process->cow_total;
+		n->parent_image = process->image;
+	}
+	if (!(clone_flags & CLONE_VM)) {
+		process->shared_ns = now;
+		process->flags |= T_FORKED;
+	}
+	return 0;
+}
+
+static __always_inline void tell_decay_side(struct task_struct *t, struct counters *c, __u32 flags, __u32 first, bool small)
+{
+	union ft_record *r = small ? NULL : begin(FT_DECAY, t, flags);
+	__s32 sum = 0;
+	if (!small && !r)
+		return;
+	for (__u32 i = 0; i < FT_DECAY_BUCKETS; i++) {
+		__s32 n = *(volatile __s32 *)&c->decay[first + i];
+		if (n)
+			n = __sync_lock_test_and_set(&c->decay[first + i], 0);
+		if (r)
+			r->decay.buckets[i] = n;
+		else if (n)
+			__sync_fetch_and_add(&stats.decay[first ? 1 : 0][i], n);
+		sum |= n;
+	}
+	if (!r)
+		return;
+	if (!sum)
+		bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);
+	else
+		send(r);
+}
+
+static __always_inline void tell_decay(struct task_struct *t, struct counters *c, __u32 flags)
+{
+	bool small = c->cow_total < opt.decay_min;
+	if (!c->cow_total || (small && (flags & FT_SNAPSHOT)))
+		return;
+	tell_decay_side(t, c, flags, 0, small);
+	if (c->flags & T_FORKED)
+		tell_decay_side(t, c, flags | FT_FORKED, FT_DECAY_BUCKETS, small);
+}
+
+/* The old address space is gone, and with it all that was shared. */
+static __always_inline void new_image(struct task_struct *t, struct counters *c)
+{
+	settle(t, c, faults_done(t));
+	if (c->flags & T_HELD) {
+		/* The held child becomes the program: its counters begin here. */
+#pragma unroll
+		for (int i = 0; i < COUNTERS; i++)
+			c->told[i] = c->count[i];
+		c->cow_total = 0;
+	} else if (!(c->flags & T_EXECED)) {
+		union ft_record *r = begin(FT_FAULTS, t, FT_BEFORE_EXEC);
+		if (r) {
+			tell_counters(r, c, 0, 0);
+			r->faults.cow_total = c->cow_total;
+			r->faults.parent_cow_birth = r->faults.parent_cow_end = ~0ULL;
+			if (c->flags & T_EDGE)
+				tell_edge(r, t, c);
+			send(r);
+		}
+	}
+	if (!(c->flags & T_HELD))
+		tell_decay(t, c, 0);
+	/* A thread that is not the first takes over as leader, and what was known of the process went with the old
+	 * one: two steps say that there is no cow_at_exec for the step between. */
+	c->image += c->flags & T_THREAD ? 2 : 1;
+	c->cow_at_exec = c->cow_total;
+	c->shared_ns = 0;
+	c->flags &= ~(T_HELD | T_EDGE | T_SAME_MM | T_FORKED | T_THREAD);
+	c->flags |= T_EXECED;
+}
+
+/* Inside exec this comes right after the address space was changed, and before the new image is touched: what
+ * sched_process_exec would be too late for. */
+SEC("tp_btf/task_rename")
+int BPF_PROG(on_rename, struct task_struct *t)
+{
+	struct counters *c = bpf_task_storage_get(&thrs, t, 0, 0);
+	if (!c || !BPF_CORE_READ_BITFIELD(t, in_execve))
+		return 0;
+	new_image(t, c);
+	c->flags |= T_NEW_IMAGE;
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(on_exec, struct task_struct *t)
+{
+	struct counters *c = bpf_task_storage_get(&thrs, t, 0, 0);
+	if (!c)
+		return 0;
+	if (!(c->flags & T_NEW_IMAGE))
+		new_image(t, c);
+	c->flags &= ~T_NEW_IMAGE;
+	return 0;
+}
+
+/* Only the first argument: group_dead was added in v6.16. signal->live is 0 before the last thread gets here, and more
+ * than one may see it: the last pair of parent_cow_* stands, and the buckets are taken once. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_exit, struct task_struct *t)
+{
+	struct counters *c = bpf_task_storage_get(&thrs, t, 0, 0);
+	if (!c || (c->flags & T_ENDED))
+		return 0;
+	c->flags |= T_ENDED;
+	settle(t, c, faults_done(t));
+	bool leader = t->pid == t->tgid, last = t->signal->live.counter == 0;
+	if (!leader && !last && !anything_to_tell(c))
+		return 0;
+	struct counters *process = process_of(t, c);
+	union ft_record *r = begin(FT_FAULTS, t, c->flags & T_EXECED ? 0 : FT_BEFORE_EXEC);
+	if (r) {
+		tell_counters(r, c, 0, 0);
+		r->faults.cow_total = process ? process->cow_total : ~0ULL;
+		r->faults.parent_cow_birth = r->faults.parent_cow_end = ~0ULL;
+		if (process && last && (process->flags & T_EDGE))
+			tell_edge(r, t, process);
+		send(r);
+	}
+	if (process && last)
+		tell_decay(t, process, 0);
+	return 0;
+}
+
+/* All that live, as they stand. A thread may be inside a fault meanwhile: what was seen too soon, its own next record
+ * takes back. A fault that has ended but was not judged yet is judged here, or a sleeper's last one would be missing. */
+SEC("iter/task")
+int snap_faults(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+	if (!t)
+		return 0;
+	struct counters *c = bpf_task_storage_get(&thrs, t, 0, 0);
+	if (!c || (c->flags & (T_ENDED | T_HELD)))
+		return 0;
+	__u64 flt = faults_done(t);
+	__u32 reuse = c->state == PENDING && c->wp && flt != c->flt;
+	__u32 gup = c->gup_pages ? gup_done(c, flt) : 0;
+	bool leader = t->pid == t->tgid;
+	/* A process is told of once even if it did nothing: nothing measured is not the same as not measured. */
+	if (!reuse && !gup && (!leader || (c->snapped && !(c->flags & T_EDGE))) && !anything_to_tell(c))
+		return 0;
+	c->snapped = 1;
+	union ft_record *r = begin(FT_FAULTS, t, FT_SNAPSHOT | (c->flags & T_EXECED ? 0 : FT_BEFORE_EXEC));
+	if (!r)
+		return 0;
+	tell_counters(r, c, reuse, gup);
+	r->faults.cow_total = leader ? c->cow_total : ~0ULL;
+	r->faults.parent_cow_birth = r->faults.parent_cow_end = ~0ULL;
+	if (leader && (c->flags & T_EDGE))
+		tell_edge(r, t, c);
+	send(r);
+	if (leader)
+		tell_decay(t, c, FT_SNAPSHOT);
+	return 0;
+}
+
+/* Attaching to what lives: a task joins if its leader or its parent has counters. Passes are repeated until one adds
+ * none; on_newtask is attached before, so a fork in between is not missed. */
+SEC("iter/task")
+int find_faulters(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+	if (!t || (t->flags & (PF_EXITING | PF_KTHREAD)) || bpf_task_storage_get(&thrs, t, 0, 0))
+		return 0;
+	if (!opt.everyone && !bpf_task_storage_get(&thrs, t->group_leader, 0, 0) &&
+	    !bpf_task_storage_get(&thrs, t->real_parent, 0, 0))
+		return 0;
+	struct counters *c = bpf_task_storage_get(&thrs, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!c)
+		return 0;
+	c->flags |= T_EXECED | (t->pid == t->tgid ? 0 : T_THREAD);
+	__sync_fetch_and_add(&stats.added, 1);
+	return 0;
+}
