@@ -97,15 +97,18 @@ def drop(identity: Identity) -> None:
 
     Never sets no_new_privs: sudo, su and ping must work inside the program. Called between fork and exec.
     """
+    # A change of uid leaves the inheritable set alone; an exec of a file with its own would revive it.
+    # Emptied, it empties its subset, the ambient set. Loaded now: our Python may be for root's eyes only.
+    libc = _libc() if _capabilities(b"CapInh", b"CapAmb") != 0 else None
     os.setgroups(identity.groups)
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)
     if identity.uid == 0:
         return
-    if _capabilities(b"CapInh", b"CapPrm", b"CapEff", b"CapAmb") != 0:
-        # A change of uid leaves the inheritable set alone; an exec of a file with its own would revive it.
-        # Emptying it empties the ambient set too (kernel/capability.c: ambient is a subset of inheritable).
-        _clear_capabilities()
+    if libc is not None:
+        _clear_capabilities(libc)
+    if _capabilities(b"CapInh", b"CapPrm", b"CapEff", b"CapAmb") > 0:
+        raise OSError(errno.EPERM, "capabilities were left")
     try:
         os.setuid(0)
     except PermissionError:
@@ -238,12 +241,11 @@ def _capabilities(*names: bytes) -> int:
     return union
 
 
-def _clear_capabilities() -> None:
+def _clear_capabilities(libc: ctypes.CDLL) -> None:
     import ctypes
 
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     empty = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: low words, then high words
-    libc = _libc()
     if libc.capset(header, empty) != 0:
         raise OSError(ctypes.get_errno(), "capset")
 

@@ -48,8 +48,8 @@ class Action(enum.Enum):
 class Target:
     """A command, forked and held before its exec until `release`. One at a time; from the main thread.
 
-    `status` is None until it ends. `on_stop` is called before we stop with it: drain there. `on_child(pid, raw)`
-    is called, with wait4's status word, for every other child of ours that was reaped: CLONE_PARENT
+    `status` is None until it ends. `on_stop` is called before we stop with it: drain there. `on_child` is
+    called, with a pid and wait4's status word, for every other child of ours that was reaped: CLONE_PARENT
     children of the program, orphans given to us as pid 1, and helpers, so do not wait for those elsewhere.
     With `defer_reap` the program stays a zombie until `reap`. `last_request` is the last signal that asked us
     to end.
