@@ -1,0 +1,133 @@
+"""Batches (dense columns by kind) to and from Arrow record batches (one wide table, nulls in between).
+
+    Batch                                     RecordBatch
+    kinds  fork exec fork exit                ts_ns  kind  pid  syscall  argv   exit_code
+    parts  fork: pid [7, 8] syscall [..]        10   fork   7   clone    null   null
+           exec: pid [7]    argv [..]     <->   11   exec   7   null     [ls]   null
+           exit: pid [7]    exit_code [0]       12   fork   8   vfork    null   null
+                                                13   exit   7   null     null   0
+
+The wide schema is derived from `tracer.events` and from nothing else. No Python object is made per row for
+integers and booleans. Strings are plain utf8 (text.py tells of bytes that are not): dictionaries would save a
+sixth of the file, but readers built on nanoarrow can not decode compressed ones, and a replaced dictionary is
+one more message that a torn file can lose.
+
+Knows nothing of files.
+"""
+
+from __future__ import annotations
+
+import functools
+from array import array
+from collections.abc import Collection
+from itertools import chain
+from typing import Any, Final
+
+from tracer.events import FIELDS, HEAD, KIND_NAMES, KINDS_BY_NAME, NULL, Batch, Field, Part, nulls
+from tracer.recording import arrays
+
+COLUMNS: Final[tuple[Field, ...]] = (*HEAD, *FIELDS)
+"""Every column of the wide table, in order. `kind` is the only one that a batch keeps elsewhere."""
+
+
+@functools.cache
+def wide_schema() -> Any:
+    """The pyarrow schema of the wide table, without metadata."""
+    import pyarrow as pa
+
+    return pa.schema([pa.field(f.name, arrays.arrow_type(f.type)) for f in COLUMNS])
+
+
+def widen(batch: Batch) -> Any:
+    """`batch` as one pyarrow RecordBatch of `wide_schema()`, rows in stream order."""
+    import numpy as np
+    import pyarrow as pa
+
+    kinds = np.frombuffer(batch.kinds, np.uint8)
+    n = len(kinds)
+    rows = {kind: np.flatnonzero(kinds == kind) for kind in batch.parts}
+    merges: dict[tuple[int, ...], tuple[Any, Any]] = {}
+    columns = []
+    for name, code, _ in COLUMNS:
+        having = tuple(kind for kind in batch.parts if name in batch.parts[kind])
+        if name == "kind":
+            column = arrays.column("s", [KIND_NAMES.get(kind) for kind in batch.kinds])
+        elif not having:
+            column = pa.nulls(n, arrays.arrow_type(code))
+        elif code in "ib":
+            values = np.full(n, NULL, np.int64)
+            for kind in having:
+                values[rows[kind]] = batch.parts[kind][name]
+            column = arrays.integers(code, values)
+        elif len(having) == 1:
+            column = arrays.objects(code, batch.parts[having[0]][name], rows[having[0]], n)
+        else:
+            if having not in merges:
+                at = np.concatenate([rows[kind] for kind in having])
+                order = np.argsort(at, kind="stable")
+                merges[having] = (at[order], order)
+            at, order = merges[having]
+            joined = chain.from_iterable(batch.parts[kind][name] for kind in having)
+            values = np.fromiter(joined, object, len(at))[order].tolist()
+            column = arrays.objects(code, values, at, n)
+        columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, schema=wide_schema())
+
+
+def narrow(wide: Any, names: Collection[str] | None = None) -> tuple[Batch, int]:
+    """A pyarrow RecordBatch of (some of) the wide columns as a Batch; how many rows were of no known kind.
+
+    Columns that are null in all rows of a kind are left out of its part, except those of events.HEAD, which
+    every part has; `names` narrows them further. The caller has checked the types and validated `wide` in full.
+    """
+    import numpy as np
+
+    place = {name: i for i, name in reversed(list(enumerate(wide.schema.names)))}
+    indices, words = arrays.encode_strings(wide.column(place["kind"]))
+    kinds = np.array([KINDS_BY_NAME.get(word or "", 0) for word in words], np.uint8)[indices]
+    order = np.argsort(kinds, kind="stable")
+    counts = np.bincount(kinds, minlength=256)
+    ends = np.cumsum(counts)
+    spans = [(int(k), int(ends[k] - counts[k]), int(ends[k])) for k in np.flatnonzero(counts) if k]
+    wanted = {f.name for f in COLUMNS} if names is None else {*names}
+    head = [f.name for f in HEAD if f.name != "kind" and f.name in wanted]
+    parts: dict[int, Part] = {kind: {name: nulls(name, b - a) for name in head} for kind, a, b in spans}
+    for name, code, _ in COLUMNS:
+        if name == "kind" or name not in place or name not in wanted:
+            continue
+        column = wide.column(place[name])
+        if column.null_count == len(column):
+            continue
+        valid = arrays.is_valid(column)[order]
+        held = [span for span in spans if valid[span[1] : span[2]].any()]
+        if code in "ib":
+            values = np.where(valid, arrays.read_integers(column)[order], NULL)
+            for kind, a, b in held:
+                parts[kind][name] = array("q", values[a:b].tobytes())
+        elif code == "s":
+            strings = arrays.read_strings(column)[order]
+            for kind, a, b in held:
+                parts[kind][name] = strings[a:b].tolist()
+        else:
+            for kind, a, b in held:
+                parts[kind][name] = arrays.read_lists(column, order[a:b])
+    return Batch(kinds[kinds != 0].tobytes(), parts), int(counts[0])
+
+
+def split(batch: Batch, at: int) -> tuple[Batch, Batch]:
+    """The first `at` rows, and the rest."""
+    left: dict[int, Part] = {}
+    right: dict[int, Part] = {}
+    for kind, part in batch.parts.items():
+        n = batch.kinds.count(kind, 0, at)
+        left[kind] = {name: column[:n] for name, column in part.items()}
+        right[kind] = {name: column[n:] for name, column in part.items()}
+    return Batch(batch.kinds[:at], left), Batch(batch.kinds[at:], right)
+
+
+def without(batch: Batch, kind: int) -> Batch:
+    """`batch` less its rows of one kind."""
+    if kind not in batch.kinds:
+        return batch
+    parts = {k: part for k, part in batch.parts.items() if k != kind}
+    return Batch(batch.kinds.replace(bytes([kind]), b""), parts)

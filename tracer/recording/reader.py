@@ -1,0 +1,207 @@
+"""Reads a .ftrace file, whole, torn, growing or hostile, as batches.
+
+    bytes -> frames.py (whole messages of bearable size) -> Arrow -> validate -> columns.narrow -> Batch
+
+What comes before damage is read; where it begins, reading ends, `torn` is true and `damage` says why. Only
+a file that can not be a trace from its first message on is an error. Knows nothing of what batches are for.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
+from typing import IO, Any, Final
+
+from tracer.errors import NoInputError
+from tracer.events import KIND_NAMES, Batch, Kind, Meta
+from tracer.recording.columns import COLUMNS, narrow
+from tracer.recording.format import TOTALS_KEY, check
+from tracer.recording.frames import Frames, Message, RefusedError, Type
+from tracer.recording.source import no_trace, open_source, regular_start
+
+GROUP_ROWS: Final = 65536
+GROUP_BYTES: Final = 16 << 20  # as stored
+POLL_S: Final = 0.1
+
+
+class Reader:
+    """An open trace: iterate it, once, for its batches.
+
+    `source` is a path, "-" for the standard input, or a binary file object that stands at the beginning of
+    the trace. `columns` are the only ones to read (`kind` always is). With `follow` the iterator waits at
+    the end of a file that is still written, until its end row comes; `wait(seconds)` is how it waits, and
+    stops the following by returning False. Raises NoInputError, and BadDataError for what is not a trace.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | IO[bytes],
+        *,
+        columns: Collection[str] | None = None,
+        follow: bool = False,
+        wait: Callable[[float], bool | None] = time.sleep,
+    ) -> None:
+        self.torn = False
+        """Once read: there was no end row, so rows may be missing at the end."""
+        self.damage: str | None = None
+        """Once read: why it is torn, as a sentence."""
+        self.totals: dict[str, Any] = {}
+        """Once read: what came with the end row ("rows", "lost", ...)."""
+        self.rows = 0
+        """Rows read so far, those of unknown kinds included."""
+        self.unknown = 0
+        """Rows of kinds that this forktrace does not know; they were left out."""
+        self._columns = None if columns is None else frozenset(columns)
+        self._wait = wait
+        self._file, self._name = open_source(source)
+        self._ours = self._file is not source
+        self._start = regular_start(self._file)
+        self._follow = follow and self._start is not None  # the end of a pipe is the end
+        self._frames = Frames(self._file)
+        self._feed = _Feed()
+        self._over = False
+        try:
+            self.meta, self._stream = self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def size(self) -> int | None:
+        """Bytes in the file by now, for a progress bar; None for a pipe."""
+        return None if self._start is None else os.fstat(self._file.fileno()).st_size - self._start
+
+    @property
+    def position(self) -> int:
+        """Bytes read so far."""
+        return self._frames.position
+
+    def __iter__(self) -> Iterator[Batch]:
+        for wide in self.arrow():
+            batch, unknown = narrow(wide, self._columns)
+            self.rows += wide.num_rows
+            self.unknown += unknown
+            if len(batch):
+                yield batch
+
+    def arrow(self) -> Iterator[Any]:
+        """The same as valid pyarrow RecordBatches of the wide table, strings as they are stored (text.py)."""
+        import pyarrow as pa
+
+        held: list[Any] = []
+        rows = size = 0
+        for batch in self._batches():
+            # Small ones are joined: what is done for each column and not for each row would be most of the
+            # time.
+            if held and (batch is None or rows + batch.num_rows > GROUP_ROWS or size > GROUP_BYTES):
+                yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+                held, rows, size = [], 0, 0
+            if batch is not None:
+                held.append(batch)
+                rows += batch.num_rows
+                size += batch.nbytes
+        if held:
+            yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+
+    def close(self) -> None:
+        """Close the file, if it was given by its name."""
+        if self._ours:
+            self._file.close()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _begin(self) -> tuple[Meta, Any]:
+        import pyarrow as pa
+
+        try:
+            message = self._frames.next()
+            while message is None and self._follow and self._wait(POLL_S) is not False:
+                message = self._frames.next()
+        except RefusedError:
+            message = None
+        except OSError as e:
+            raise NoInputError(f"{self._name} can not be read: {(e.strerror or str(e)).lower()}") from None
+        if message is None:
+            raise no_trace(self._name, self._frames.head)
+        try:
+            schema = pa.ipc.read_schema(pa.py_buffer(message.raw))
+        except (pa.ArrowException, OSError, ValueError, MemoryError):
+            raise no_trace(self._name, self._frames.head) from None
+        meta = check(schema, self._name)
+        known = {f.name for f in COLUMNS} if self._columns is None else {"kind", *self._columns}
+        options = pa.ipc.IpcReadOptions(
+            included_fields=[i for i, name in enumerate(schema.names) if name in known]
+        )
+        self._feed.put(message.raw)
+        return meta, pa.ipc.open_stream(self._feed, options=options)
+
+    def _batches(self) -> Iterator[Any]:
+        """Valid record batches as they were written; None where a growing file ends for now."""
+        import pyarrow as pa
+
+        while not self._over:
+            try:
+                message = self._frames.next()
+                if message is None and self._follow and not self._frames.ended:
+                    yield None
+                    if self._wait(POLL_S) is not False:
+                        continue
+                if message is None:
+                    self._tear("its last record is cut off" if self._frames.head else "it has no end record")
+                elif (batch := self._decode(message)) is not None:
+                    yield batch
+            except (RefusedError, pa.ArrowException, OSError, ValueError, MemoryError) as e:
+                said = str(e) if isinstance(e, RefusedError) else "a record is damaged"
+                self._tear(f"at byte {self.position} {said}")
+
+    def _decode(self, message: Message) -> Any:
+        if message.type not in (Type.BATCH, Type.DICTIONARY):
+            raise RefusedError("something else begins")
+        self._feed.put(message.raw)
+        if message.type == Type.DICTIONARY:  # of a column we do not know: ours have none
+            return None
+        batch, said = self._stream.read_next_batch_with_custom_metadata()
+        # Offsets, null counts and UTF-8, too: only then is it safe to look into the buffers.
+        batch.validate(full=True)
+        kinds = batch.column(batch.schema.get_field_index("kind"))
+        if len(kinds) and kinds[len(kinds) - 1].as_py() == KIND_NAMES[Kind.END]:
+            self._over = True
+            self.totals = _json(said[TOTALS_KEY]) if said is not None and TOTALS_KEY in said else {}
+        return batch
+
+    def _tear(self, why: str) -> None:
+        self._over = self.torn = True
+        self.damage = f"{self._name} is torn: {why}, so the last rows may be missing"
+
+
+class _Feed(io.RawIOBase):
+    """Gives Arrow the messages that were found to be whole, as the file that it wants to read."""
+
+    def __init__(self) -> None:
+        self._data = memoryview(b"")
+
+    def put(self, data: bytes) -> None:
+        self._data = memoryview(bytes(self._data) + data if self._data else data)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        taken = self._data if size < 0 else self._data[:size]
+        self._data = self._data[len(taken) :]
+        return bytes(taken)
+
+
+def _json(data: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(data)
+    except (ValueError, RecursionError):
+        said = None
+    return said if isinstance(said, dict) else {}
