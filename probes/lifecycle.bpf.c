@@ -14,6 +14,7 @@ const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;
 /* clang drops types that nothing refers to; the layout test wants them all */
 const union ft_record *ft_keep_record __attribute__((unused));
 const struct ft_text *ft_keep_text __attribute__((unused));
+const enum ft_kind *ft_keep_kind __attribute__((unused));
 
 #ifdef __TARGET_ARCH_x86
 #define NR_FORK 57

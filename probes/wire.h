@@ -23,7 +23,7 @@ enum ft_kind {
 	FT_EXISTING = 8,	/* as FT_FORK, for a task that was there before */
 	FT_REAP = 9,	/* exact reap, opt-in */
 	FT_FAULTS = 10,	/* fault counters of one thread */
-	FT_ALIVE = 11,	/* as FT_EXIT, for a task that is still there when the trace ends */
+	FT_ALIVE = 12,	/* as FT_EXIT, for a task that is still there when the trace ends */
 	FT_DECAY = 11,	/* when a process' copies were made, after the fork that made them necessary */
 };
 

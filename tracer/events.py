@@ -71,7 +71,11 @@ FIELDS: Final = (
     Field("creator_pid", "i", "process that called fork/vfork/clone"),
     Field("creator_tid", "i", "its thread that did"),
     Field("creator_born_ns", "i", "birth of the creator"),
-    Field("ppid", "i", "the parent at that moment (differs from creator_pid under CLONE_PARENT and after adoption)"),
+    Field(
+        "ppid",
+        "i",
+        "the parent at that moment (differs from creator_pid under CLONE_PARENT and after adoption)",
+    ),
     Field("parent_born_ns", "i", "birth of that parent"),
     Field("how", "s", "root fork vfork clone posix_spawn existing"),
     Field("syscall", "s", "fork vfork clone clone3"),

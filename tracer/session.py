@@ -136,7 +136,7 @@ class Session:
         self._sinks = list(sinks)
         try:
             if target is not None:
-                target.on_stop = self._read
+                target.on_stop = self._drain
                 target.release()
             self._loop(backend, target)
             self._last_reaps(backend)
@@ -185,7 +185,9 @@ class Session:
                 said = True
                 who = self.living()
                 names = ", ".join(who[:5]) + (f" and {len(who) - 5} more" if len(who) > 5 else "")
-                self._say(f"the program has ended; waiting for {names or 'its descendants'} (Ctrl-C leaves them running)")
+                self._say(
+                    f"the program has ended; waiting for {names or 'its descendants'} (Ctrl-C leaves them running)"
+                )
 
     def _last_reaps(self, backend: BackendProtocol) -> None:
         """The kernel lets go of a task some 20 ms after its reap: CPU time is whole only then."""
@@ -202,6 +204,9 @@ class Session:
         for batch in got:
             self._give(batch)
         return bool(got)
+
+    def _drain(self) -> None:
+        self._read()
 
     def _give(self, batch: Batch) -> None:
         kinds = batch.kinds

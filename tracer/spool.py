@@ -1,12 +1,13 @@
 """Batches kept until the report: in memory while they are few, then in an unlinked temporary file.
 
-Memory stays flat however long the program runs. Knows no format that anyone else could read: that is recording.py.
+Memory stays flat however long the program runs. No format that anyone else could read: that is recording's.
 """
 
 from __future__ import annotations
 
 import pickle
 import tempfile
+import weakref
 import zlib
 from collections.abc import Iterator
 from typing import IO, Final
@@ -31,7 +32,7 @@ class Spool:
         self.rows = 0
 
     def add(self, batch: Batch) -> None:
-        """Keep a batch. When the temporary file can not be written, memory is used instead: nothing is dropped."""
+        """Keep a batch. When the temporary file can not be written, memory serves: nothing is dropped."""
         self._batches.append(batch)
         self.rows += len(batch)
         self._held += len(batch) * _ROW_BYTES
@@ -42,6 +43,7 @@ class Spool:
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="forktrace-")  # noqa: SIM115 - lives as long as we do
+                weakref.finalize(self, self._file.close)
             # Our own file, unlinked and never shared: pickle reads back only what it wrote here.
             data = zlib.compress(pickle.dumps([(b.kinds, b.parts) for b in self._batches], protocol=5), 1)
             offset = self._file.seek(0, 2)

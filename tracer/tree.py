@@ -172,11 +172,9 @@ class ProcessTree:
                 if not (how and how[i] == "io_worker"):
                     threads.append((key, tids[i], part["ts_ns"][i]))
                 continue
-            above = (
-                (ppids[i], parent_borns[i])
-                if ppids is not None and parent_borns is not None and (how is None or how[i] != "root")
-                else None
-            )
+            above = None
+            if ppids is not None and parent_borns is not None and (how is None or how[i] != "root"):
+                above = (ppids[i], parent_borns[i])
             known = index.get(key)
             if known is not None:
                 # A fork record is the truth about parentage; anything else only fills gaps.
@@ -321,7 +319,7 @@ class ProcessTree:
         born_to, adopted = self._col("ppid"), self._col("adopted_by")
         for row, ppid in zip(rows, ppids, strict=True):
             first = born_to[row]
-            if ppid != first and ppid != NULL and adopted[row] == NULL and first != NULL:
+            if ppid not in (first, NULL) and adopted[row] == NULL and first != NULL:
                 adopted[row] = ppid
 
     def _exits(self, part: Part) -> None:
@@ -345,7 +343,16 @@ class ProcessTree:
         ended = self._col("ended")
         for row in rows:
             ended[row] = 1
-        for name in ("exit_code", "signal", "core_dumped", "killed_by", "oom_killed", "max_rss_bytes", "uid", "comm"):
+        for name in (
+            "exit_code",
+            "signal",
+            "core_dumped",
+            "killed_by",
+            "oom_killed",
+            "max_rss_bytes",
+            "uid",
+            "comm",
+        ):
             if name in part:
                 set_rows(self._col(name), rows, part[name])
         how, birth, execs = self._col("how"), self._col("birth_ts"), self._col("execs")
@@ -475,11 +482,12 @@ class ProcessTree:
 
     def threads(self, row: int) -> list[tuple[int, int | None, int | None]]:
         """(tid, birth, end) of each thread it made, in order of birth."""
+        born, end = self._thread_born, self._thread_end
         return [
-            (self._thread_tid[i], *(None if t == NULL else t for t in (self._thread_born[i], self._thread_end[i])))
+            (self._thread_tid[i], None if born[i] == NULL else born[i], None if end[i] == NULL else end[i])
             for i, at in enumerate(self._thread_row)
             if at == row
-        ]  # type: ignore[misc]
+        ]
 
     def column(self, name: str) -> Any:
         """A process column in row order: array("q") with NULL, or a list with None, by its type in PROCESS_COLUMNS."""

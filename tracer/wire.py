@@ -10,7 +10,7 @@ import struct
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from tracer.events import NULL, Part
 
@@ -20,7 +20,10 @@ RING_HEADER: Final = 8
 STRIDE: Final = RECORD_SIZE + RING_HEADER
 
 # enum ft_kind
-FORK, EXEC, EXIT, ZOMBIE, WAIT, FREE, RENAME, EXISTING, REAP, FAULTS, ALIVE = range(1, 12)
+KIND_NAMES: Final = frozenset(
+    "FORK EXEC EXIT ZOMBIE WAIT FREE RENAME EXISTING REAP FAULTS DECAY ALIVE".split()
+)
+FORK, EXEC, EXIT, ZOMBIE, WAIT, FREE, RENAME, EXISTING, REAP, FAULTS, DECAY, ALIVE = range(1, 13)
 
 # ft_head.flags
 LAST, OOM, NO_MM, TEXT, WAITED, MAYBE, AUTOREAP, ROOT, HIDDEN = (1 << i for i in range(9))
@@ -220,7 +223,7 @@ def texts(records: Iterable[bytes]) -> dict[tuple[int, int], Words]:
     result: dict[tuple[int, int], Words] = {}
     heads: dict[tuple[int, int], tuple[int, int, int]] = {}
     for record in records:
-        (time_ns, tid, seq, argv_full, env_full, exe_len, interp_len, cwd_len, argv_len, env_len, failed, _) = (
+        time_ns, tid, seq, argv_full, env_full, exe_len, interp_len, cwd_len, argv_len, env_len, failed, _ = (
             _TEXT_STRUCT.unpack_from(record)
         )
         key = (time_ns, tid)
@@ -285,7 +288,7 @@ def head_part(c: Columns) -> Part:
 
 
 def fork_part(c: Columns, cgroup: Callable[[int], str | None], syscalls: Sequence[str | None]) -> Part:
-    """FORK and EXISTING. `syscalls` maps a system call number to its name, None for one that is not a fork."""
+    """FORK and EXISTING. `syscalls`: number to name, None for what is not a fork."""
     return {
         **head_part(c),
         "creator_pid": c.ints_or_null("creator_pid", 0),
@@ -341,15 +344,16 @@ def exit_part(c: Columns) -> Part:
     """EXIT. A thread's own status means nothing to its process, so only the last task's is told."""
     flags, status = c.narrow("flags"), c.narrow("status")
     last = [f & LAST for f in flags]
+    pairs = list(zip(last, status, strict=True))
     max_rss = c.ints("max_rss_bytes")
     part = head_part(c)
     part.update(
         ppid=c.ints_or_null("parent_pid", 0),
         parent_born_ns=c.ints("parent_born_ns"),
         last=array("q", last),
-        exit_code=array("q", [s >> 8 & 0xFF if e and not s & 0x7F else NULL for e, s in zip(last, status, strict=True)]),
-        signal=array("q", [(s & 0x7F) or NULL if e else NULL for e, s in zip(last, status, strict=True)]),
-        core_dumped=array("q", [s >> 7 & 1 if e else NULL for e, s in zip(last, status, strict=True)]),
+        exit_code=array("q", [s >> 8 & 0xFF if e and not s & 0x7F else NULL for e, s in pairs]),
+        signal=array("q", [(s & 0x7F) or NULL if e else NULL for e, s in pairs]),
+        core_dumped=array("q", [s >> 7 & 1 if e else NULL for e, s in pairs]),
         killed_by=c.ints_or_null("killed_by", 0),
         oom_killed=array("q", [(f & OOM) >> 1 if e else NULL for e, f in zip(last, flags, strict=True)]),
         min_flt=c.ints("min_flt"),

@@ -97,7 +97,8 @@ class Decoder:
         columns = {kind: wire.Columns(wire.select(raw, kinds, kind), kind) for kind in wanted}
         rows = {kind: iter(_ROWS[kind](c)) for kind, c in columns.items()}
         told: list[bool] = []
-        reap_ns, zombie_ns, evidence = array("q"), array("q"), []
+        reap_ns, zombie_ns = array("q"), array("q")
+        evidence: list[str | None] = []
         reaps = self._reaps
         for kind in kinds:
             if kind not in wanted:

@@ -65,4 +65,3 @@ def pid_namespace() -> tuple[int, int]:
             "run forktrace in the host's pid namespace, or mount /proc of it",
         )
     return namespace.level, namespace.inum
-

@@ -11,6 +11,7 @@ import errno
 import mmap
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Final
 
 from tracer.errors import NoPermissionError, ProbesRefusedError
@@ -94,7 +95,7 @@ class BpfObject:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._lib = library()
-        self._name = os.path.basename(path)
+        self._name = Path(path).name
         self._links: list[int] = []
         _log.clear()
         self._obj = self._lib.bpf_object__open_file(os.fsencode(path), None)
@@ -145,7 +146,8 @@ class BpfObject:
             )
         if status:
             raise ProbesRefusedError(
-                f"the kernel refused {self._name}: {_reason() or os.strerror(-status)}", "see `forktrace doctor`"
+                f"the kernel refused {self._name}: {_reason() or os.strerror(-status)}",
+                "see `forktrace doctor`",
             )
 
     def programs(self) -> Iterable[tuple[str, str]]:
@@ -153,7 +155,10 @@ class BpfObject:
         program = None
         while program := self._lib.bpf_object__next_program(self._obj, program):
             if self._lib.bpf_program__autoload(program):
-                yield self._lib.bpf_program__name(program).decode(), self._lib.bpf_program__section_name(program).decode()
+                yield (
+                    self._lib.bpf_program__name(program).decode(),
+                    self._lib.bpf_program__section_name(program).decode(),
+                )
 
     def attach(self, wanted: Callable[[str, str], bool] = lambda name, section: not section.startswith("iter")) -> None:
         """Attach every loaded program for which `wanted(name, section)` holds."""

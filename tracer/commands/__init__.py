@@ -27,6 +27,10 @@ COMMANDS: Final[tuple[tuple[str, str], ...]] = (
 _VALUED: Final = frozenset({"--color", "--width"})
 _PLAIN: Final = frozenset({"-q", "-v", "--quiet", "--verbose", "--ascii", "--no-color"})
 
+_USAGE: Final = """forktrace [options] -- PROGRAM [ARG...]
+       forktrace -p PID | -a [options]
+       forktrace VERB ..."""
+
 
 class Command(Protocol):
     """A verb. The class docstring is its help; its first line is what the list of verbs says."""
@@ -71,9 +75,7 @@ def parser_for(verb: str, command: Command) -> argparse.ArgumentParser:
     bare = verb == "run"
     parser = _Parser(
         prog="forktrace" if bare else f"forktrace {verb}",
-        usage="forktrace [options] -- PROGRAM [ARG...]\n       forktrace -p PID | -a [options]\n       forktrace VERB ..."
-        if bare
-        else None,
+        usage=_USAGE if bare else None,
         description=words,
         epilog=_epilog() if bare else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -150,5 +152,5 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _print_error(error: ForktraceError) -> None:
-    text = "".join(c if c.isprintable() else "\\x%02x" % min(ord(c), 0xFF) for c in str(error))
+    text = "".join(c if c.isprintable() else f"\\x{ord(c) & 0xFF:02x}" for c in str(error))
     sys.stderr.write(f"forktrace: {text}\n")

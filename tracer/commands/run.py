@@ -25,23 +25,71 @@ class Run:
         """strace's letters where strace has one."""
         parser.add_argument("--version", action="version", version=f"forktrace {VERSION}")
         what = parser.add_argument_group("what to watch")
-        what.add_argument("-p", "--pid", action="append", default=[], metavar="PID", help="attach to a process and all below it; may be repeated, or a list")
+        what.add_argument(
+            "-p",
+            "--pid",
+            action="append",
+            default=[],
+            metavar="PID",
+            help="attach to a process and all below it; may be repeated, or a list",
+        )
         what.add_argument("-a", "--all", action="store_true", help="the whole host")
         what.add_argument("--duration", type=_seconds, metavar="S", help="stop watching after S seconds")
         what.add_argument("--no-wait", action="store_true", help="end with the program, not with its last descendant")
         what.add_argument("-f", "--follow", action="store_true", help=argparse.SUPPRESS)
         how = parser.add_argument_group("how")
-        how.add_argument("--backend", default="auto", choices=("auto", *BACKENDS), help="default: the first that is ready")
-        how.add_argument("--cow", choices=("full", "fork", "light", "off"), default="full", help="how closely to watch copy-on-write: every fault, fork times only, the kernel's own counters, nothing (default: full)")
-        how.add_argument("-e", "--events", action="append", default=[], metavar="SET", help="more events: fail (failed forks and execs; taxes every system call)")
-        how.add_argument("-s", "--string-size", type=_size, default=32768, metavar="BYTES", help="argv bytes to keep of each exec (default: 32768)")
+        how.add_argument(
+            "--backend", default="auto", choices=("auto", *BACKENDS), help="default: the first that is ready"
+        )
+        how.add_argument(
+            "--cow",
+            choices=("full", "fork", "light", "off"),
+            default="full",
+            help="copy-on-write: every fault, fork times only, the kernel's own counters, or nothing",
+        )
+        how.add_argument(
+            "-e",
+            "--events",
+            action="append",
+            default=[],
+            metavar="SET",
+            help="more events: fail (failed forks and execs; taxes every system call)",
+        )
+        how.add_argument(
+            "-s",
+            "--string-size",
+            type=_size,
+            default=32768,
+            metavar="BYTES",
+            help="argv bytes to keep of each exec (default: 32768)",
+        )
         how.add_argument("--env", default="", metavar="NAME,...", help="environment variables to record at each exec")
-        how.add_argument("--reap", choices=("inferred", "exact"), default="inferred", help="exact: measured at the moment of the reap; costs open/close loops on the host 12 %%")
-        how.add_argument("--buffer", type=_size, default=16 << 20, metavar="BYTES", help="size of the kernel's ring (default: 16M)")
+        how.add_argument(
+            "--reap",
+            choices=("inferred", "exact"),
+            default="inferred",
+            help="exact: measured at the moment of the reap; costs open/close loops on the host 12 %%",
+        )
+        how.add_argument(
+            "--buffer",
+            type=_size,
+            default=16 << 20,
+            metavar="BYTES",
+            help="size of the kernel's ring (default: 16M)",
+        )
         target = parser.add_argument_group("the program")
-        target.add_argument("-E", "--set-env", action="append", default=[], metavar="NAME[=VALUE]", help="set, or unset, a variable of the program")
+        target.add_argument(
+            "-E",
+            "--set-env",
+            action="append",
+            default=[],
+            metavar="NAME[=VALUE]",
+            help="set, or unset, a variable of the program",
+        )
         target.add_argument("-u", "--user", metavar="USER", help="run the program as USER")
-        target.add_argument("--as-root", action="store_true", help="under sudo: stay root instead of becoming the caller")
+        target.add_argument(
+            "--as-root", action="store_true", help="under sudo: stay root instead of becoming the caller"
+        )
         out = parser.add_argument_group("the result")
         out.add_argument("-o", "--output", metavar="FILE", help="keep the trace (.ftrace)")
         out.add_argument("--redact", action="store_true", help="take secrets out of argv before they are kept")
