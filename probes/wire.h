@@ -24,6 +24,8 @@ enum ft_kind {
 	FT_REAP = 9,	/* exact reap, opt-in */
 	FT_FAULTS = 10,	/* fault counters of one thread */
 	FT_ALIVE = 12,	/* as FT_EXIT, for a task that is still there when the trace ends */
+	FT_EXEC_FAILED = 13,	/* opt-in: an execve that returned an error */
+	FT_FORK_FAILED = 14,	/* opt-in: a fork, vfork, clone or clone3 that did */
 	FT_DECAY = 11,	/* when a process' copies were made, after the fork that made them necessary */
 };
 
@@ -184,6 +186,17 @@ struct ft_decay {
 	__s32 buckets[FT_DECAY_BUCKETS];
 };
 
+struct ft_failed {	/* h: the caller */
+	struct ft_head h;
+	__u64 parent_born_ns;
+	__u64 clone_flags;
+	__u32 parent_pid;
+	__s32 error;
+	__u32 syscall;
+	__u32 uid;
+	char comm[16];
+};
+
 union ft_record {
 	struct ft_head head;
 	struct ft_fork fork;
@@ -196,6 +209,7 @@ union ft_record {
 	struct ft_reap reap;
 	struct ft_faults faults;
 	struct ft_decay decay;
+	struct ft_failed failed;
 	__u64 words[FT_RECORD_SIZE / 8];
 };
 

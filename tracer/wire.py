@@ -6,6 +6,7 @@ A run of fixed records becomes columns by strided slices, so that no Python obje
 
 from __future__ import annotations
 
+import errno
 import struct
 from array import array
 from collections.abc import Callable, Iterable, Sequence
@@ -21,9 +22,10 @@ STRIDE: Final = RECORD_SIZE + RING_HEADER
 
 # enum ft_kind
 KIND_NAMES: Final = frozenset(
-    "FORK EXEC EXIT ZOMBIE WAIT FREE RENAME EXISTING REAP FAULTS DECAY ALIVE".split()
+    "FORK EXEC EXIT ZOMBIE WAIT FREE RENAME EXISTING REAP FAULTS DECAY ALIVE EXEC_FAILED FORK_FAILED".split()
 )
 FORK, EXEC, EXIT, ZOMBIE, WAIT, FREE, RENAME, EXISTING, REAP, FAULTS, DECAY, ALIVE = range(1, 13)
+EXEC_FAILED, FORK_FAILED = 13, 14
 
 # ft_head.flags
 LAST, OOM, NO_MM, TEXT, WAITED, MAYBE, AUTOREAP, ROOT, HIDDEN = (1 << i for i in range(9))
@@ -90,6 +92,20 @@ RECORDS: Final[dict[int, Record]] = {
     ALIVE: Record("ft_exit", _EXIT),
     REAP: Record("ft_reap", (*HEAD, ("reaper_pid", "I"), ("unused", "I"))),
 }  # fmt: skip
+_FAILED: Final = Record(
+    "ft_failed",
+    (
+        *HEAD,
+        ("parent_born_ns", "Q"),
+        ("clone_flags", "Q"),
+        ("parent_pid", "I"),
+        ("error", "i"),
+        ("syscall", "I"),
+        ("uid", "I"),
+        ("comm", "16s"),
+    ),
+)
+RECORDS[EXEC_FAILED] = RECORDS[FORK_FAILED] = _FAILED
 OFFSETS: Final = {kind: record.offsets() for kind, record in RECORDS.items()}
 
 TEXT_HEAD: Final = Record("ft_text", (
@@ -366,3 +382,33 @@ def exit_part(c: Columns) -> Part:
         comm=c.comms(),
     )
     return part
+
+
+def failed_part(c: Columns) -> Part:
+    """What EXEC_FAILED and FORK_FAILED have in common."""
+    errors = c.ints("error")
+    return {
+        **head_part(c),
+        "ppid": c.ints_or_null("parent_pid", 0),
+        "parent_born_ns": c.ints("parent_born_ns"),
+        "uid": c.ints("uid"),
+        "comm": c.comms(),
+        "errno": errors,
+        "error": [errno.errorcode.get(e) for e in errors],
+    }
+
+
+def exec_failed_part(c: Columns, words: dict[tuple[int, int], Words]) -> Part:
+    """EXEC_FAILED; takes its words out of `words`."""
+    none = Words()
+    said = [words.pop(key, none) for key in zip(c.ints("time_ns"), c.narrow("tid"), strict=True)]
+    return {**failed_part(c), "exe": [w.exe for w in said], "argv": [w.argv for w in said]}
+
+
+def fork_failed_part(c: Columns, syscalls: Sequence[str | None]) -> Part:
+    """FORK_FAILED."""
+    return {
+        **failed_part(c),
+        "clone_flags": c.ints("clone_flags"),
+        "syscall": [syscalls[n] if n < len(syscalls) else None for n in c.narrow("syscall")],
+    }

@@ -26,6 +26,8 @@ _MODEL: Final = {
     wire.FREE: Kind.REAP,
     wire.ZOMBIE: Kind.ZOMBIE,
     wire.ALIVE: Kind.ALIVE,
+    wire.EXEC_FAILED: Kind.EXEC_FAILED,
+    wire.FORK_FAILED: Kind.FORK_FAILED,
 }
 
 
@@ -57,6 +59,12 @@ class Decoder:
             for name in ("last", "exit_code", "signal", "core_dumped", "killed_by", "oom_killed"):
                 del part[name]
             parts[Kind.ALIVE] = part
+        if wire.EXEC_FAILED in present:
+            c = wire.Columns(wire.select(raw, kinds, wire.EXEC_FAILED), wire.EXEC_FAILED)
+            parts[Kind.EXEC_FAILED] = wire.exec_failed_part(c, self._words)
+        if wire.FORK_FAILED in present:
+            c = wire.Columns(wire.select(raw, kinds, wire.FORK_FAILED), wire.FORK_FAILED)
+            parts[Kind.FORK_FAILED] = wire.fork_failed_part(c, SYSCALLS)
         if wire.RENAME in present:
             c = wire.Columns(wire.select(raw, kinds, wire.RENAME), wire.RENAME)
             parts[Kind.RENAME] = {**wire.head_part(c), "comm": c.comms()}

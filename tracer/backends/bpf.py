@@ -53,6 +53,7 @@ class Backend:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._object: BpfObject | None = None
+        self._failures: BpfObject | None = None
         self._events: Ring | None = None
         self._texts: Ring | None = None
         self._stats: mmap.mmap | None = None
@@ -91,21 +92,19 @@ class Backend:
         fork_cost = options.cow in ("fork", "full")
         level, inum = _host.pid_namespace()
         sighand = _host.sighand_cache_size() if options.reap_exact else 0
-        obj.set_data(
-            ".rodata.opt",
-            wire.pack_options(
-                ns_level=level,
-                ns_inum=inum,
-                everyone=int(options.everyone),
-                kernel_reads=int(_host.kernel_reads_allowed()),
-                fork_cost=int(fork_cost),
-                argv_max=options.argv_max,
-                env_max=32768 if options.env else 0,
-                cgroup_v1=int(_host.uses_cgroup_v1()),
-                events_bytes=options.buffer_bytes,
-                sighand_size=sighand,
-            ),
+        data = wire.pack_options(
+            ns_level=level,
+            ns_inum=inum,
+            everyone=int(options.everyone),
+            kernel_reads=int(_host.kernel_reads_allowed()),
+            fork_cost=int(fork_cost),
+            argv_max=options.argv_max,
+            env_max=32768 if options.env else 0,
+            cgroup_v1=int(_host.uses_cgroup_v1()),
+            events_bytes=options.buffer_bytes,
+            sighand_size=sighand,
         )
+        obj.set_data(".rodata.opt", data)
         obj.resize("events", options.buffer_bytes)
         obj.resize("texts", _TEXT_RING if options.argv_max <= 32768 else _TEXT_RING_LONG)
         obj.skip("on_exit_old" if _host.has_group_dead() else "on_exit")
@@ -118,10 +117,23 @@ class Backend:
         if not options.reap_exact:
             obj.skip("on_sighand_free")
         obj.load()
+        if options.failures:
+            self._load_failures(obj, data)
         self._events = Ring(obj.map_fd("events"), obj.map_size("events"))
         self._texts = Ring(obj.map_fd("texts"), obj.map_size("texts"))
         self._stats = obj.view(".data.stats", wire.STATS.size())
         obj.attach()
+        if self._failures is not None:
+            self._failures.attach()
+
+    def _load_failures(self, obj: BpfObject, data: bytes) -> None:
+        """The probe on every system call's end, over the same marks and rings."""
+        failures = self._failures = BpfObject(probe_object("failures"))
+        failures.set_data(".rodata.opt", data)
+        for name in ("marks", "spare_marks", "events", "texts", ".data.stats"):
+            failures.share(name, obj.map_fd(name))
+        failures.load()
+        self._facts |= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
 
     def follow(self, pid: int, pidfd: int) -> None:
         """Mark the held child; its forks grow the set from there."""
@@ -172,6 +184,8 @@ class Backend:
         batches = self.read()
         if self._alive():
             self._object.run_iterator("find_alive")
+        if self._failures is not None:
+            self._failures.detach()
         self._object.detach()
         batches += self.read()
         unseen = self._stat("unseen")
@@ -188,9 +202,10 @@ class Backend:
         if self._stats is not None:
             self._stats.close()
             self._stats = None
-        if self._object is not None:
-            self._object.close()
-            self._object = None
+        for obj in (self._failures, self._object):
+            if obj is not None:
+                obj.close()
+        self._object = self._failures = None
 
     def _started(self) -> tuple[BpfObject, mmap.mmap]:
         if self._object is None or self._stats is None:

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Execs and forks that returned an error. No scheduler event tells of them, so this looks at the end of every system
+ * call: some 45 ns each, on the whole host. Opt-in (`-e fail`). Shares marks, rings and counters with lifecycle.bpf.c. */
+#include "core.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "wire.h"
+#include "marks.h"
+#include "texts.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;
+const union ft_record *ft_keep_record __attribute__((unused));
+
+#ifdef __TARGET_ARCH_x86
+#define NR_CLONE 56
+#define NR_FORK 57
+#define NR_VFORK 58
+#define NR_EXECVE 59
+#define NR_EXECVEAT 322
+#define NR_CLONE3 435
+#endif
+
+/* Not failures: the call is made again once a signal has been handled (include/linux/errno.h), and a fork that a fatal
+ * signal cuts short returns to nobody. */
+#define ERESTARTSYS 512
+#define ERESTARTNOINTR 513
+#define ERESTARTNOHAND 514
+#define ERESTART_RESTARTBLOCK 516
+
+#define WORDS 256
+
+struct words { struct scratch *s; unsigned long argv; __u32 off, start, cut, failed; };
+
+static long put_word(__u32 i, struct words *w)
+{
+	unsigned long at = 0;
+	if (bpf_probe_read_user(&at, sizeof(at), (void *)(w->argv + 8UL * i))) {
+		w->failed = 1;
+		return 1;
+	}
+	if (!at)
+		return 1;
+	if (i == WORDS - 1 || w->off - w->start > CHUNK) {
+		w->cut = 1;
+		return 1;
+	}
+	long n = bpf_probe_read_user_str(&w->s->data[w->off & OFF_MASK], CHUNK, (void *)at);
+	if (n <= 0) {
+		w->failed = 1;
+		return 1;
+	}
+	w->off = (w->off + n) & OFF_MASK;
+	return 0;
+}
+
+static __always_inline bool send_words(struct task_struct *t, unsigned long path, unsigned long argv, __u64 now)
+{
+	__u32 zero = 0, off = 0;
+	struct scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+	if (!s)
+		return false;
+	__builtin_memset(&s->t, 0, sizeof(s->t));
+	s->t.time_ns = now;
+	s->t.tid = tid_of(t);
+	long n = bpf_probe_read_user_str(s->data, CHUNK, (void *)path);
+	if (n > 0)
+		off = s->t.exe_len = n;
+	else
+		s->t.failed |= 4;
+	struct words w = { .s = s, .argv = argv, .off = off & OFF_MASK, .start = off & OFF_MASK };
+	if (argv)
+		bpf_loop(WORDS, put_word, &w, 0);
+	s->t.argv_len = w.off - w.start;
+	s->t.argv_full = s->t.argv_len + w.cut;
+	s->t.failed |= w.failed;
+	send_text(s, w.off & OFF_MASK);
+	return true;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret)
+{
+	if (ret >= 0 || ret < -4095)
+		return 0;
+	unsigned long nr = regs->orig_ax;
+	bool exec = nr == NR_EXECVE || nr == NR_EXECVEAT;
+	if (!exec && nr != NR_CLONE && nr != NR_CLONE3 && nr != NR_FORK && nr != NR_VFORK)
+		return 0;
+	if (ret == -ERESTARTSYS || ret == -ERESTARTNOINTR || ret == -ERESTARTNOHAND || ret == -ERESTART_RESTARTBLOCK)
+		return 0;
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct mark *m = mark_of(t);
+	/* The held child's own exec is reported by its exit status. */
+	if (!m || (m->flags & (M_ROOT | M_SEEN)) == M_ROOT)
+		return 0;
+	__u64 now = bpf_ktime_get_boot_ns(), flags = 0;
+	bool text = false;
+	if (exec) {
+		unsigned long path = nr == NR_EXECVE ? regs->di : regs->si, argv = nr == NR_EXECVE ? regs->si : regs->dx;
+		text = send_words(t, path, argv, now);
+	} else if (nr == NR_CLONE) {
+		flags = regs->di & ~0xffUL;
+	} else if (nr == NR_CLONE3) {
+		bpf_probe_read_user(&flags, sizeof(flags), (void *)regs->di);
+	} else if (nr == NR_VFORK) {
+		flags = CLONE_VM | CLONE_VFORK;
+	}
+	union ft_record *r = begin(exec ? FT_EXEC_FAILED : FT_FORK_FAILED, t);
+	if (!r)
+		return 0;
+	r->head.time_ns = now;
+	r->head.flags |= text ? FT_TEXT : 0;
+	r->failed.parent_born_ns = t->real_parent->group_leader->start_boottime;
+	r->failed.clone_flags = flags;
+	r->failed.parent_pid = tgid_of(t->real_parent);
+	r->failed.error = -ret;
+	r->failed.syscall = nr;
+	r->failed.uid = t->cred->uid.val;
+	COPY_COMM(r->failed.comm, t);
+	send(r, false);
+	return 0;
+}
