@@ -1,0 +1,123 @@
+"""The fault probes against the frames of the pages: every class, page by page.
+
+Each phase of tests/programs/cow_*.c does a known, prime number of things between two marks where it stands still.
+At both marks the counters are taken by a snapshot and the whole address space is read from /proc/PID/pagemap, from
+outside. Three answers have to agree: what the program says it did, what the probes counted, which frames changed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import need
+from tests.programs import cow
+from tracer import wire
+from tracer.backends import _faults
+from tracer.backends._faults import COPIES, COUNTERS, FaultOptions, Faults
+from tracer.backends._libbpf import BpfObject
+from tracer.backends._ring import Ring
+from tracer.backends.bpf import probe_object
+
+pytestmark = pytest.mark.kernel
+
+Row = dict[str, int | None]
+
+
+class Probes:
+    """The fault probes with a ring to read them from; the life-cycle object that owns it is not attached."""
+
+    def __init__(self) -> None:
+        self._owner = BpfObject(probe_object("lifecycle"))
+        self._owner.skip("on_exit_old")
+        self._owner.load()
+        self._ring = Ring(self._owner.map_fd("events"), self._owner.map_size("events"))
+        self.faults = Faults(probe_object("faults"), self._owner.map_fd("events"), FaultOptions())
+        self.faults.load()
+        self.faults.attach()
+
+    def follow(self, pid: int) -> None:
+        """Count for this held child from its exec on."""
+        pidfd = os.pidfd_open(pid)
+        self.faults.add_root(pidfd)
+        os.close(pidfd)
+
+    def take(self) -> list[Row]:
+        """Records that have come since, as rows of columns, with their pid, tid and flags."""
+        raw = self._ring.take_fixed(wire.RECORD_SIZE, self._ring.position())
+        rows: list[Row] = []
+        for at in range(0, len(raw), wire.STRIDE):
+            record = raw[at : at + wire.STRIDE]
+            if wire.kinds_of(record)[0] == _faults.FAULTS:
+                part = _faults.faults_part(record)
+                row: Row = {n: part[n][0] for n in (*COUNTERS, "cow_copies", *_faults.EDGES, "before_exec")}
+                row |= {"pid": int.from_bytes(record[24:28], "little"), "tid": int.from_bytes(record[28:32], "little")}
+                rows.append(row)
+        return rows
+
+    def counted(self, pid: int) -> dict[str, int]:
+        """What the process' threads have counted since the last call, by a snapshot."""
+        self.faults.snapshot()
+        mine = [row for row in self.take() if row["pid"] == pid]
+        return {n: sum(row[n] or 0 for row in mine) for n in COUNTERS}
+
+    def close(self) -> None:
+        """Everything."""
+        self._ring.close()
+        self.faults.close()
+        self._owner.close()
+
+
+@pytest.fixture(scope="module")
+def probes() -> Iterator[Probes]:
+    need("bpf")
+    probes = Probes()
+    yield probes
+    probes.close()
+
+
+ANON = (
+    "child_writes", "parent_after_exit", "parent_while_child_lives", "zero_page", "fresh", "no_work", "dont_fork",
+    "wipe_on_fork", "dont_need", "vfork_exec", "posix_spawned", "huge_pages", "huge_zero_page", "threads", "race",
+    "generations", "snapshot_server", "mappings", "write_barrier",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("phase", ANON)
+def test_anonymous_memory(probes: Probes, phase: str, tmp_path: Path) -> None:
+    assert compare(probes, "cow_anon", phase, tmp_path) > 0
+
+
+def compare(probes: Probes, program: str, phase: str, folder: Path) -> int:
+    """Run a phase and compare the three answers at each of its ends. Returns how many there were."""
+    before: dict[int, cow.Pages] = {}
+    ends: list[tuple[cow.Line, dict[str, int], dict[str, set[int]]]] = []
+
+    def began(pid: int) -> None:
+        before[pid] = cow.Pages.of(pid)
+        probes.counted(pid)
+
+    def ended(line: cow.Line) -> None:
+        counters = probes.counted(line.pid)
+        ends.append((line, counters, cow.changes(before[line.whose], cow.Pages.of(line.whose))))
+
+    status = cow.watch(program, phase, folder, probes.follow, began, ended)
+
+    assert status == 0
+    for line, counted, changed in ends:
+        told = dict(line.counters)
+        loose, pages_unknown = told.pop("loose", 0), told.pop("pages_unknown", 0)
+        copies = sum(counted[n] for n in COPIES)
+        if loose:
+            assert {n: counted[n] for n in told} == told
+        else:
+            assert {n: v for n, v in counted.items() if v} == {n: v for n, v in told.items() if v}
+        if not pages_unknown:
+            assert copies == len(changed["copied"])
+            assert counted["file_copies"] == len(changed["file"])
+            assert counted["zero_copies"] == len(changed["zero"])
+            assert changed["copied"] | changed["file"] | changed["zero"] == line.pages
+    return len(ends)
