@@ -14,13 +14,13 @@ static int child_main(void *code)
 	return 0;
 }
 
-static void born(pid_t pid, int code, const char *how, const char *call, uint64_t flags)
+static void born(pid_t pid, int code, const char *how, const char *call, uint64_t flags, int exit_signal)
 {
 	if (!pid)
 		_exit(code);
 	must(pid > 0);
-	tell("{'ev':'fork','parent':%d,'child':%d,'how':%s,'syscall':%s,'flags':%f}", getpid(), pid, how, call,
-	     flags);
+	tell("{'ev':'fork','parent':%d,'child':%d,'how':%s,'syscall':%s,'flags':%f,'exit_signal':%d}", getpid(), pid,
+	     how, call, flags, exit_signal);
 	must(WEXITSTATUS(told_wait(pid)) == code);
 }
 
@@ -28,7 +28,7 @@ static void by_clone(int code, const char *how, int flags)
 {
 	pid_t pid = clone(child_main, stack + sizeof(stack), flags, (void *)(intptr_t)code);
 
-	born(pid, code, how, "clone", flags & ~0xff);
+	born(pid, code, how, "clone", flags & ~0xff, flags & 0xff);
 }
 
 static void by_clone3(int code, uint64_t flags, int exit_signal)
@@ -36,7 +36,7 @@ static void by_clone3(int code, uint64_t flags, int exit_signal)
 	struct clone_args args = {.flags = flags, .exit_signal = exit_signal};
 
 	/* Any exit signal but SIGCHLD makes a "clone child", which a plain wait does not see. */
-	born(clone3(&args), code, exit_signal == SIGCHLD ? "fork" : "clone", "clone3", flags);
+	born(clone3(&args), code, exit_signal == SIGCHLD ? "fork" : "clone", "clone3", flags, exit_signal);
 }
 
 int main(int argc, char **argv)
@@ -44,11 +44,11 @@ int main(int argc, char **argv)
 	(void)argc;
 	tell_image(argv);
 #ifdef SYS_fork
-	born(syscall(SYS_fork), 1, "fork", "fork", 0);
+	born(syscall(SYS_fork), 1, "fork", "fork", 0, SIGCHLD);
 #endif
-	born(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0), 2, "fork", "clone", 0);
+	born(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0), 2, "fork", "clone", 0, SIGCHLD);
 	born(syscall(SYS_clone, CLONE_FS | CLONE_FILES | SIGCHLD, 0, 0, 0, 0), 3, "fork", "clone",
-	     CLONE_FS | CLONE_FILES);
+	     CLONE_FS | CLONE_FILES, SIGCHLD);
 	by_clone(4, "clone", CLONE_VM | SIGCHLD);
 	by_clone(5, "clone", CLONE_VM | CLONE_SIGHAND | CLONE_FS | SIGCHLD);
 	by_clone(6, "clone", 0);
@@ -64,7 +64,7 @@ int main(int argc, char **argv)
 			 : "=a"(pid)
 			 : "a"(SYS_clone), "i"(SYS_exit_group), "D"(CLONE_VM | CLONE_VFORK | SIGCHLD), "S"(0L), "d"(0L)
 			 : "rcx", "r11", "memory");
-	born(pid, 10, "vfork", "clone", CLONE_VM | CLONE_VFORK);
+	born(pid, 10, "vfork", "clone", CLONE_VM | CLONE_VFORK, SIGCHLD);
 #endif
 	told_end(0);
 }

@@ -169,7 +169,9 @@ def measures(life: Life, row: Row, seen: Collection[str], fork: Line | None) -> 
     for column, low, high in bounds:
         if row[column] is None or not low <= row[column] <= high:
             yield f"pid {life.pid}: {column} is {row[column]}, and was {low} to {high}"
-    if life.all("reap") and Fact.REAPS in seen and not row["reap_ns"]:
+    # A child that sends no signal at its end is a zombie that nobody hears of: when it was reaped may be unknown.
+    silent = fork is not None and fork.get("exit_signal") == 0
+    if life.all("reap") and Fact.REAPS in seen and not row["reap_ns"] and not silent:
         yield f"pid {life.pid}: reaped, and without a time of that"
 
 
@@ -214,8 +216,10 @@ def of_stream(
         if steps != sorted(steps, key=STEPS.index) or steps.count(Kind.FORK) > 1:
             yield f"pid {pid}: order of events {[kind.name for kind in steps]}"
     for life, row in ((lives[i], row) for i, row in found.items()):
-        execs, failed = life.all("exec"), life.all("exec_failed")
+        execs, failed, fork = life.all("exec"), life.all("exec_failed"), life.one("fork")
         wanted: list[tuple[Kind, str, list[Any]]] = [(Kind.EXEC, "exe", [line["exe"] for line in execs])]
+        if fork and "exit_signal" in fork and Fact.FLAGS in seen:
+            wanted.append((Kind.FORK, "exit_signal", [fork["exit_signal"]]))
         if any("env" in line for line in execs):
             wanted.append((Kind.EXEC, "env", [line.get("env") for line in execs]))
         if Fact.EXEC_FAILED in seen:

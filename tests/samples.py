@@ -30,9 +30,10 @@ class Sample:
     options: Mapping[str, Any] = field(default_factory=dict)
     status: int = 0
     root: bool = False
+    id: str = ""
 
     def __str__(self) -> str:
-        return self.command.replace(" ", "-")
+        return self.id or self.command.replace(" ", "-")
 
     def argv(self) -> list[str]:
         """The command, with the program's full path."""
@@ -73,7 +74,7 @@ class Outcome:
 
     trace: Any
     lives: list[Life]
-    status: int
+    status: int | None
 
 
 @functools.cache
@@ -89,21 +90,26 @@ def read_truth(text: bytes) -> list[Life]:
     """The lives told, in order of their first line; the first is the root's."""
     lives: list[Life] = []
     living: dict[int, Life] = {}
-    for raw in text.split(b"\n"):
-        if not raw:
-            continue
-        line = json.loads(raw.decode(errors="surrogateescape"))
-        birth = line["ev"] == "fork"
-        pid = line["child"] if birth else line["pid"]
+
+    def life_of(pid: int, *, born: bool = False) -> Life:
         life = living.get(pid)
-        if life is None or (birth and "fork" in life.lines):
+        if life is None or (born and "fork" in life.lines):
             life = living[pid] = Life(pid)
             lives.append(life)
+        return life
+
+    for raw in filter(None, text.split(b"\n")):
+        line = json.loads(raw.decode(errors="surrogateescape"))
+        if line["ev"] == "fork":
+            # The creator may not have been told of yet: its own parent may be slower than it is.
+            creator = life_of(line.get("creator", line["parent"]))
+            life = life_of(line["child"], born=True)
+            creator.did.append(("made", life))
+        else:
+            life = life_of(line["pid"])
+        if line["ev"] == "reap":
+            life_of(line["by"]).did.append(("reaped", life))
         life.lines.setdefault(line["ev"], []).append(line)
-        if birth:
-            living[line.get("creator", line["parent"])].did.append(("made", life))
-        elif line["ev"] == "reap":
-            living[line["by"]].did.append(("reaped", life))
     return lives
 
 
@@ -120,6 +126,7 @@ def run(sample: Sample, backend: str | None, folder: Path) -> Outcome:
         import tracer
 
         trace = tracer.run(sample.argv(), backend=backend, pass_fds=(fd,), env=env, **sample.options)
-        return Outcome(trace, read_truth(told.read_bytes()), trace.exit_status)
+        ended = trace.status.exit_code if trace.status else None
+        return Outcome(trace, read_truth(told.read_bytes()), ended)
     finally:
         os.close(fd)

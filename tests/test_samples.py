@@ -18,7 +18,7 @@ from tracer.backends import BACKENDS
 SAMPLES: Final = (
     Sample("chain"),
     Sample("fan"),
-    Sample("prefork", status=1),
+    Sample("prefork", {"failures": True}, status=1),
     Sample("demo"),
     Sample("orphan"),
     Sample("adopted"),
@@ -33,7 +33,7 @@ SAMPLES: Final = (
     Sample("threads"),
     Sample("exec_thread"),
     Sample("execs"),
-    Sample("exec_fails"),
+    Sample("exec_fails", {"failures": True}),
     Sample("leader_first"),
     Sample("leader_codes"),
     Sample("io_uring"),
@@ -45,12 +45,13 @@ SAMPLES: Final = (
     Sample("pid_reuse", root=True),
     Sample("odd_bytes"),
     Sample("big_argv"),
+    Sample("big_argv", {"argv_max": 4 << 20}, id="big_argv-whole"),
     Sample("storm"),
     Sample("burn"),
     Sample("sessions"),
     Sample("chdir_exec"),
     Sample("script"),
-    Sample("environment"),
+    Sample("environment", {"record_env": ["SAMPLE_COLOUR"]}),
 )
 
 CASES: Final = [pytest.param(sample, id=str(sample)) for sample in SAMPLES]
