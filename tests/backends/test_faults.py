@@ -91,6 +91,35 @@ def test_anonymous_memory(probes: Probes, phase: str, tmp_path: Path) -> None:
     assert compare(probes, "cow_anon", phase, tmp_path) > 0
 
 
+FILES = (
+    "private_read_write", "private_both", "private_direct_warm", "private_direct_cold", "private_then_fork",
+    "shared_read_write", "shared_cold", "shared_memory", "shared_memory_after_fork", "reuse_then_write",
+    "reuse_then_cold_read",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("phase", FILES)
+def test_mapped_files(probes: Probes, phase: str, tmp_path: Path) -> None:
+    assert compare(probes, "cow_file", phase, tmp_path) > 0
+
+
+KERNEL = (
+    "read_file", "read_pipe", "futex", "direct_read", "proc_mem", "populate_write", "lock_pages", "write_to_child",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("phase", KERNEL)
+def test_the_kernel_writes(probes: Probes, phase: str, tmp_path: Path) -> None:
+    assert compare(probes, "cow_kernel", phase, tmp_path) > 0
+
+
+@pytest.mark.parametrize(
+    ("program", "listed"), [("cow_anon", ANON), ("cow_file", FILES), ("cow_kernel", KERNEL)]
+)
+def test_every_phase_is_run(program: str, listed: tuple[str, ...]) -> None:
+    assert tuple(cow.phases(program)) == listed
+
+
 def compare(probes: Probes, program: str, phase: str, folder: Path) -> int:
     """Run a phase and compare the three answers at each of its ends. Returns how many there were."""
     before: dict[int, cow.Pages] = {}

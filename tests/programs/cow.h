@@ -47,7 +47,7 @@ static void die(const char *what)
 	_exit(98);
 }
 
-static char *map(long pages, int flags)
+static inline char *map(long pages, int flags)
 {
 	char *p = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
 	if (p == MAP_FAILED)
@@ -57,7 +57,7 @@ static char *map(long pages, int flags)
 	return p;
 }
 
-static char *anon(long pages)
+static inline char *anon(long pages)
 {
 	return map(pages, MAP_PRIVATE | MAP_ANONYMOUS);
 }
@@ -69,7 +69,7 @@ __attribute__((noinline)) static void dirty(char *p, long count, long stride)
 		((volatile char *)p)[i * stride * PAGE + 7] = i;
 }
 
-__attribute__((noinline)) static long peek(const char *p, long count, long stride)
+__attribute__((noinline, unused)) static long peek(const char *p, long count, long stride)
 {
 	long sum = 0;
 	for (long i = 0; i < count; i++)
@@ -79,7 +79,7 @@ __attribute__((noinline)) static long peek(const char *p, long count, long strid
 
 #define PAGES "pages=%p+%ldx%ld"
 
-static void reap(pid_t pid)
+static inline void reap(pid_t pid)
 {
 	int status;
 	if (waitpid(pid, &status, 0) != pid || status)
@@ -87,7 +87,7 @@ static void reap(pid_t pid)
 }
 
 /* A child that does `work` and ends. */
-static pid_t child(void (*work)(void))
+static inline pid_t child(void (*work)(void))
 {
 	pid_t pid = fork();
 	if (pid < 0)
@@ -101,7 +101,7 @@ static pid_t child(void (*work)(void))
 
 static int hold[2];
 
-static void wait_for_release(void)
+static inline void wait_for_release(void)
 {
 	char c;
 	if (read(hold[0], &c, 1) != 1)
@@ -109,14 +109,14 @@ static void wait_for_release(void)
 }
 
 /* A child that lives until `release`, and touches nothing. */
-static pid_t sleeper(void)
+static inline pid_t sleeper(void)
 {
 	if (pipe(hold))
 		die("pipe");
 	return child(wait_for_release);
 }
 
-static void release(pid_t pid)
+static inline void release(pid_t pid)
 {
 	if (write(hold[1], "", 1) != 1)
 		die("release");

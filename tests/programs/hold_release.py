@@ -47,9 +47,7 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace, argv: list[str], tell: Callable[[str], None]) -> None:
-    target = Target.hold(
-        argv, set_env=options.set_env, cwd=options.cwd, as_root=options.as_root, user=options.user
-    )
+    target = Target.hold(argv, set_env=options.set_env, cwd=options.cwd, as_root=options.as_root, user=options.user)
     target.on_stop = lambda: tell("stopping")
     target.on_child = lambda pid, raw: tell(f"child {pid}")
     tell(f"held {target.pid}")

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/* Who copied how much because of which fork: a parent and its children, each saying what it did. Speaks as cow.h. */
+#include "cow.h"
+
+static char *buf;
+static int go[2];
+
+static void wait_for_go(void)
+{
+	char c;
+	if (read(go[0], &c, 1) != 1)
+		_exit(97);
+}
+
+/* `child copies` pages before its exec, and what it does after counts for the new image. */
+static void copy_then_exec(void)
+{
+	begin();
+	dirty(buf, 53, 1);
+	end("wp_faults=53 cow_anon=53 " PAGES, buf, 1L, 53L);
+	wait_for_go();
+	execl("/bin/true", "true", NULL);
+	_exit(95);
+}
+
+static void start(void)
+{
+	buf = anon(509);
+	dirty(buf, 509, 1);
+	if (pipe(go))
+		die("pipe");
+}
+
+static void go_on(pid_t pid)
+{
+	if (write(go[1], "", 1) != 1)
+		die("go");
+	reap(pid);
+}
+
+/* While the child lives the parent writes 211; after the child's exec the parent's 97 have no sharer. */
+static void exec_after_copies(void)
+{
+	start();
+	pid_t pid = child(copy_then_exec);
+	begin();
+	dirty(buf + 101 * PAGE, 211, 1);
+	end("wp_faults=211 cow_anon=211 " PAGES, buf + 101 * PAGE, 1L, 211L);
+	go_on(pid);
+	begin();
+	dirty(buf + 401 * PAGE, 97, 1);
+	end("wp_faults=97 reuses=97");
+}
+
+/* Two children at once: a page that the parent copies is found in both differences. */
+static void two_children(void)
+{
+	start();
+	pid_t a = child(wait_for_go), b = child(wait_for_go);
+	begin();
+	dirty(buf, 103, 1);
+	end("wp_faults=103 cow_anon=103 " PAGES, buf, 1L, 103L);
+	if (write(go[1], "", 1) != 1)
+		die("go");
+	pid_t first = wait(NULL), last = first == a ? b : a;
+	begin();
+	dirty(buf + 200 * PAGE, 59, 1);
+	end("wp_faults=59 cow_anon=59 " PAGES, buf + 200 * PAGE, 1L, 59L);
+	go_on(last);
+}
+
+static void outlive(void)
+{
+	/* Its parent ends while it waits. */
+	while (getppid() != 1)
+		if (read(go[0], &answer, 1) < 0)
+			_exit(93);
+	_exit(0);
+}
+
+/* The middle one copies 83 pages while its child lives, and ends first. */
+static void middle(void)
+{
+	pid_t pid = fork();
+	if (!pid)
+		outlive();
+	begin();
+	dirty(buf, 83, 1);
+	end("wp_faults=83 cow_anon=83 " PAGES, buf, 1L, 83L);
+	close(go[1]);
+}
+
+static void parent_ends_first(void)
+{
+	start();
+	pid_t pid = child(middle);
+	close(go[1]);
+	reap(pid);
+}
+
+/* The parent becomes another program while its child lives: what it copies then is no fault of that fork. */
+static void exec_away(void)
+{
+	start();
+	pid_t pid = child(wait_for_go);
+	(void)pid;
+	begin();
+	dirty(buf, 71, 1);
+	end("wp_faults=71 cow_anon=71 " PAGES, buf, 1L, 71L);
+	char number[16], *argv[] = { "sh", "-c", "(:); (:); printf x >&$0; wait", number, NULL };
+	snprintf(number, sizeof(number), "%d", go[1]);
+	execv("/bin/sh", argv);
+	_exit(95);
+}
+
+static const struct phase phases[] = {
+	{ "exec_after_copies", exec_after_copies }, { "two_children", two_children },
+	{ "parent_ends_first", parent_ends_first }, { "exec_away", exec_away },
+};
+
+int main(int argc, char **argv)
+{
+	return run_phase(phases, sizeof(phases) / sizeof(*phases), argc, argv);
+}
