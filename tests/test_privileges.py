@@ -92,9 +92,7 @@ def test_inheritable_capabilities_do_not_survive(account: pwd.struct_passwd) -> 
     need("setpriv")
     inherit = ["setpriv", "--inh-caps", "+net_raw", "--ambient-caps", "+net_raw"]
     command = [*DRIVER, "-u", account.pw_name, "--cwd", "/", "--", "cat", "/proc/self/status"]
-    done = subprocess.run(
-        [*inherit, *command], capture_output=True, text=True, timeout=DEADLINE_S, check=True
-    )
+    done = subprocess.run([*inherit, *command], capture_output=True, text=True, timeout=DEADLINE_S, check=True)
 
     assert {fields(done.stdout)[f"Cap{name}"] for name in ("Inh", "Prm", "Eff", "Amb")} == {"0" * 16}
 
@@ -133,9 +131,7 @@ def test_under_sudo_outputs_are_the_callers(account: pwd.struct_passwd) -> None:
     assert (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode)) == (account.pw_uid, account.pw_gid, 0o600)
 
 
-def test_under_sudo_an_output_needs_the_callers_permission(
-    account: pwd.struct_passwd, tmp_path: Path
-) -> None:
+def test_under_sudo_an_output_needs_the_callers_permission(account: pwd.struct_passwd, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     done = sudo(account, "true", options=["-o", str(tmp_path / "out")])
 
@@ -202,9 +198,7 @@ def test_unknown_user() -> None:
 
 def test_the_environment_of_an_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     someone = Identity("u", 12345678, 1, (1,), "/home/u", "/bin/zsh")
-    env = someone.environment(
-        {"PATH": "/p", "HOME": "/root", "SUDO_UID": "1", "XDG_RUNTIME_DIR": "/run/user/0"}
-    )
+    env = someone.environment({"PATH": "/p", "HOME": "/root", "SUDO_UID": "1", "XDG_RUNTIME_DIR": "/run/user/0"})
 
     assert env == {
         "PATH": "/p",

@@ -28,9 +28,7 @@ pytestmark = pytest.mark.programs
 class Driven:
     """The driver on a program: its lines, its end."""
 
-    def __init__(
-        self, argv: Sequence[str], *options: str, prefix: Sequence[str] = (), **popen: object
-    ) -> None:
+    def __init__(self, argv: Sequence[str], *options: str, prefix: Sequence[str] = (), **popen: object) -> None:
         self._told, tell = os.pipe()
         self._text = b""
         self.process = subprocess.Popen(
@@ -44,6 +42,7 @@ class Driven:
         """The rest of the next told line that begins with `line`."""
         while True:
             while b"\n" not in self._text:
+                assert select.select([self._told], [], [], DEADLINE_S)[0], f"the driver did not say {line!r}"
                 data = os.read(self._told, 4096)
                 assert data, f"the driver ended and never said {line!r}"
                 self._text += data
@@ -205,6 +204,21 @@ def test_closed_standard_streams_stay_closed() -> None:
     look = "for n in 0 1 2; do test -e /proc/$$/fd/$n && exit 1$n; done; exit 9"
     command = f"exec {line('sh', '-c', look)} <&- >&- 2>&-"
     assert subprocess.run(["sh", "-c", command], timeout=DEADLINE_S, check=False).returncode == 9
+
+
+def test_our_pipes_stay_clear_of_closed_standard_streams(drive: Callable[..., Driven]) -> None:
+    """Were the gate descriptor 2, a warning of a library would release the program."""
+    gate, release = os.pipe()
+    close = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+    one = drive(["true"], "--gate", str(gate), prefix=close, pass_fds=(gate,))
+    os.close(gate)
+    one.expect("held")
+    folder = Path(f"/proc/{one.process.pid}/fd")
+    low = [os.readlink(fd) for fd in folder.iterdir() if int(fd.name) < 3]
+
+    assert [name for name in low if name.startswith("pipe:")] == []
+    os.close(release)
+    assert one.process.wait(DEADLINE_S) == 0
 
 
 def test_environment_words() -> None:

@@ -70,6 +70,7 @@ class Target:
         self._requested_at = 0.0
         self._reaped = False
         self._announced = False
+        self._detach = False
         self._had_terminal = foreground() == os.getpgrp()
         self.signal_fd = signals.open()
         try:
@@ -134,7 +135,7 @@ class Target:
     def release(self) -> None:
         """Let it exec. Raises CannotStartError with the exec's error.
 
-        If it was killed while it was held (Ctrl-C), `status` is set and nothing is raised.
+        Nothing is raised if it was killed while it was held (Ctrl-C): `handle_signals` will say that it ended.
         """
         with suppress(BrokenPipeError):
             os.write(self._gate, b"\x01")
@@ -152,15 +153,17 @@ class Target:
 
     def handle_signals(self) -> Action:
         """When `signal_fd` is readable: job control, forwarding, reaping. May stop us for a while."""
-        action = Action.NONE
         for caught in self._signals.read():
             if caught.signo != signal.SIGCHLD and self._detach_on(caught):
-                action = Action.DETACH
+                self._detach = True
         self._wait_for_children()
-        if action is Action.NONE and self.status is not None and not self._announced:
+        if self._detach:
+            self._detach = False
+            return Action.DETACH
+        if self.status is not None and not self._announced:
             self._announced = True
             return Action.ENDED
-        return action
+        return Action.NONE
 
     def reap(self, *, wait: bool = False) -> Status:
         """Reap it, once it has ended (or, with `wait`, when it does). `status` then has its rusage."""
@@ -195,14 +198,16 @@ class Target:
         """Up to `size` bytes of the child's report, minding its stops meanwhile; fewer at the end of file."""
         message = b""
         while len(message) < size:
-            ready = select.select([self._report, self.signal_fd], [], [])[0]
-            if self.signal_fd in ready:
-                self.handle_signals()
-            if self._report in ready:
-                data = os.read(self._report, size - len(message))
-                if not data:
-                    break
-                message += data
+            select.select([self._report, self.signal_fd], [], [])
+            # An end closes the pipe before it sends SIGCHLD: look at the pipe first, then what is left is a stop or
+            # a request, and the end stays in signal_fd for the session to see.
+            if not select.select([self._report], [], [], 0)[0]:
+                self._detach |= self.handle_signals() is Action.DETACH
+                continue
+            data = os.read(self._report, size - len(message))
+            if not data:
+                break
+            message += data
         return message
 
     def _fail(self, message: bytes) -> None:
@@ -267,9 +272,7 @@ class Target:
         self._gate = self._report = -1
 
 
-def _environment(
-    env: Mapping[str, str] | None, set_env: Sequence[str], identity: Identity | None
-) -> dict[str, str]:
+def _environment(env: Mapping[str, str] | None, set_env: Sequence[str], identity: Identity | None) -> dict[str, str]:
     if env is not None:
         result = dict(env)
     else:
