@@ -83,6 +83,16 @@ def objects(code: str, values: Sequence[Any], at: Any, n: int) -> Any:
     return _array(code, n, valid, buffers, children)
 
 
+def coded(codes: bytes, words: Sequence[str]) -> Any:
+    """A utf8 Arrow array without nulls: `words[codes[i]]` in row i. The words are plain ASCII."""
+    import numpy as np
+
+    encoded = [word.encode("ascii") for word in words]
+    lengths = np.array(list(map(len, encoded)), np.int32)[np.frombuffer(codes, np.uint8)]
+    offsets = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
+    return _array("s", len(codes), np.ones(len(codes), bool), [offsets, b"".join(map(encoded.__getitem__, codes))])
+
+
 def is_valid(array: Any) -> Any:
     """Which rows of an Arrow array are not null, as a numpy bool array."""
     import numpy as np
@@ -106,30 +116,24 @@ def read_integers(array: Any) -> Any:
 
 
 def encode_strings(array: Any) -> tuple[Any, list[str | None]]:
-    """A utf8 Arrow array as numpy indices into a list of its distinct values, the last of which is None."""
+    """A utf8 Arrow array as numpy indices into a list of its distinct values; the last of them is None.
+
+    So equal strings become one object, which keeps a big tree small.
+    """
     import numpy as np
 
-    data = array.buffers()[2]
-    odd = data is not None and text.marked(data.to_pybytes())
-    distinct: list[str | None]
     if len(array) < _COMPUTE_PAYS:
-        strings = array.to_pylist()
+        odd = _marked(array)
+        strings: list[str | None] = array.to_pylist()
         distinct = [*(s for s in dict.fromkeys(strings) if s is not None), None]
         numbers = {s: i for i, s in enumerate(distinct)}
         indices = np.fromiter(map(numbers.__getitem__, strings), np.int64, len(strings))
     else:
         encoded = array.dictionary_encode()
+        odd = _marked(encoded.dictionary)
         distinct = [*encoded.dictionary.to_pylist(), None]
         indices = np.where(is_valid(encoded.indices), read_integers(encoded.indices), len(distinct) - 1)
     return indices, [s and text.restore(s) for s in distinct] if odd else distinct
-
-
-def read_strings(array: Any) -> Any:
-    """A utf8 Arrow array as a numpy array of str or None; equal strings are one object: that saves memory."""
-    import numpy as np
-
-    indices, distinct = encode_strings(array)
-    return np.fromiter(distinct, object, len(distinct))[indices]
 
 
 def read_lists(array: Any, index: Any) -> list[Any]:
@@ -138,13 +142,22 @@ def read_lists(array: Any, index: Any) -> list[Any]:
     import pyarrow as pa
 
     values = array.values
-    flat = (read_strings(values) if pa.types.is_string(values.type) else read_integers(values)).tolist()
+    if pa.types.is_string(values.type):
+        indices, words = encode_strings(values)
+        flat = np.fromiter(words, object, len(words))[indices].tolist()
+    else:
+        flat = read_integers(values).tolist()
     offsets = np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, array.offset * 4)
     starts, ends = offsets[index].tolist(), offsets[index + 1].tolist()
     rows: list[Any] = [flat[a:b] for a, b in zip(starts, ends, strict=True)]
     for i in np.flatnonzero(~is_valid(array)[index]).tolist():
         rows[i] = None
     return rows
+
+
+def _marked(array: Any) -> bool:
+    data = array.buffers()[2]
+    return data is not None and text.marked(data.to_pybytes())
 
 
 def _array(code: str, n: int, valid: Any, buffers: Sequence[Any], children: Sequence[Any] = ()) -> Any:

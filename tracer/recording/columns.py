@@ -29,6 +29,8 @@ from tracer.recording import arrays
 COLUMNS: Final[tuple[Field, ...]] = (*HEAD, *FIELDS)
 """Every column of the wide table, in order. `kind` is the only one that a batch keeps elsewhere."""
 
+_KIND_WORDS: Final = tuple(KIND_NAMES.get(kind, f"kind_{kind}") for kind in range(256))
+
 
 @functools.cache
 def wide_schema() -> Any:
@@ -51,7 +53,7 @@ def widen(batch: Batch) -> Any:
     for name, code, _ in COLUMNS:
         having = tuple(kind for kind in batch.parts if name in batch.parts[kind])
         if name == "kind":
-            column = arrays.column("s", [KIND_NAMES.get(kind) for kind in batch.kinds])
+            column = arrays.coded(batch.kinds, _KIND_WORDS)
         elif not having:
             column = pa.nulls(n, arrays.arrow_type(code))
         elif code in "ib":
@@ -85,33 +87,34 @@ def narrow(wide: Any, names: Collection[str] | None = None) -> tuple[Batch, int]
     place = {name: i for i, name in reversed(list(enumerate(wide.schema.names)))}
     indices, words = arrays.encode_strings(wide.column(place["kind"]))
     kinds = np.array([KINDS_BY_NAME.get(word or "", 0) for word in words], np.uint8)[indices]
-    order = np.argsort(kinds, kind="stable")
-    counts = np.bincount(kinds, minlength=256)
-    ends = np.cumsum(counts)
-    spans = [(int(k), int(ends[k] - counts[k]), int(ends[k])) for k in np.flatnonzero(counts) if k]
+    present = [kind for kind in np.flatnonzero(np.bincount(kinds)).tolist() if kind]
+    rows = {kind: np.flatnonzero(kinds == kind) for kind in present}
     wanted = {f.name for f in COLUMNS} if names is None else {*names}
     head = [f.name for f in HEAD if f.name != "kind" and f.name in wanted]
-    parts: dict[int, Part] = {kind: {name: nulls(name, b - a) for name in head} for kind, a, b in spans}
+    parts: dict[int, Part] = {kind: {name: nulls(name, len(rows[kind])) for name in head} for kind in present}
     for name, code, _ in COLUMNS:
         if name == "kind" or name not in place or name not in wanted:
             continue
         column = wide.column(place[name])
         if column.null_count == len(column):
             continue
-        valid = arrays.is_valid(column)[order]
-        held = [span for span in spans if valid[span[1] : span[2]].any()]
+        valid = arrays.is_valid(column)
+        held = [kind for kind in present if valid[rows[kind]].any()]
         if code in "ib":
-            values = np.where(valid, arrays.read_integers(column)[order], NULL)
-            for kind, a, b in held:
-                parts[kind][name] = array("q", values[a:b].tobytes())
+            values = arrays.read_integers(column)
+            for kind in held:
+                dense = values[rows[kind]].astype(np.int64, copy=False)
+                dense[~valid[rows[kind]]] = NULL
+                parts[kind][name] = array("q", dense.tobytes())
         elif code == "s":
-            strings = arrays.read_strings(column)[order]
-            for kind, a, b in held:
-                parts[kind][name] = strings[a:b].tolist()
+            indices, words = arrays.encode_strings(column)
+            table = np.fromiter(words, object, len(words))
+            for kind in held:
+                parts[kind][name] = table[indices[rows[kind]]].tolist()
         else:
-            for kind, a, b in held:
-                parts[kind][name] = arrays.read_lists(column, order[a:b])
-    return Batch(kinds[kinds != 0].tobytes(), parts), int(counts[0])
+            for kind in held:
+                parts[kind][name] = arrays.read_lists(column, rows[kind])
+    return Batch(kinds[kinds != 0].tobytes(), parts), int((kinds == 0).sum())
 
 
 def split(batch: Batch, at: int) -> tuple[Batch, Batch]:

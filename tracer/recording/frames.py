@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import struct
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 CONTINUATION: Final = b"\xff\xff\xff\xff"
@@ -32,10 +33,14 @@ class Type(enum.IntEnum):
 
 
 class Message(NamedTuple):
-    """One whole message: `raw` is all of its bytes, prefix included; `rows` is 0 unless it is a batch."""
+    """One whole message: `raw` is all of its bytes, prefix included.
+
+    For a batch, `rows`, and `nodes`: (length, nulls) of each column, that of a list before that of its items.
+    """
 
     type: int
     rows: int
+    nodes: Sequence[tuple[int, int]]
     raw: bytes
 
 
@@ -92,7 +97,7 @@ class Frames:
         if not self._fill(8 + metadata_size + outside.body):
             return None
         _check(outside, memoryview(self._held)[8 + metadata_size : 8 + metadata_size + outside.body])
-        return Message(outside.type, outside.rows, self._take(8 + metadata_size + outside.body))
+        return Message(outside.type, outside.rows, outside.nodes, self._take(8 + metadata_size + outside.body))
 
     def _fill(self, size: int) -> bool:
         # Little by little: a length that is only claimed costs no memory.
@@ -173,7 +178,7 @@ class _Outside:
         self.type = message.number(1, "B")
         self.body = message.number(3, "q")
         self.rows = 0
-        self.items = 0
+        self.nodes: list[tuple[int, int]] = []
         self.buffers: list[tuple[int, int]] = []
         self.compressed = False
         batch: Any = message.table(2)
@@ -181,15 +186,16 @@ class _Outside:
             batch = batch.table(1)
         if batch is not None and self.type in (Type.DICTIONARY, Type.BATCH):
             self.rows = batch.number(0, "q")
-            self.items = max((length for length, _ in batch.pairs(1)), default=0)
+            self.nodes = batch.pairs(1)
             self.buffers = batch.pairs(2)
             self.compressed = batch.table(3) is not None
 
 
 def _check(outside: _Outside, body: memoryview) -> None:
     with body:
-        if not 0 <= outside.rows <= MAX_ROWS or not 0 <= outside.items <= MAX_ITEMS:
-            raise RefusedError(f"a record claims {max(outside.rows, outside.items)} rows")
+        most = max((length for length, _ in outside.nodes), default=0)
+        if not 0 <= outside.rows <= MAX_ROWS or most > MAX_ITEMS:
+            raise RefusedError(f"a record claims {max(outside.rows, most)} rows")
         total = 0
         for offset, size in outside.buffers:
             if min(offset, size) < 0 or offset + size > len(body):

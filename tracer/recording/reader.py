@@ -1,6 +1,6 @@
 """Reads a .ftrace file, whole, torn, growing or hostile, as batches.
 
-    bytes -> frames.py (whole messages of bearable size) -> Arrow -> validate -> columns.narrow -> Batch
+    bytes -> frames.py -> whole messages of bearable size -> decoder.py -> valid tables -> columns.py -> batches
 
 What comes before damage is read; where it begins, reading ends, `torn` is true and `damage` says why. Only
 a file that can not be a trace from its first message on is an error. Knows nothing of what batches are for.
@@ -8,7 +8,6 @@ a file that can not be a trace from its first message on is an error. Knows noth
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import time
@@ -17,13 +16,14 @@ from typing import IO, Any, Final
 
 from tracer.errors import NoInputError
 from tracer.events import KIND_NAMES, Batch, Kind, Meta
-from tracer.recording.columns import COLUMNS, narrow
+from tracer.recording.columns import narrow
+from tracer.recording.decoder import Decoder
 from tracer.recording.format import TOTALS_KEY, check
-from tracer.recording.frames import Frames, Message, RefusedError, Type
+from tracer.recording.frames import Frames, RefusedError
 from tracer.recording.source import no_trace, open_source, regular_start
 
 GROUP_ROWS: Final = 65536
-GROUP_BYTES: Final = 16 << 20  # as stored
+GROUP_BYTES: Final = 32 << 20
 POLL_S: Final = 0.1
 
 
@@ -61,10 +61,9 @@ class Reader:
         self._start = regular_start(self._file)
         self._follow = follow and self._start is not None  # the end of a pipe is the end
         self._frames = Frames(self._file)
-        self._feed = _Feed()
         self._over = False
         try:
-            self.meta, self._stream = self._begin()
+            self.meta, self._decoder = self._begin(columns)
         except BaseException:
             self.close()
             raise
@@ -80,23 +79,27 @@ class Reader:
         return self._frames.position
 
     def __iter__(self) -> Iterator[Batch]:
-        for wide in self.arrow():
+        for wide in self._wide():
             batch, unknown = narrow(wide, self._columns)
             self.rows += wide.num_rows
             self.unknown += unknown
             if len(batch):
                 yield batch
 
-    def arrow(self) -> Iterator[Any]:
-        """The same as valid pyarrow RecordBatches of the wide table, strings as they are stored (text.py)."""
+    def _wide(self) -> Iterator[Any]:
+        """Record batches of a size that is good to take apart."""
         import pyarrow as pa
 
         held: list[Any] = []
         rows = size = 0
         for batch in self._batches():
-            # Small ones are joined: what is done for each column and not for each row would be most of the
-            # time.
-            if held and (batch is None or rows + batch.num_rows > GROUP_ROWS or size > GROUP_BYTES):
+            # Small ones are joined: what is done by column, and not by row, would be most of the time.
+            if held and (
+                batch is None
+                or rows + batch.num_rows > GROUP_ROWS
+                or size > GROUP_BYTES
+                or batch.num_columns != held[0].num_columns
+            ):
                 yield from pa.Table.from_batches(held).combine_chunks().to_batches()
                 held, rows, size = [], 0, 0
             if batch is not None:
@@ -117,30 +120,21 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _begin(self) -> tuple[Meta, Any]:
+    def _begin(self, names: Collection[str] | None) -> tuple[Meta, Decoder]:
         import pyarrow as pa
 
         try:
             message = self._frames.next()
             while message is None and self._follow and self._wait(POLL_S) is not False:
                 message = self._frames.next()
-        except RefusedError:
-            message = None
+            if message is not None:
+                decoder = Decoder(message, names)
+                return check(decoder.schema, self._name), decoder
+        except (RefusedError, pa.ArrowException, ValueError, MemoryError):
+            pass
         except OSError as e:
             raise NoInputError(f"{self._name} can not be read: {(e.strerror or str(e)).lower()}") from None
-        if message is None:
-            raise no_trace(self._name, self._frames.head)
-        try:
-            schema = pa.ipc.read_schema(pa.py_buffer(message.raw))
-        except (pa.ArrowException, OSError, ValueError, MemoryError):
-            raise no_trace(self._name, self._frames.head) from None
-        meta = check(schema, self._name)
-        known = {f.name for f in COLUMNS} if self._columns is None else {"kind", *self._columns}
-        options = pa.ipc.IpcReadOptions(
-            included_fields=[i for i, name in enumerate(schema.names) if name in known]
-        )
-        self._feed.put(message.raw)
-        return meta, pa.ipc.open_stream(self._feed, options=options)
+        raise no_trace(self._name, self._frames.head)
 
     def _batches(self) -> Iterator[Any]:
         """Valid record batches as they were written; None where a growing file ends for now."""
@@ -155,48 +149,22 @@ class Reader:
                         continue
                 if message is None:
                     self._tear("its last record is cut off" if self._frames.head else "it has no end record")
-                elif (batch := self._decode(message)) is not None:
-                    yield batch
+                    continue
+                batch, said = self._decoder.decode(message)
+                if batch is None:
+                    continue
+                kinds = batch.column(batch.schema.get_field_index("kind"))
+                if len(kinds) and kinds[len(kinds) - 1].as_py() == KIND_NAMES[Kind.END]:
+                    self._over = True
+                    self.totals = _json(said[TOTALS_KEY]) if said is not None and TOTALS_KEY in said else {}
+                yield batch
             except (RefusedError, pa.ArrowException, OSError, ValueError, MemoryError) as e:
                 said = str(e) if isinstance(e, RefusedError) else "a record is damaged"
                 self._tear(f"at byte {self.position} {said}")
 
-    def _decode(self, message: Message) -> Any:
-        if message.type not in (Type.BATCH, Type.DICTIONARY):
-            raise RefusedError("something else begins")
-        self._feed.put(message.raw)
-        if message.type == Type.DICTIONARY:  # of a column we do not know: ours have none
-            return None
-        batch, said = self._stream.read_next_batch_with_custom_metadata()
-        # Offsets, null counts and UTF-8, too: only then is it safe to look into the buffers.
-        batch.validate(full=True)
-        kinds = batch.column(batch.schema.get_field_index("kind"))
-        if len(kinds) and kinds[len(kinds) - 1].as_py() == KIND_NAMES[Kind.END]:
-            self._over = True
-            self.totals = _json(said[TOTALS_KEY]) if said is not None and TOTALS_KEY in said else {}
-        return batch
-
     def _tear(self, why: str) -> None:
         self._over = self.torn = True
         self.damage = f"{self._name} is torn: {why}, so the last rows may be missing"
-
-
-class _Feed(io.RawIOBase):
-    """Gives Arrow the messages that were found to be whole, as the file that it wants to read."""
-
-    def __init__(self) -> None:
-        self._data = memoryview(b"")
-
-    def put(self, data: bytes) -> None:
-        self._data = memoryview(bytes(self._data) + data if self._data else data)
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        taken = self._data if size < 0 else self._data[:size]
-        self._data = self._data[len(taken) :]
-        return bytes(taken)
 
 
 def _json(data: bytes) -> dict[str, Any]:

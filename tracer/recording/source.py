@@ -84,5 +84,3 @@ class View(io.RawIOBase):
         data = os.pread(self._file.fileno(), size, self._at)
         self._at += len(data)
         return data
-
-
