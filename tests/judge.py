@@ -18,6 +18,7 @@ from tracer.events import Event, Fact, Kind
 Row = Mapping[str, Any]
 
 TOLERANCE_CPU_NS: Final = 1_000_000
+NS_PIDS: Final = 4  # a record has room for so many namespaces; processes deeper down show the outer ones
 STEPS: Final = (Kind.FORK, Kind.EXEC, Kind.EXIT, Kind.REAP)
 
 # The columns that a fact decides about, among those that samples tell of.
@@ -95,7 +96,7 @@ def facts(life: Life) -> Iterator[tuple[str, Any]]:
         if life.fact(name) is not None:
             yield name, life.fact(name)
     if life.fact("ns_pids"):
-        yield "ns_pids", [int(word) for word in life.fact("ns_pids").split()]
+        yield "ns_pids", [int(word) for word in life.fact("ns_pids").split()[:NS_PIDS]]
 
 
 def birth(line: Line) -> Iterator[tuple[str, Any]]:

@@ -5,6 +5,8 @@ For each backend that is ready the same programs and the same judge, up to what 
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +32,7 @@ SAMPLES: Final = (
     Sample("clone_parent top"),
     Sample("every_way"),
     Sample("pidns", root=True),
+    Sample("pidns 5", root=True),
     Sample("threads"),
     Sample("exec_thread"),
     Sample("execs"),
@@ -47,6 +50,7 @@ SAMPLES: Final = (
     Sample("big_argv"),
     Sample("big_argv", {"argv_max": 4 << 20}, id="big_argv-whole"),
     Sample("storm"),
+    Sample("storm 5003"),
     Sample("burn"),
     Sample("sessions"),
     Sample("chdir_exec"),
@@ -57,6 +61,13 @@ SAMPLES: Final = (
 CASES: Final = [pytest.param(sample, id=str(sample)) for sample in SAMPLES]
 MARKS: Final = {"bpf": pytest.mark.kernel, "bcc": pytest.mark.kernel}
 TRACED: Final = [pytest.param(name, marks=MARKS.get(name, pytest.mark.programs)) for name in BACKENDS]
+
+
+def unreaped() -> object:
+    """A child of ours that has ended and that nobody has waited for; None if there is none."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    return None
 
 
 @pytest.mark.programs
@@ -81,3 +92,4 @@ def test_as_it_was(backend: str, sample: Sample, tmp_path: Path) -> None:
 
     assert outcome.status == sample.status
     assert not wrong, "\n".join(wrong)
+    assert not unreaped()
