@@ -31,7 +31,7 @@ const union ft_record *ft_keep_record __attribute__((unused));
 
 #define WORDS 256
 
-struct words { struct scratch *s; unsigned long argv; __u32 off, start, cut, failed; };
+struct words { struct scratch *s; unsigned long argv; __u32 start, cut, failed; };
 
 static long put_word(__u32 i, struct words *w)
 {
@@ -42,40 +42,41 @@ static long put_word(__u32 i, struct words *w)
 	}
 	if (!at)
 		return 1;
-	if (i == WORDS - 1 || w->off - w->start > CHUNK) {
+	if (i == WORDS - 1 || w->s->off - w->start > CHUNK) {
 		w->cut = 1;
 		return 1;
 	}
-	long n = bpf_probe_read_user_str(&w->s->data[w->off & OFF_MASK], CHUNK, (void *)at);
+	long n = bpf_probe_read_user_str(&w->s->data[w->s->off & OFF_MASK], CHUNK, (void *)at);
 	if (n <= 0) {
 		w->failed = 1;
 		return 1;
 	}
-	w->off = (w->off + n) & OFF_MASK;
+	w->s->off += n;
 	return 0;
 }
 
 static __always_inline bool send_words(struct task_struct *t, unsigned long path, unsigned long argv, __u64 now)
 {
-	__u32 zero = 0, off = 0;
+	__u32 zero = 0;
 	struct scratch *s = bpf_map_lookup_elem(&scratch, &zero);
 	if (!s)
 		return false;
 	__builtin_memset(&s->t, 0, sizeof(s->t));
+	s->off = 0;
 	s->t.time_ns = now;
 	s->t.tid = tid_of(t);
 	long n = bpf_probe_read_user_str(s->data, CHUNK, (void *)path);
 	if (n > 0)
-		off = s->t.exe_len = n;
+		s->off = s->t.exe_len = n;
 	else
 		s->t.failed |= 4;
-	struct words w = { .s = s, .argv = argv, .off = off & OFF_MASK, .start = off & OFF_MASK };
+	struct words w = { .s = s, .argv = argv, .start = s->off };
 	if (argv)
 		bpf_loop(WORDS, put_word, &w, 0);
-	s->t.argv_len = w.off - w.start;
+	s->t.argv_len = s->off - w.start;
 	s->t.argv_full = s->t.argv_len + w.cut;
 	s->t.failed |= w.failed;
-	send_text(s, w.off & OFF_MASK);
+	send_text(s, s->off & OFF_MASK);
 	return true;
 }
 

@@ -8,6 +8,7 @@
 #include "wire.h"
 #include "marks.h"
 #include "texts.h"
+#include "facts.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;
@@ -41,19 +42,6 @@ struct {
 	__type(value, struct ended);
 } sighands SEC(".maps");
 
-static __always_inline __u64 rss_pages(struct mm_struct *mm)
-{
-	__s64 n;
-	if (bpf_core_field_exists(struct mm_struct___old, rss_stat.count)) {
-		struct mm_struct___old *old = (void *)mm;
-		n = old->rss_stat.count[MM_FILEPAGES].counter + old->rss_stat.count[MM_ANONPAGES].counter +
-		    old->rss_stat.count[MM_SHMEMPAGES].counter;
-	} else {
-		n = mm->rss_stat[MM_FILEPAGES].count + mm->rss_stat[MM_ANONPAGES].count + mm->rss_stat[MM_SHMEMPAGES].count;
-	}
-	return n < 0 ? 0 : n;
-}
-
 /* posix_spawn gives the child a stack of its own; vfork() by any name lets it run on the parent's. */
 static __always_inline __u8 how_born(struct task_struct *c, struct task_struct *p, __u64 flags, __u64 nr)
 {
@@ -72,41 +60,6 @@ static __always_inline __u8 how_born(struct task_struct *c, struct task_struct *
 	return FT_HOW_FORK;
 }
 
-static __always_inline void fill_birth(union ft_record *r, struct task_struct *c, struct task_struct *p)
-{
-	struct signal_struct *sig = c->signal;
-	struct pid *id = c->thread_pid;
-	struct mm_struct *mm = p->mm;
-
-	r->fork.creator_born_ns = p->group_leader->start_boottime;
-	r->fork.parent_born_ns = c->real_parent->group_leader->start_boottime;
-	r->fork.clone_flags = 0;
-	r->fork.fork_ns = ~0ULL;
-	r->fork.pgtables_bytes = mm ? mm->pgtables_bytes.counter : ~0ULL;
-	r->fork.rss_bytes = mm ? rss_pages(mm) * PAGE_SIZE : ~0ULL;
-	r->fork.cgroup = cgroup_of(c);
-	r->fork.creator_pid = tgid_of(p);
-	r->fork.creator_tid = tid_of(p);
-	r->fork.parent_pid = tgid_of(c->real_parent);
-	r->fork.uid = c->cred->uid.val;
-	r->fork.pgid = pid_nr(sig->pids[PIDTYPE_PGID]);
-	r->fork.sid = pid_nr(sig->pids[PIDTYPE_SID]);
-	r->fork.syscall = 0;
-	r->fork.exit_signal = c->exit_signal;
-	__u32 level = opt.ns_level, depth = id->level;
-	r->fork.levels = depth >= level ? depth - level + 1 : 0;
-#pragma unroll
-	for (int i = 0; i < 4; i++)
-		r->fork.ns_pids[i] = 0;
-#define NR(i, n) if (depth >= (n)) r->fork.ns_pids[i] = id->numbers[n].nr
-#define FROM(l) case l: NR(0, l); NR(1, l + 1); NR(2, l + 2); NR(3, l + 3); break
-	if (r->head.pid)
-		switch (level) { FROM(0); FROM(1); FROM(2); FROM(3); FROM(4); }
-#undef FROM
-#undef NR
-	COPY_COMM(r->fork.comm, c);
-}
-
 /* The birth, in the parent. sched_process_fork would add nothing but absence: it knows no flags. */
 SEC("tp_btf/task_newtask")
 int BPF_PROG(on_newtask, struct task_struct *c, __u64 flags)
@@ -115,20 +68,19 @@ int BPF_PROG(on_newtask, struct task_struct *c, __u64 flags)
 	struct mark *m = mark_of(p);
 	if (!m)
 		return 0;
-	struct mark *cm = make_mark(c);
-	__u64 nr = ((struct pt_regs *)bpf_task_pt_regs(p))->orig_ax;
-	__u8 how = how_born(c, p, flags, nr);
 	__sync_fetch_and_add(&stats.alive, 1);
-	if (cm)
-		cm->flags |= M_SEEN | (how == FT_HOW_WORKER ? M_WORKER : 0);
-	union ft_record *r = begin(FT_FORK, c);
+	make_mark(c, M_SEEN);
+	struct task_struct *pc = plain(c);
+	union ft_record *r = begin(FT_FORK, pc);
 	if (r) {
-		fill_birth(r, c, p);
+		__u64 nr = ((struct pt_regs *)bpf_task_pt_regs(p))->orig_ax;
+		fill_birth(r, pc, plain(p));
 		r->fork.clone_flags = flags;
 		r->fork.syscall = nr;
-		r->fork.how = how;
+		/* Late, and stored at once: six constants kept in a register are six walks of the rest for the verifier. */
+		r->fork.how = how_born(c, p, flags, nr);
 		/* From the first page-table entry that was copied to here. */
-		if (m->copy_mm && m->copy_mm == (__u64)c->mm && !(flags & CLONE_VM))
+		if (m->copy_mm && m->copy_mm == (__u64)pc->mm && !(flags & CLONE_VM))
 			r->fork.fork_ns = r->head.time_ns - m->copy_ns;
 		send(r, false);
 	}
@@ -142,9 +94,10 @@ SEC("tp_btf/rss_stat")
 int BPF_PROG(on_rss_stat, struct mm_struct *mm)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	if (!t->mm || mm == t->mm || BPF_CORE_READ_BITFIELD(t, in_execve))
+	struct mm_struct *own = plain(t)->mm;
+	if (!own || mm == own || BPF_CORE_READ_BITFIELD(t, in_execve))
 		return 0;
-	struct mark *m = mark_of(t);
+	struct mark *m = mark_if_made(t);
 	if (m && m->copy_mm != (__u64)mm) {
 		m->copy_mm = (__u64)mm;
 		m->copy_ns = bpf_ktime_get_boot_ns();
@@ -159,40 +112,41 @@ int BPF_PROG(on_exec, struct task_struct *t, pid_t old, struct linux_binprm *bpr
 	if (!m)
 		return 0;
 	union ft_record *r;
+	struct task_struct *pt = plain(t);
 	__u64 now = bpf_ktime_get_boot_ns();
 	if ((m->flags & (M_ROOT | M_SEEN)) == M_ROOT) {
 		/* The held child becomes the program: its row begins here. */
 		m->flags |= M_SEEN;
-		r = begin(FT_EXISTING, t);
+		r = begin(FT_EXISTING, pt);
 		if (r) {
-			fill_birth(r, t, t->real_parent);
+			fill_birth(r, pt, pt->real_parent);
 			r->head.time_ns = now;
 			r->head.flags |= FT_ROOT;
 			r->fork.how = FT_HOW_ROOT;
 			send(r, false);
 		}
 	}
-	bool text = send_texts(t, bprm, now);
-	r = begin(FT_EXEC, t);
+	bool text = send_texts(pt, bprm, now);
+	r = begin(FT_EXEC, pt);
 	if (!r)
 		return 0;
-	struct signal_struct *sig = t->signal;
+	struct signal_struct *sig = pt->signal;
 	r->head.time_ns = now;
 	r->head.flags |= text ? FT_TEXT : 0;
-	r->exec.parent_born_ns = t->real_parent->group_leader->start_boottime;
-	r->exec.cgroup = cgroup_of(t);
-	r->exec.min_flt = t->min_flt + sig->min_flt;
-	r->exec.maj_flt = t->maj_flt + sig->maj_flt;
-	r->exec.utime_ns = t->utime;
-	r->exec.stime_ns = t->stime;
-	r->exec.runtime_ns = t->se.sum_exec_runtime;
+	r->exec.parent_born_ns = pt->real_parent->group_leader->start_boottime;
+	r->exec.cgroup = cgroup_of(pt);
+	r->exec.min_flt = pt->min_flt + sig->min_flt;
+	r->exec.maj_flt = pt->maj_flt + sig->maj_flt;
+	r->exec.utime_ns = pt->utime;
+	r->exec.stime_ns = pt->stime;
+	r->exec.runtime_ns = pt->se.sum_exec_runtime;
 	r->exec.vfork_done_ns = m->renamed_ns;
-	r->exec.parent_pid = tgid_of(t->real_parent);
-	r->exec.uid = t->cred->uid.val;
+	r->exec.parent_pid = tgid_of(pt->real_parent);
+	r->exec.uid = pt->cred->uid.val;
 	/* `old` is a kernel-wide tid; inside another pid namespace there is no way back from it. */
 	r->exec.old_tid = opt.ns_level ? 0 : old;
 	r->exec.unused = 0;
-	COPY_COMM(r->exec.comm, t);
+	COPY_COMM(r->exec.comm, pt);
 	send(r, false);
 	return 0;
 }
@@ -201,7 +155,7 @@ int BPF_PROG(on_exec, struct task_struct *t, pid_t old, struct linux_binprm *bpr
 SEC("tp_btf/task_rename")
 int BPF_PROG(on_rename, struct task_struct *t, const char *comm)
 {
-	struct mark *m = mark_of(t);
+	struct mark *m = mark_if_made(t);
 	if (!m)
 		return 0;
 	if (BPF_CORE_READ_BITFIELD(t, in_execve)) {
@@ -210,7 +164,7 @@ int BPF_PROG(on_rename, struct task_struct *t, const char *comm)
 	}
 	if (!opt.kernel_reads || t->pid != t->tgid)
 		return 0;
-	union ft_record *r = begin(FT_RENAME, t);
+	union ft_record *r = begin(FT_RENAME, plain(t));
 	if (!r)
 		return 0;
 	r->words[4] = r->words[5] = 0;
@@ -219,57 +173,20 @@ int BPF_PROG(on_rename, struct task_struct *t, const char *comm)
 	return 0;
 }
 
-static __always_inline union ft_record *so_far(__u16 kind, struct task_struct *t, struct mark *m, __s32 status)
-{
-	struct signal_struct *sig = t->signal;
-	union ft_record *r = begin(kind, t);
-	if (!r)
-		return NULL;
-	struct mm_struct *mm = t->mm;
-	struct mark *lm = t->pid == t->tgid ? m : mark_of(t->group_leader);
-	r->exit.parent_born_ns = t->real_parent->group_leader->start_boottime;
-	r->exit.min_flt = m->min_flt = t->min_flt;
-	r->exit.maj_flt = m->maj_flt = t->maj_flt;
-	r->exit.utime_ns = m->utime = t->utime;
-	r->exit.stime_ns = m->stime = t->stime;
-	r->exit.runtime_ns = m->runtime = t->se.sum_exec_runtime;
-	/* signal->maxrss holds the peaks of earlier images: for the root that would be the tracer's own. */
-	__u64 peak = lm && lm->flags & M_ROOT ? 0 : sig->maxrss;
-	if (mm) {
-		__u64 now = rss_pages(mm), high = mm->hiwater_rss;
-		high = high > now ? high : now;
-		peak = peak > high ? peak : high;
-	}
-	/* Up to 6.15 the address space is gone here, and signal->maxrss has been brought up to date from it. */
-	r->head.flags |= peak ? 0 : FT_NO_MM;
-	r->exit.max_rss_bytes = peak * PAGE_SIZE;
-	r->exit.parent_pid = tgid_of(t->real_parent);
-	r->exit.uid = t->cred->uid.val;
-	r->exit.status = status;
-	r->exit.killed_by = 0;
-	if (lm) {
-		__u32 signal = status & 0x7f;
-		if (signal == SIGKILL)
-			r->exit.killed_by = lm->kill9_pid;
-		else if (signal && signal == lm->kill_sig)
-			r->exit.killed_by = lm->kill_pid;
-		r->head.flags |= lm->flags & M_OOM ? FT_OOM : 0;
-	}
-	COPY_COMM(r->exit.comm, t);
-	return r;
-}
-
 /* A leader that another thread's exec zaps comes here too, status 0, and the process lives on: FT_LAST alone ends it. */
 static __always_inline int task_ended(struct task_struct *t, bool last)
 {
-	struct mark *m = mark_of(t);
+	struct mark *m = mark_if_made(t);
 	if (!m || (m->flags & M_ENDED))
 		return 0;
 	m->flags |= M_ENDED;
 	__u64 alive = __sync_fetch_and_add(&stats.alive, -1);
 	__s32 status = t->exit_code;
-	if (last)
-		status = t->signal->flags & SIGNAL_GROUP_EXIT ? t->signal->group_exit_code : t->group_leader->exit_code;
+	if (last) {
+		struct task_struct *p = plain(t);
+		struct signal_struct *sig = p->signal;
+		status = sig->flags & SIGNAL_GROUP_EXIT ? sig->group_exit_code : p->group_leader->exit_code;
+	}
 	union ft_record *r = so_far(FT_EXIT, t, m, status);
 	if (!r)
 		return 0;
@@ -289,16 +206,14 @@ int BPF_PROG(on_exit, struct task_struct *t, bool group_dead)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit_old, struct task_struct *t)
 {
-	return task_ended(t, t->signal->live.counter == 0);
+	return task_ended(t, plain(t)->signal->live.counter == 0);
 }
 
 static __always_inline bool takes(int type, int flags, struct pid *wanted, struct task_struct *child)
 {
-	if (!(flags & WEXITED) || (flags & WNOWAIT))
-		return false;
-	if (type == PIDTYPE_PGID)
-		return wanted == child->signal->pids[PIDTYPE_PGID];
-	return type == PIDTYPE_MAX || !wanted || wanted == child->signal->pids[PIDTYPE_TGID];
+	struct pid *own = child->signal->pids[type == PIDTYPE_PGID ? PIDTYPE_PGID : PIDTYPE_TGID];
+	bool any = type == PIDTYPE_MAX;
+	return ((flags & (WEXITED | WNOWAIT)) == WEXITED) & (any | !wanted | (wanted == own));
 }
 
 /* Is some thread of the parent blocked in a wait that will take this child? The waiters hang on signal->wait_chldexit. */
@@ -324,20 +239,20 @@ static __always_inline bool awaited(struct task_struct *parent, struct task_stru
 
 /* The end of a process as its parent is told it: the zombie's beginning. The exit tracepoint is up to 23 ms earlier
  * with 512 MiB, as exit_mm lies between. With SIGCHLD ignored there is no signal, and no zombie. */
-static __always_inline void zombie(struct task_struct *cur, struct task_struct *parent)
+static __always_inline void zombie(struct task_struct *cur, struct task_struct *parent, struct mark *leader)
 {
-	struct task_struct *child = cur->group_leader;
-	union ft_record *r = begin(FT_ZOMBIE, cur);
+	struct task_struct *child = plain(cur)->group_leader, *up = plain(parent);
+	union ft_record *r = begin(FT_ZOMBIE, plain(cur));
 	__u64 now = bpf_ktime_get_boot_ns();
 	__u32 flags = 0, key = parent->tgid;
 
-	if (parent->sighand->action[SIGCHLD - 1].sa.sa_flags & SA_NOCLDWAIT) {
+	if (up->sighand->action[SIGCHLD - 1].sa.sa_flags & SA_NOCLDWAIT) {
 		flags = FT_AUTOREAP;
-	} else if (awaited(parent, child)) {
+	} else if (awaited(up, child)) {
 		flags = FT_WAITED;
 	} else {
 		/* It may have entered wait a moment ago and not be on the queue yet. */
-		struct mark *pm = mark_of(parent);
+		struct mark *pm = mark_if_made(parent);
 		if (pm && pm->wait_ns && now - pm->wait_ns < 20000)
 			flags = FT_MAYBE;
 		struct parent fresh = { .pending = 1, .credit = 64 }, *have = bpf_map_lookup_elem(&parents, &key);
@@ -347,22 +262,20 @@ static __always_inline void zombie(struct task_struct *cur, struct task_struct *
 		} else {
 			bpf_map_update_elem(&parents, &key, &fresh, BPF_ANY);
 		}
-		struct mark *cm = mark_of(child);
-		if (cm)
-			cm->kill_sig = ~0U;	/* "counted as pending"; nobody reads the killer any more */
+		if (leader)
+			leader->kill_sig = ~0U;	/* "counted as pending"; nobody reads the killer any more */
 	}
 	if (opt.sighand_size) {
-		struct mark *cm = mark_of(child);
 		__u64 sighand = (__u64)child->sighand;
-		struct ended e = { .born_ns = child->group_leader->start_boottime, .pid = tgid_of(child) };
-		if (cm)
+		struct ended e = { .born_ns = child->start_boottime, .pid = tgid_of(child) };
+		if (leader)
 			bpf_map_update_elem(&sighands, &sighand, &e, BPF_ANY);
 	}
 	if (!r)
 		return;
 	r->head.flags |= flags;
-	r->zombie.parent_born_ns = parent->group_leader->start_boottime;
-	r->zombie.parent_pid = tgid_of(parent);
+	r->zombie.parent_born_ns = up->group_leader->start_boottime;
+	r->zombie.parent_pid = tgid_of(up);
 	r->zombie.pgid = pid_nr(child->signal->pids[PIDTYPE_PGID]);
 	send(r, false);
 }
@@ -372,21 +285,19 @@ int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct
 {
 	struct task_struct *cur = bpf_get_current_task_btf();
 	if (cur->exit_state && t->tgid != cur->tgid) {
-		if (sig == cur->group_leader->exit_signal && mark_of(cur))
-			zombie(cur, t);
+		if (sig == plain(cur)->group_leader->exit_signal && mark_if_made(cur))
+			zombie(cur, t, mark_if_made(cur->group_leader));
 		return 0;
 	}
-	if (sig == SIGCHLD)
+	if (sig == SIGCHLD || !mark_if_made(t))
 		return 0;
-	if (!mark_of(t))
-		return 0;
-	struct mark *m = mark_of(t->group_leader);
+	struct mark *m = mark_if_made(t->group_leader);
 	if (!m)
 		return 0;
 	/* info is 0 (kill without siginfo), 1 (the kernel itself), or a siginfo, where si_code > 0 is the kernel. */
 	__u32 by = 0;
 	if ((unsigned long)info == 0 || ((unsigned long)info > 1 && info->si_code <= 0))
-		by = tgid_of(cur);
+		by = tgid_of(plain(cur));
 	if (sig == SIGKILL) {
 		/* The first one kills; the kernel's own, for the other threads of the group, must not hide its sender. */
 		if (!m->kill9_pid)
@@ -401,7 +312,7 @@ int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct
 SEC("tp_btf/mark_victim")
 int BPF_PROG(on_oom, struct task_struct *t)
 {
-	struct mark *m = mark_of(t->group_leader);
+	struct mark *m = mark_if_made(t->group_leader);
 	if (m)
 		m->flags |= M_OOM;
 	return 0;
@@ -432,7 +343,7 @@ int BPF_PROG(on_wait, struct pid *pid)
 	}
 	if (!(options & WEXITED) || (options & WNOWAIT))
 		return 0;
-	struct mark *m = mark_of(t);
+	struct mark *m = mark_if_made(t);
 	if (m && !(options & WNOHANG))
 		m->wait_ns = bpf_ktime_get_boot_ns();
 	struct parent *p = bpf_map_lookup_elem(&parents, &key);
@@ -446,7 +357,7 @@ int BPF_PROG(on_wait, struct pid *pid)
 		p->credit--;
 	}
 	p->last_ns = now;
-	union ft_record *r = begin(FT_WAIT, t);
+	union ft_record *r = begin(FT_WAIT, plain(t));
 	if (!r)
 		return 0;
 	r->wait.target = target;
@@ -466,7 +377,7 @@ int BPF_PROG(on_sighand_free, unsigned long site, const void *ptr, const struct 
 	struct ended *e = bpf_map_lookup_elem(&sighands, &key);
 	if (!e)
 		return 0;
-	union ft_record *r = begin(FT_REAP, bpf_get_current_task_btf());
+	union ft_record *r = begin(FT_REAP, plain(bpf_get_current_task_btf()));
 	if (r) {
 		r->reap.reaper_pid = r->head.pid;
 		r->reap.unused = 0;
@@ -484,78 +395,26 @@ SEC("tp_btf/sched_process_free")
 int BPF_PROG(on_free, struct task_struct *t)
 {
 	struct mark *m = bpf_task_storage_get(&marks, t, 0, 0);
-	__u32 tid = t->pid, key = t->real_parent->tgid;
-	if (!m && stats.unmarked)
-		m = bpf_map_lookup_elem(&spare_marks, &tid);
+	struct task_struct *p = plain(t), *parent = p->real_parent;
+	__u32 key = parent->tgid;
 	if (!m || !(m->flags & M_ENDED))
 		return 0;
 	if (m->kill_sig == ~0U) {
-		struct parent *p = bpf_map_lookup_elem(&parents, &key);
-		if (p && p->pending && __sync_fetch_and_add(&p->pending, -1) == 1)
+		struct parent *have = bpf_map_lookup_elem(&parents, &key);
+		if (have && have->pending && __sync_fetch_and_add(&have->pending, -1) == 1)
 			bpf_map_delete_elem(&parents, &key);
 	}
-	union ft_record *r = begin(FT_FREE, t);
+	union ft_record *r = begin(FT_FREE, p);
 	if (r) {
-		r->free.parent_born_ns = t->real_parent->group_leader->start_boottime;
+		r->free.parent_born_ns = parent->group_leader->start_boottime;
 		r->free.min_flt = t->min_flt - m->min_flt;
 		r->free.maj_flt = t->maj_flt - m->maj_flt;
 		r->free.utime_ns = t->utime - m->utime;
 		r->free.stime_ns = t->stime - m->stime;
 		r->free.runtime_ns = t->se.sum_exec_runtime - m->runtime;
-		r->free.parent_pid = tgid_of(t->real_parent);
+		r->free.parent_pid = tgid_of(parent);
 		r->free.exit_signal = t->exit_signal;
 		send(r, false);
 	}
-	if (stats.unmarked)
-		bpf_map_delete_elem(&spare_marks, &tid);
-	return 0;
-}
-
-/* Attaching to what lives: a task joins if its leader or its parent has a mark. Passes are repeated until one adds
- * none; task_newtask is attached before, so a fork in between is not missed. */
-SEC("iter/task")
-int find_tasks(struct bpf_iter__task *ctx)
-{
-	struct task_struct *t = ctx->task;
-	if (!t || (t->flags & (PF_EXITING | PF_KTHREAD)))
-		return 0;
-	struct mark *m = bpf_task_storage_get(&marks, t, 0, 0);
-	if (m && (m->flags & M_SEEN))
-		return 0;
-	if (!m) {
-		if (!opt.everyone && !bpf_task_storage_get(&marks, t->group_leader, 0, 0) &&
-		    !bpf_task_storage_get(&marks, t->real_parent, 0, 0))
-			return 0;
-		m = make_mark(t);
-		if (!m)
-			return 0;
-		__sync_fetch_and_add(&stats.alive, 1);
-	}
-	m->flags |= M_SEEN;
-	__sync_fetch_and_add(&stats.added, 1);
-	union ft_record *r = begin(FT_EXISTING, t);
-	if (!r)
-		return 0;
-	fill_birth(r, t, t->real_parent);
-	r->fork.how = m->flags & M_ROOT ? FT_HOW_ROOT : FT_HOW_EXISTING;
-	r->head.flags |= m->flags & M_ROOT ? FT_ROOT : 0;
-	send(r, false);
-	return 0;
-}
-
-/* The trace ends and they live on: what they used so far. From here on their end is not told, or it would count twice. */
-SEC("iter/task")
-int find_alive(struct bpf_iter__task *ctx)
-{
-	struct task_struct *t = ctx->task;
-	if (!t || (t->flags & (PF_EXITING | PF_KTHREAD)))
-		return 0;
-	struct mark *m = bpf_task_storage_get(&marks, t, 0, 0);
-	if (!m || !(m->flags & M_SEEN) || (m->flags & M_ENDED))
-		return 0;
-	m->flags |= M_ENDED;
-	union ft_record *r = so_far(FT_ALIVE, t, m, 0);
-	if (r)
-		send(r, false);
 	return 0;
 }

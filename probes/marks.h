@@ -3,10 +3,17 @@
  * threads included: it is the set of tasks that have a mark. A task outside costs one look-up. */
 #pragma once
 
+#include "plain.h"
+
 const volatile struct ft_options opt SEC(".rodata.opt");
 struct ft_stats stats SEC(".data.stats");
 
-enum { M_ROOT = 1, M_SEEN = 2, M_WORKER = 4, M_OOM = 8, M_ENDED = 16 };
+static __always_inline struct task_struct *plain(struct task_struct *t)
+{
+	return cast_task(t, opt.rdonly_cast);
+}
+
+enum { M_ROOT = 1, M_SEEN = 2, M_OOM = 8, M_ENDED = 16 };
 
 struct mark {
 	__u32 flags;
@@ -28,51 +35,65 @@ struct {
 } marks SEC(".maps");
 
 /* Storage can not be made while an iterator holds its lock (seen: 4 of 20 attaches under churn), and a lost mark is a
- * lost subtree. Such tasks live here, by tid, and stats.unmarked says that there are any. */
+ * lost subtree. Such tasks are noted here, by tid, and get their mark at their next event; stats.unmarked says that
+ * there are any. (A second home for marks would do as well, but the verifier then walks every program twice.) */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__type(key, __u32);
-	__type(value, struct mark);
-} spare_marks SEC(".maps");
+	__type(value, __u32);
+} unmarked SEC(".maps");
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 16 << 20); } events SEC(".maps");
 
-static const struct mark zero_mark;
+static __always_inline struct mark *mark_if_made(struct task_struct *t)
+{
+	return bpf_task_storage_get(&marks, t, 0, opt.everyone ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
+}
 
+/* For births, execs and ends, where a mark that could not be made is made up for. */
 static __always_inline struct mark *mark_of(struct task_struct *t)
 {
-	struct mark *m = bpf_task_storage_get(&marks, t, 0, opt.everyone ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
+	struct mark *m = mark_if_made(t);
 	if (!m && stats.unmarked) {
 		__u32 tid = t->pid;
-		m = bpf_map_lookup_elem(&spare_marks, &tid);
+		__u32 *flags = bpf_map_lookup_elem(&unmarked, &tid);
+		if (!flags)
+			return NULL;
+		m = bpf_task_storage_get(&marks, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+		if (m) {
+			m->flags = *flags;
+			bpf_map_delete_elem(&unmarked, &tid);
+		}
 	}
 	return m;
 }
 
-static __always_inline struct mark *make_mark(struct task_struct *t)
+static __always_inline bool make_mark(struct task_struct *t, __u32 flags)
 {
 	struct mark *m = bpf_task_storage_get(&marks, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!m) {
-		__u32 tid = t->pid;
-		__sync_fetch_and_add(&stats.unmarked, 1);
-		bpf_map_update_elem(&spare_marks, &tid, &zero_mark, BPF_ANY);
-		m = bpf_map_lookup_elem(&spare_marks, &tid);
-		if (!m)
-			__sync_fetch_and_add(&stats.unseen, 1);
+	if (m) {
+		m->flags |= flags;
+		return true;
 	}
-	return m;
+	__u32 tid = t->pid;
+	__sync_fetch_and_add(&stats.unmarked, 1);
+	if (!bpf_map_update_elem(&unmarked, &tid, &flags, BPF_ANY))
+		return true;
+	__sync_fetch_and_add(&stats.unseen, 1);
+	return false;
 }
 
 /* A pid as forktrace's namespace has it; 0 if it is not visible from there. */
 static __always_inline __u32 pid_nr(struct pid *p)
 {
 	__u32 level = opt.ns_level;
-	if (!p || p->level < level)
+	if (!level)
+		return p->numbers[0].nr;	/* a load through NULL reads 0, as fault handling says */
+	if (p->level < level)
 		return 0;
 #define AT(n) case n: return p->numbers[n].ns->ns.inum == opt.ns_inum ? p->numbers[n].nr : 0
 	switch (level) {
-	case 0: return p->numbers[0].nr;
 	AT(1); AT(2); AT(3); AT(4);
 	}
 #undef AT
@@ -101,6 +122,7 @@ static __always_inline __u64 cgroup_of(struct task_struct *t)
 	((__u64 *)(dst))[0] = *(volatile __u64 *)&(t)->comm[0]; \
 	((__u64 *)(dst))[1] = *(volatile __u64 *)&(t)->comm[8]; } while (0)
 
+/* `t`: a plain task. */
 static __always_inline union ft_record *begin(__u16 kind, struct task_struct *t)
 {
 	union ft_record *r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);

@@ -241,6 +241,7 @@ struct ft_options {
 	__u32 cgroup_v1;	/* take the pids controller's group, as the unified tree has no controllers */
 	__u32 events_bytes;	/* size of ring `events` */
 	__u32 sighand_size;	/* --reap exact: object size of the sighand cache */
+	__u32 rdonly_cast;	/* the kernel has bpf_rdonly_cast() */
 };
 
 struct ft_stats {

@@ -118,6 +118,7 @@ _TEXT_STRUCT: Final = struct.Struct("=" + "".join(f for _, f in TEXT_HEAD.fields
 OPTIONS: Final = Record("ft_options", tuple((n, "I") for n in (
     "ns_level", "ns_inum", "everyone", "kernel_reads", "fork_cost", "argv_max", "env_max", "cgroup_v1",
     "events_bytes", "sighand_size",
+            "rdonly_cast",
 )))  # fmt: skip
 
 MAX_CPUS: Final = 512

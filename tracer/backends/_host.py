@@ -34,6 +34,11 @@ def mark_victim_takes_task() -> bool:
     return bool(arguments) and "task_struct" in arguments[0][1]
 
 
+def has_rdonly_cast() -> bool:
+    """bpf_rdonly_cast(), since v6.2: with it the probes load ten times faster (probes/plain.h)."""
+    return _vmlinux().has("bpf_rdonly_cast", btf.FUNC)
+
+
 def kernel_reads_allowed() -> bool:
     """bpf_probe_read_kernel: refused only under lockdown=confidentiality."""
     try:

@@ -58,6 +58,7 @@ class Backend:
         self._texts: Ring | None = None
         self._stats: mmap.mmap | None = None
         self._lost = (0, 0, 0)
+        self._data = b""
         self._facts: set[str] = set(_FACTS)
         self._notes: list[str] = []
         self._decoder = Decoder(Cgroups().path, options.env)
@@ -92,7 +93,7 @@ class Backend:
         fork_cost = options.cow in ("fork", "full")
         level, inum = _host.pid_namespace()
         sighand = _host.sighand_cache_size() if options.reap_exact else 0
-        data = wire.pack_options(
+        self._data = wire.pack_options(
             ns_level=level,
             ns_inum=inum,
             everyone=int(options.everyone),
@@ -103,8 +104,9 @@ class Backend:
             cgroup_v1=int(_host.uses_cgroup_v1()),
             events_bytes=options.buffer_bytes,
             sighand_size=sighand,
+            rdonly_cast=int(_host.has_rdonly_cast()),
         )
-        obj.set_data(".rodata.opt", data)
+        obj.set_data(".rodata.opt", self._data)
         obj.resize("events", options.buffer_bytes)
         obj.resize("texts", _TEXT_RING if options.argv_max <= 32768 else _TEXT_RING_LONG)
         obj.skip("on_exit_old" if _host.has_group_dead() else "on_exit")
@@ -117,23 +119,29 @@ class Backend:
         if not options.reap_exact:
             obj.skip("on_sighand_free")
         obj.load()
+        self._stats = obj.view(".data.stats", wire.STATS.size())
         if options.failures:
-            self._load_failures(obj, data)
+            self._failures = self._beside("failures", "texts")
+            self._facts |= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
         self._events = Ring(obj.map_fd("events"), obj.map_size("events"))
         self._texts = Ring(obj.map_fd("texts"), obj.map_size("texts"))
-        self._stats = obj.view(".data.stats", wire.STATS.size())
         obj.attach()
         if self._failures is not None:
             self._failures.attach()
 
-    def _load_failures(self, obj: BpfObject, data: bytes) -> None:
-        """The probe on every system call's end, over the same marks and rings."""
-        failures = self._failures = BpfObject(probe_object("failures"))
-        failures.set_data(".rodata.opt", data)
-        for name in ("marks", "spare_marks", "events", "texts", ".data.stats"):
-            failures.share(name, obj.map_fd(name))
-        failures.load()
-        self._facts |= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
+    def _beside(self, name: str, *maps: str) -> BpfObject:
+        """Load a second object over the same marks, ring, counters and options."""
+        obj, _ = self._started()
+        other = BpfObject(probe_object(name))
+        try:
+            other.set_data(".rodata.opt", self._data)
+            for shared in ("marks", "unmarked", "events", ".data.stats", *maps):
+                other.share(shared, obj.map_fd(shared))
+            other.load()
+        except BaseException:
+            other.close()
+            raise
+        return other
 
     def follow(self, pid: int, pidfd: int) -> None:
         """Mark the held child; its forks grow the set from there."""
@@ -143,7 +151,7 @@ class Backend:
 
     def attach(self, pid: int) -> None:
         """Mark a living process, then what is below it, until a pass over all tasks finds none that is new."""
-        obj, stats = self._started()
+        _, stats = self._started()
         try:
             pidfd = os.pidfd_open(pid)
         except OSError as e:
@@ -153,11 +161,15 @@ class Backend:
         finally:
             os.close(pidfd)
         added_at = wire.STATS.offsets()["added"][0]
-        while True:
-            before = struct.unpack_from("=Q", stats, added_at)[0]
-            obj.run_iterator("find_tasks")
-            if struct.unpack_from("=Q", stats, added_at)[0] == before:
-                return
+        walks = self._beside("attach")
+        try:
+            while True:
+                before = struct.unpack_from("=Q", stats, added_at)[0]
+                walks.run_iterator("find_tasks")
+                if struct.unpack_from("=Q", stats, added_at)[0] == before:
+                    return
+        finally:
+            walks.close()
 
     def descriptors(self) -> list[int]:
         """The rings wake their reader only when a quarter is full, and at the end of the last task."""
@@ -183,7 +195,9 @@ class Backend:
             return []
         batches = self.read()
         if self._alive():
-            self._object.run_iterator("find_alive")
+            walks = self._beside("attach")
+            walks.run_iterator("find_alive")
+            walks.close()
         if self._failures is not None:
             self._failures.detach()
         self._object.detach()

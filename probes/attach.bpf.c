@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Walks over the tasks that live: to find those to join at the start, and to ask the last ones at the end. An object of
+ * its own, over the maps of lifecycle.bpf.c, as most runs need neither. */
+#include "core.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "wire.h"
+#include "marks.h"
+#include "facts.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;
+
+/* Attaching to what lives: a task joins if its leader or its parent has a mark. Passes are repeated until one adds
+ * none; task_newtask is attached before, so a fork in between is not missed. */
+SEC("iter/task")
+int find_tasks(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+	if (!t || (t->flags & (PF_EXITING | PF_KTHREAD)))
+		return 0;
+	struct mark *m = mark_of(t);
+	__u32 root = 0;
+	if (m) {
+		if (m->flags & M_SEEN)
+			return 0;
+		root = m->flags & M_ROOT;
+		m->flags |= M_SEEN;
+	} else {
+		if (!opt.everyone && !bpf_task_storage_get(&marks, t->group_leader, 0, 0) &&
+		    !bpf_task_storage_get(&marks, t->real_parent, 0, 0))
+			return 0;
+		if (!make_mark(t, M_SEEN))
+			return 0;
+		__sync_fetch_and_add(&stats.alive, 1);
+	}
+	__sync_fetch_and_add(&stats.added, 1);
+	struct task_struct *p = plain(t);
+	union ft_record *r = begin(FT_EXISTING, p);
+	if (!r)
+		return 0;
+	fill_birth(r, p, p->real_parent);
+	r->fork.how = root ? FT_HOW_ROOT : FT_HOW_EXISTING;
+	r->head.flags |= root ? FT_ROOT : 0;
+	send(r, false);
+	return 0;
+}
+
+/* The trace ends and they live on: what they used so far. From here on their end is not told, or it would count twice. */
+SEC("iter/task")
+int find_alive(struct bpf_iter__task *ctx)
+{
+	struct task_struct *t = ctx->task;
+	if (!t || (t->flags & (PF_EXITING | PF_KTHREAD)))
+		return 0;
+	struct mark *m = bpf_task_storage_get(&marks, t, 0, 0);
+	if (!m || !(m->flags & M_SEEN) || (m->flags & M_ENDED))
+		return 0;
+	m->flags |= M_ENDED;
+	union ft_record *r = so_far(FT_ALIVE, t, m, 0);
+	if (r)
+		send(r, false);
+	return 0;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What is read of a task: when it is born or found, and what it has used so far. Tasks are plain ones (plain.h). */
+#pragma once
+
+static __always_inline __u64 rss_pages(struct mm_struct *mm)
+{
+	__s64 n;
+	if (bpf_core_field_exists(struct mm_struct___old, rss_stat.count)) {
+		struct mm_struct___old *old = (void *)mm;
+		n = old->rss_stat.count[MM_FILEPAGES].counter + old->rss_stat.count[MM_ANONPAGES].counter +
+		    old->rss_stat.count[MM_SHMEMPAGES].counter;
+	} else {
+		n = mm->rss_stat[MM_FILEPAGES].count + mm->rss_stat[MM_ANONPAGES].count + mm->rss_stat[MM_SHMEMPAGES].count;
+	}
+	return n < 0 ? 0 : n;
+}
+
+static __always_inline void fill_birth(union ft_record *r, struct task_struct *c, struct task_struct *p)
+{
+	struct signal_struct *sig = c->signal;
+	struct pid *id = c->thread_pid;
+	struct mm_struct *mm = p->mm;
+
+	r->fork.creator_born_ns = p->group_leader->start_boottime;
+	r->fork.parent_born_ns = c->real_parent->group_leader->start_boottime;
+	r->fork.clone_flags = 0;
+	r->fork.fork_ns = ~0ULL;
+	r->fork.pgtables_bytes = mm ? mm->pgtables_bytes.counter : ~0ULL;
+	r->fork.rss_bytes = mm ? rss_pages(mm) * PAGE_SIZE : ~0ULL;
+	r->fork.cgroup = cgroup_of(c);
+	r->fork.creator_pid = tgid_of(p);
+	r->fork.creator_tid = tid_of(p);
+	r->fork.parent_pid = tgid_of(c->real_parent);
+	r->fork.uid = c->cred->uid.val;
+	r->fork.pgid = pid_nr(sig->pids[PIDTYPE_PGID]);
+	r->fork.sid = pid_nr(sig->pids[PIDTYPE_SID]);
+	r->fork.syscall = 0;
+	r->fork.exit_signal = c->exit_signal;
+	__u32 level = opt.ns_level, depth = id->level;
+	r->fork.levels = depth >= level ? depth - level + 1 : 0;
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		r->fork.ns_pids[i] = 0;
+#define NR(i, n) if (depth >= (n)) r->fork.ns_pids[i] = id->numbers[n].nr
+#define FROM(l) case l: NR(0, l); NR(1, l + 1); NR(2, l + 2); NR(3, l + 3); break
+	if (r->head.pid)
+		switch (level) { FROM(0); FROM(1); FROM(2); FROM(3); FROM(4); }
+#undef FROM
+#undef NR
+	COPY_COMM(r->fork.comm, c);
+}
+
+static __always_inline union ft_record *so_far(__u16 kind, struct task_struct *t, struct mark *m, __s32 status)
+{
+	struct task_struct *p = plain(t);
+	struct signal_struct *sig = p->signal;
+	union ft_record *r = begin(kind, p);
+	if (!r)
+		return NULL;
+	struct mm_struct *mm = p->mm;
+	struct mark *lm = p->pid == p->tgid ? m : mark_if_made(t->group_leader);
+	r->exit.parent_born_ns = p->real_parent->group_leader->start_boottime;
+	r->exit.min_flt = m->min_flt = p->min_flt;
+	r->exit.maj_flt = m->maj_flt = p->maj_flt;
+	r->exit.utime_ns = m->utime = p->utime;
+	r->exit.stime_ns = m->stime = p->stime;
+	r->exit.runtime_ns = m->runtime = p->se.sum_exec_runtime;
+	/* signal->maxrss holds the peaks of earlier images: for the root that would be the tracer's own. */
+	__u64 peak = lm && lm->flags & M_ROOT ? 0 : sig->maxrss;
+	if (mm) {
+		__u64 now = rss_pages(mm), high = mm->hiwater_rss;
+		high = high > now ? high : now;
+		peak = peak > high ? peak : high;
+	}
+	/* Up to 6.15 the address space is gone here, and signal->maxrss has been brought up to date from it. */
+	r->head.flags |= peak ? 0 : FT_NO_MM;
+	r->exit.max_rss_bytes = peak * PAGE_SIZE;
+	r->exit.parent_pid = tgid_of(p->real_parent);
+	r->exit.uid = p->cred->uid.val;
+	r->exit.status = status;
+	r->exit.killed_by = 0;
+	if (lm) {
+		__u32 signal = status & 0x7f;
+		if (signal == SIGKILL)
+			r->exit.killed_by = lm->kill9_pid;
+		else if (signal && signal == lm->kill_sig)
+			r->exit.killed_by = lm->kill_pid;
+		r->head.flags |= lm->flags & M_OOM ? FT_OOM : 0;
+	}
+	COPY_COMM(r->exit.comm, p);
+	return r;
+}
