@@ -7,11 +7,15 @@ chown, flock and strace. Knows nothing of what ./run should do.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +34,12 @@ case "$*" in
     *" --python "*) [ ! -e "$CALLS.no-network" ] && cp "$CALLS.forktrace" .venv/bin/forktrace ;;
 esac
 """
+OLD_PYTHON3 = """#!/bin/sh
+exec {python} -c 'import sys; code = sys.argv[2]; sys.version_info = (3, 10, 9); exec(code)' "$@"
+"""
 UV = """
 case "$*" in
-    venv*) mkdir -p .venv/bin && ln -sf {python} .venv/bin/python ;;
+    venv*) [ ! -e .venv/bin ] && mkdir -p .venv/bin && ln -s {python} .venv/bin/python ;;
     *install*--offline) [ -e "$CALLS.cached" ] && cp "$CALLS.forktrace" .venv/bin/forktrace ;;
     *install*)
         [ ! -p "$CALLS.gate" ] || cat "$CALLS.gate"
@@ -86,15 +93,27 @@ class Checkout:
         path.write_text(text)
         path.chmod(0o755)
 
+    def python_is_old(self) -> None:
+        """Change the system: python3 is 3.10."""
+        self.executable(self.tools / "python3", OLD_PYTHON3.format(python=shlex.quote(sys.executable)))
+
     def have(self, name: str, text: str = "") -> None:
         """Change the system: no-pip, no-uv (to be had), no-network, no-apt, cached, uid."""
         Path(f"{self.calls_file}.{name}").write_text(text)
 
-    def start(self, *words: str, **how: Any) -> subprocess.Popen[str]:
+    @contextmanager
+    def start(self, *words: str, **how: Any) -> Iterator[subprocess.Popen[str]]:
+        """./run WORDS; whatever still runs at the end of the block is killed, so that a failing test ends."""
         how = {"cwd": self.folder, "env": self.environment, "stdin": subprocess.DEVNULL, **how}
-        return subprocess.Popen(
-            [self.folder / "run", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how
-        )
+        with subprocess.Popen(
+            [self.folder / "run", *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **how,
+        ) as process:  # fmt: skip
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
 
     def run(self, *words: str, **how: Any) -> tuple[int, str, str]:
         """(status, standard output, standard error) of ./run WORDS."""
