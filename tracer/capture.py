@@ -5,7 +5,7 @@ Knows the file and the spool, and no report.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from tracer.errors import CannotWriteError
@@ -64,43 +64,12 @@ class Keeper:
         return Trace(self._session.meta, lambda: self._spool, status=self._session.status)
 
 
-def open_trace(path: str) -> Trace:
-    """A saved trace, `-` for standard input. Raises NoInputError or BadDataError; damage later on is no error."""
-    saved = Saved(path)
+def open_trace(path: str, progress: Callable[[int, int], object] | None = None) -> Trace:
+    """A saved trace, `-` for standard input. Raises NoInputError or BadDataError; damage later on is no error.
+
+    `progress(position, size)`, in bytes, is called while it is read.
+    """
+    from tracer.recording import Recording
+
+    saved = Recording(path, progress=progress)
     return Trace(saved.meta, saved.batches, is_torn=lambda: saved.torn)
-
-
-class Saved:
-    """A file that is read as often as its events are asked for; a pipe can be read once, so it is spooled."""
-
-    def __init__(self, path: str) -> None:
-        from tracer.recording import Reader
-
-        self._path = path
-        self._reader: Reader | None = Reader(path)
-        self.meta = self._reader.meta
-        self.size = self._reader.size
-        self.torn = False
-        self.on_progress: Callable[[int], None] = lambda position: None
-        self._spool: Spool | None = None
-        if self.size is None:
-            self._spool = Spool()
-            for batch in self._read(self._reader):
-                self._spool.add(batch)
-
-    def batches(self) -> Iterable[Batch]:
-        """Every batch, from the beginning."""
-        if self._spool is not None:
-            yield from self._spool
-            return
-        from tracer.recording import Reader
-
-        reader, self._reader = self._reader or Reader(self._path), None
-        yield from self._read(reader)
-
-    def _read(self, reader: Any) -> Iterator[Batch]:
-        with reader:
-            for batch in reader:
-                self.on_progress(reader.position)
-                yield batch
-            self.torn = reader.torn

@@ -47,6 +47,7 @@ class Kind(enum.IntEnum):
     END = 10  # the trace was closed in order; totals
     RENAME = 11  # a process gave itself another comm
     ZOMBIE = 12  # a process ended and nobody was waiting: its parent was told and has not come yet
+    DECAY = 14  # when a process' copies were made, after the fork that made them necessary
     ALIVE = 13  # still there when the trace ended: its counters so far
 
 
@@ -137,6 +138,14 @@ FIELDS: Final = (
     Field("reuses", "i", "write-protect faults that copied nothing"),
     Field("mkwrites", "i", "shared file pages made writable"),
     Field("failed_wp", "i", "write-protect faults that ended in a signal or error"),
+    Field("cow_unknown", "i", "copies whose mapping could not be looked up"),
+    Field("cow_gup", "i", "copies that no exception announced: the kernel wrote for this thread, perhaps elsewhere"),
+    Field("before_exec", "b", "counted before the process' first exec"),
+    Field("parent_cow_birth", "i", "the parent's copies so far when this process was born"),
+    Field("parent_cow_end", "i", "the parent's copies so far when the two stopped sharing"),
+    Field("cow_total", "i", "copies of the whole process so far"),
+    Field("since_own_fork", "b", "decay counts from the process' own last fork, else from its birth"),
+    Field("decay", "I", "copies by time since the fork: up to 1024 ns, up to 1024 << n ns, later"),
 )
 
 TYPES: Final[Mapping[str, str]] = {f.name: f.type for f in (*HEAD, *FIELDS)}

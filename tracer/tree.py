@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from tracer.cgroups import place
 from tracer.events import NULL, TYPES, Batch, Event, Fact, Kind, Meta, Part, flag_names
-from tracer.processes import COLUMN_TYPES, PROCESS_COLUMNS, add_rows, cpu_split, set_rows
+from tracer.processes import COLUMN_TYPES, COW_COLUMNS, PROCESS_COLUMNS, add_rows, cpu_split, set_rows
 
 _CLONE_THREAD: Final = 0x10000
 
@@ -30,7 +30,7 @@ _BIRTH: Final = (
     ("exit_signal", "exit_signal"),
 )  # fmt: skip
 _COUNTERS: Final = ("min_flt", "maj_flt", "utime_ns", "stime_ns", "runtime_ns")
-_COW: Final = tuple(f.name for f in PROCESS_COLUMNS if f.name in TYPES and f.name not in _COUNTERS)[-12:]
+_COW: Final = (*COW_COLUMNS, "cow_unknown", "cow_gup")
 _LISTS: Final = frozenset({"how", "syscall", "ns_pids", "cgroup", "comm"})
 _SIGNALS: Final = {int(s): s.name for s in _signal.Signals}
 
@@ -71,6 +71,8 @@ class ProcessTree:
         self.failed_execs: list[Event] = []
         self.failed_forks: list[Event] = []
         self.end: Event | None = None
+        self.decay: dict[tuple[int, bool], list[int]] = {}
+        """(row, since its own last fork, else since its birth): copies by log2 of the time since, 1024 ns first."""
         self.first_ns: int | None = None
         self.last_ns: int | None = None
         self.counts: dict[str, int] = {}
@@ -124,6 +126,8 @@ class ProcessTree:
             self._alive(parts[Kind.ALIVE])
         if Kind.FAULTS in parts:
             self._faults(parts[Kind.FAULTS])
+        if Kind.DECAY in parts:
+            self._decay(parts[Kind.DECAY])
         if parts.keys() & {Kind.LOST, Kind.END, Kind.EXEC_FAILED, Kind.FORK_FAILED}:
             self._rare(batch)
         self._child_start = None
@@ -156,7 +160,7 @@ class ProcessTree:
                 column.extend([None] * missing if name in _LISTS else array("q", [NULL]) * missing)
 
     def _births(self, part: Part, *, fork: bool) -> None:
-        flags, how = part.get("clone_flags"), part.get("how")
+        flags, how = part.get("clone_flags"), part.get("how") or [None] * len(part["pid"])
         pids, borns = part["pid"], part["born_ns"]
         n = len(pids)
         tids = part.get("tid", pids)
@@ -169,11 +173,11 @@ class ProcessTree:
         for i in range(n):
             key = (pids[i], borns[i])
             if tids[i] != pids[i] or (flags is not None and flags[i] != NULL and flags[i] & _CLONE_THREAD):
-                if not (how and how[i] == "io_worker"):
+                if how[i] != "io_worker":
                     threads.append((key, tids[i], part["ts_ns"][i]))
                 continue
             above = None
-            if ppids is not None and parent_borns is not None and (how is None or how[i] != "root"):
+            if ppids is not None and parent_borns is not None and how[i] != "root":
                 above = (ppids[i], parent_borns[i])
             known = index.get(key)
             if known is not None:
@@ -368,9 +372,10 @@ class ProcessTree:
             if name in part:
                 add_rows(self._col(name), rows, part[name])
         released = self._col("released")
-        tids = part.get("tid", part["pid"])
+        pids: Any = part["pid"]
+        tids: Any = part.get("tid", pids)
         for i, row in enumerate(rows):
-            if tids[i] == part["pid"][i]:
+            if tids[i] == pids[i]:
                 released[row] = 1
         for name in ("reaped_by", "reap_ns", "zombie_ns"):
             if name in part:
@@ -392,6 +397,23 @@ class ProcessTree:
         for name in _COW:
             if name in part:
                 add_rows(self._col(name), rows, part[name])
+        early = part.get("before_exec")
+        if early is not None and 1 in early and "cow_copies" in part:
+            copies = part["cow_copies"]
+            keep = [i for i, e in enumerate(early) if e == 1]
+            add_rows(self._col("cow_before_exec"), [rows[i] for i in keep], [copies[i] for i in keep])
+        # The last pair that was sent stands: sharing ends with the first exec or with the end.
+        for name in ("parent_cow_birth", "parent_cow_end", "cow_total"):
+            if name in part:
+                set_rows(self._col(name), rows, part[name])
+
+    def _decay(self, part: Part) -> None:
+        for row, own, counts in zip(self._rows(part), part["since_own_fork"], part["decay"], strict=True):
+            if counts is None:
+                continue
+            have = self.decay.setdefault((row, own == 1), [0] * len(counts))
+            for i, n in enumerate(counts[: len(have)]):
+                have[i] += n
 
     def _rare(self, batch: Batch) -> None:
         for event in batch.events():

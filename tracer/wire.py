@@ -28,9 +28,20 @@ FORK, EXEC, EXIT, ZOMBIE, WAIT, FREE, RENAME, EXISTING, REAP, FAULTS, DECAY, ALI
 EXEC_FAILED, FORK_FAILED = 13, 14
 
 # ft_head.flags
-LAST, OOM, NO_MM, TEXT, WAITED, MAYBE, AUTOREAP, ROOT, HIDDEN = (1 << i for i in range(9))
+LAST, OOM, NO_MM, TEXT, WAITED, MAYBE, AUTOREAP, ROOT, HIDDEN, BEFORE_EXEC, SNAPSHOT, EDGE, FORKED = (
+    1 << i for i in range(13)
+)
 
 HOW: Final = (None, "root", "fork", "vfork", "clone", "posix_spawn", "io_worker", "existing")
+
+
+COUNTERS: Final = (
+    "wp_faults", "cow_heap", "cow_stack", "cow_anon", "cow_file", "cow_unknown", "cow_gup",
+    "file_copies", "zero_copies", "large_copies", "reuses", "mkwrites", "failed_wp",
+)  # fmt: skip
+COPIES: Final = COUNTERS[1:7]
+"""Together they are cow_copies."""
+DECAY_BUCKETS: Final = 32
 
 
 class Record(NamedTuple):
@@ -92,6 +103,17 @@ RECORDS: Final[dict[int, Record]] = {
     ALIVE: Record("ft_exit", _EXIT),
     REAP: Record("ft_reap", (*HEAD, ("reaper_pid", "I"), ("unused", "I"))),
 }  # fmt: skip
+RECORDS[FAULTS] = Record(
+    "ft_faults",
+    (
+        *HEAD,
+        *((name, "q") for name in COUNTERS),
+        ("parent_cow_birth", "Q"),
+        ("parent_cow_end", "Q"),
+        ("cow_total", "Q"),
+    ),
+)
+RECORDS[DECAY] = Record("ft_decay", (*HEAD, ("buckets", f"{DECAY_BUCKETS}i")))
 _FAILED: Final = Record(
     "ft_failed",
     (
@@ -207,6 +229,12 @@ class Columns:
                     known[word] = text
             result.append(text)
         return result
+
+    def lists(self, name: str) -> list[tuple[int, ...]]:
+        """An array field, one tuple a record."""
+        offset, fmt = self._offsets[name]
+        take = struct.Struct("=" + fmt).unpack_from
+        return [take(self._raw, at) for at in range(RING_HEADER + offset, len(self._raw), STRIDE)]
 
     def ns_pids(self) -> list[tuple[int, ...]]:
         """pids from forktrace's namespace inwards, at most four; a fifth level is dropped."""
@@ -412,4 +440,26 @@ def fork_failed_part(c: Columns, syscalls: Sequence[str | None]) -> Part:
         **failed_part(c),
         "clone_flags": c.ints("clone_flags"),
         "syscall": [syscalls[n] if n < len(syscalls) else None for n in c.narrow("syscall")],
+    }
+
+
+def faults_part(c: Columns) -> Part:
+    """FAULTS: what was counted since this thread's last such row."""
+    part = head_part(c)
+    part.update({name: c.ints(name) for name in COUNTERS})
+    part["cow_copies"] = array("q", map(sum, zip(*(part[name] for name in COPIES), strict=True)))
+    for name in ("parent_cow_birth", "parent_cow_end", "cow_total"):
+        part[name] = c.ints_or_null(name, -1)
+    flags = c.narrow("flags")
+    part["before_exec"] = array("q", [1 if f & BEFORE_EXEC else 0 for f in flags])
+    part["evidence"] = ["snapshot" if f & SNAPSHOT else "measured" for f in flags]
+    return part
+
+
+def decay_part(c: Columns) -> Part:
+    """DECAY: `decay` has DECAY_BUCKETS counts a row."""
+    return {
+        **head_part(c),
+        "since_own_fork": array("q", [1 if f & FORKED else 0 for f in c.narrow("flags")]),
+        "decay": c.lists("buckets"),
     }

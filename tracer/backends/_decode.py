@@ -26,6 +26,8 @@ _MODEL: Final = {
     wire.FREE: Kind.REAP,
     wire.ZOMBIE: Kind.ZOMBIE,
     wire.ALIVE: Kind.ALIVE,
+    wire.FAULTS: Kind.FAULTS,
+    wire.DECAY: Kind.DECAY,
     wire.EXEC_FAILED: Kind.EXEC_FAILED,
     wire.FORK_FAILED: Kind.FORK_FAILED,
 }
@@ -65,6 +67,10 @@ class Decoder:
         if wire.FORK_FAILED in present:
             c = wire.Columns(wire.select(raw, kinds, wire.FORK_FAILED), wire.FORK_FAILED)
             parts[Kind.FORK_FAILED] = wire.fork_failed_part(c, SYSCALLS)
+        if wire.FAULTS in present:
+            parts[Kind.FAULTS] = wire.faults_part(wire.Columns(wire.select(raw, kinds, wire.FAULTS), wire.FAULTS))
+        if wire.DECAY in present:
+            parts[Kind.DECAY] = wire.decay_part(wire.Columns(wire.select(raw, kinds, wire.DECAY), wire.DECAY))
         if wire.RENAME in present:
             c = wire.Columns(wire.select(raw, kinds, wire.RENAME), wire.RENAME)
             parts[Kind.RENAME] = {**wire.head_part(c), "comm": c.comms()}

@@ -18,10 +18,11 @@ from typing import Final
 from tracer import kernel, wire
 from tracer.backends import Options, Readiness, _host
 from tracer.backends._decode import Decoder
+from tracer.backends._faults import FaultOptions, Faults, faults_readiness
 from tracer.backends._libbpf import BpfObject
 from tracer.backends._ring import Ring
 from tracer.cgroups import Cgroups
-from tracer.errors import NoInputError, ProbesRefusedError
+from tracer.errors import NoInputError, NoPermissionError, ProbesRefusedError
 from tracer.events import Batch, Fact, Kind
 
 _TEXT_RING: Final = 8 << 20
@@ -54,6 +55,7 @@ class Backend:
         self._options = options
         self._object: BpfObject | None = None
         self._failures: BpfObject | None = None
+        self._faults: Faults | None = None
         self._events: Ring | None = None
         self._texts: Ring | None = None
         self._stats: mmap.mmap | None = None
@@ -125,9 +127,34 @@ class Backend:
             self._facts |= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
         self._events = Ring(obj.map_fd("events"), obj.map_size("events"))
         self._texts = Ring(obj.map_fd("texts"), obj.map_size("texts"))
+        if options.cow == "full":
+            self._load_faults(obj, level, inum)
         obj.attach()
+        if self._faults is not None:
+            self._faults.attach()
         if self._failures is not None:
             self._failures.attach()
+
+    def _load_faults(self, obj: BpfObject, level: int, inum: int) -> None:
+        """The fault probes. Their refusal costs the fork tree nothing: the columns are null, and a note says why."""
+        can = faults_readiness()
+        if not can.ok:
+            self._notes.append(f"copies were not counted: {can.why}")
+            return
+        options = FaultOptions(level, inum, self._options.everyone, self._options.buffer_bytes)
+        faults: Faults | None = None
+        try:
+            faults = Faults(probe_object("faults"), obj.map_fd("events"), options)
+            faults.load()
+        except (ProbesRefusedError, NoPermissionError) as e:
+            if faults is not None:
+                faults.close()
+            self._notes.append(f"copies were not counted: {e.message}")
+            return
+        self._faults = faults
+        self._facts.add(Fact.COW)
+        if can.evidence == "inferred":
+            self._notes.append(f"copies are inferred: {can.why}")
 
     def _beside(self, name: str, *maps: str) -> BpfObject:
         """Load a second object over the same marks, ring, counters and options."""
@@ -145,9 +172,14 @@ class Backend:
 
     def follow(self, pid: int, pidfd: int) -> None:
         """Mark the held child; its forks grow the set from there."""
+        self._mark(pidfd, held=True)
+
+    def _mark(self, pidfd: int, *, held: bool) -> None:
         obj, stats = self._started()
         struct.pack_into("=Q", stats, 0, self._alive() + 1)
         obj.update("marks", struct.pack("=i", pidfd), wire.pack_root_mark())
+        if self._faults is not None:
+            self._faults.add_root(pidfd, held=held)
 
     def attach(self, pid: int) -> None:
         """Mark a living process, then what is below it, until a pass over all tasks finds none that is new."""
@@ -157,7 +189,7 @@ class Backend:
         except OSError as e:
             raise NoInputError(f"no process {pid} to attach to: {os.strerror(e.errno or 0)}") from None
         try:
-            self.follow(pid, pidfd)
+            self._mark(pidfd, held=False)
         finally:
             os.close(pidfd)
         added_at = wire.STATS.offsets()["added"][0]
@@ -167,9 +199,11 @@ class Backend:
                 before = struct.unpack_from("=Q", stats, added_at)[0]
                 walks.run_iterator("find_tasks")
                 if struct.unpack_from("=Q", stats, added_at)[0] == before:
-                    return
+                    break
         finally:
             walks.close()
+        if self._faults is not None:
+            self._faults.add_tree()
 
     def descriptors(self) -> list[int]:
         """The rings wake their reader only when a quarter is full, and at the end of the last task."""
@@ -194,7 +228,11 @@ class Backend:
         if self._object is None:
             return []
         batches = self.read()
+        if self._faults is not None:
+            self._faults.detach()
         if self._alive():
+            if self._faults is not None:
+                self._faults.snapshot()
             walks = self._beside("attach")
             walks.run_iterator("find_alive")
             walks.close()
@@ -216,6 +254,9 @@ class Backend:
         if self._stats is not None:
             self._stats.close()
             self._stats = None
+        if self._faults is not None:
+            self._faults.close()
+            self._faults = None
         for obj in (self._failures, self._object):
             if obj is not None:
                 obj.close()
