@@ -160,7 +160,8 @@ class ProcessTree:
                 column.extend([None] * missing if name in _LISTS else array("q", [NULL]) * missing)
 
     def _births(self, part: Part, *, fork: bool) -> None:
-        flags, how = part.get("clone_flags"), part.get("how") or [None] * len(part["pid"])
+        flags: Any = part.get("clone_flags")
+        how: Any = part.get("how") or [None] * len(part["pid"])
         pids, borns = part["pid"], part["born_ns"]
         n = len(pids)
         tids = part.get("tid", pids)
