@@ -34,6 +34,7 @@ _TAIL_WORDS: Final = {INT: 1, ARRAY: 3, VAR: 1, DECL_TAG: 1}  # after the three 
 _ITEM_WORDS: Final = {STRUCT: 3, UNION: 3, ENUM: 2, FUNC_PROTO: 2, DATASEC: 3, ENUM64: 3}  # times vlen
 _TO_PROTOTYPE: Final = _ALIASES | {FUNC, PTR}
 _MAX_DEPTH: Final = 32  # deeper nesting of types is not C but a damaged file
+_MAX_MEMBERS: Final = 1 << 16  # in one struct, so that nested nameless ones can not multiply without end
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class Btf:
     def member_names(self, name: str) -> tuple[str, ...]:
         """Names of the members of struct or union `name`, as in `struct` but sooner; () if there is none."""
         at = next(self._named(name, STRUCT, UNION), None)
-        return () if at is None else tuple(self._string(self._words[i]) for i, _, _ in self._items(at, 0, 0))
+        return () if at is None else tuple(self._string(self._words[i]) for i, _, _ in self._items(at))
 
     # shapes
 
@@ -140,11 +141,9 @@ class Btf:
         if at is None:
             return None
         words, members = self._words, []
-        for i, start, bits in self._items(at, 0, 0):
+        for i, start, bits in self._items(at):
             type_id = words[i + 1]
-            members.append(
-                Member(self._string(words[i]), start // 8, self._sizeof(type_id), self._text(type_id), bits)
-            )
+            members.append(Member(self._string(words[i]), start // 8, self._sizeof(type_id), self._text(type_id), bits))
         return Struct(name, words[at + 2], tuple(members))
 
     def enum(self, name: str) -> dict[str, int] | None:
@@ -240,21 +239,28 @@ class Btf:
                 left -= 1
         except (IndexError, KeyError):
             raise self._bad("can not be walked: it is damaged, or newer than this program") from None
+        if i > len(words):
+            raise self._bad("ends in the middle of a type")
         self._next = i
 
-    def _items(self, at: int, base: int, depth: int) -> Iterator[tuple[int, int, int]]:
+    def _items(self, at: int) -> Iterator[tuple[int, int, int]]:
         """(word index, offset in bits, bit-field width or 0) of each named member, nameless structs open."""
+        for seen, item in enumerate(self._nested(at, 0, 0)):
+            if seen >= _MAX_MEMBERS:
+                raise self._bad("has a struct of too many members")
+            if self._words[item[0]]:
+                yield item
+
+    def _nested(self, at: int, base: int, depth: int) -> Iterator[tuple[int, int, int]]:
         words = self._words
         bitfields = words[at + 1] >> 31  # kind_flag: the offset's top byte is a width
         for i in range(at + 3, at + 3 + 3 * self._vlen(at), 3):
             offset = words[i + 2]
             bits, offset = (offset >> 24, offset & 0xFFFFFF) if bitfields else (0, offset)
-            if words[i]:
-                yield i, base + offset, bits
-                continue
-            inner = self._at(words[i + 1])
+            yield i, base + offset, bits
+            inner = None if words[i] else self._at(words[i + 1])
             if inner is not None and self._kind(inner) in (STRUCT, UNION) and depth < _MAX_DEPTH:
-                yield from self._items(inner, base + offset, depth + 1)
+                yield from self._nested(inner, base + offset, depth + 1)
 
     def _sizeof(self, type_id: int) -> int:
         count = 1

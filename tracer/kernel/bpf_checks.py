@@ -14,7 +14,7 @@ from tracer import btf
 from tracer.kernel import bpfcall
 from tracer.kernel.bpfcall import Answer
 from tracer.kernel.check import Check, no, unknown, yes
-from tracer.kernel.host import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, Host
+from tracer.kernel.host import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, Host, as_root, forktrace_as_root
 
 LIFECYCLE: Final = (
     *("task_newtask", "sched_process_exec", "sched_process_exit", "sched_process_wait", "sched_process_free"),
@@ -41,7 +41,6 @@ def has_btf(host: Host) -> Check:
 def capabilities(host: Host) -> Check:
     """CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN, over the whole host."""
     why = "the kernel loads tracing programs only for those who hold both"
-    mend = "sudo forktrace"
     bpf, perfmon = host.capable(CAP_BPF, CAP_SYS_ADMIN), host.capable(CAP_PERFMON, CAP_SYS_ADMIN)
     if bpf is None:
         return unknown("capabilities", "/proc/self/status can not be read", why)
@@ -51,7 +50,7 @@ def capabilities(host: Host) -> Check:
         detail = "we are in a user namespace, where no capability reaches the host's kernel"
         return no("capabilities", detail, why, "run forktrace outside the container")
     missing = " and ".join(name for name, held in (("CAP_BPF", bpf), ("CAP_PERFMON", perfmon)) if not held)
-    return no("capabilities", f"{missing} not held", why, mend)
+    return no("capabilities", f"{missing} not held", why, forktrace_as_root())
 
 
 def libbpf(host: Host) -> Check:
@@ -150,7 +149,7 @@ def lockdown(host: Host) -> Check:
     number = _newtask(host)
     answer = Answer(None) if number is None else host.bpf.helper(bpfcall.PROBE_READ_KERNEL, number)
     if answer.ok is None:
-        shown = "mount -t securityfs securityfs /sys/kernel/security"
+        shown = as_root("mount -t securityfs securityfs /sys/kernel/security")
         return unknown("lockdown", "securityfs, which shows the level, is not mounted", why, shown)
     detail = f"reads of kernel memory are {'allowed' if answer.ok else 'refused'} (tried; level not shown)"
     return Check("lockdown", answer.ok, detail, why, None if answer.ok else mend)
@@ -234,8 +233,10 @@ class _Question:
             detail = f"{self.what}: refused ({answer.error}) though the capabilities are held"
             mend = "look for a seccomp filter (a container's) or a security module that forbids bpf(2)"
             return no(self.name, detail, self.why, mend)
-        detail = f"{self.what}: {'known to this kernel, but ' if known else ''}could not be tried"
-        return unknown(self.name, detail, self.why, "sudo forktrace doctor" if answer.error else None)
+        if not answer.error:
+            return unknown(self.name, "unknown without BTF", self.why)
+        detail = f"{self.what}: {'known to this kernel; ' if known else ''}to try it takes privileges"
+        return unknown(self.name, detail, self.why, None if host.in_user_namespace else forktrace_as_root("doctor"))
 
 
 def _newtask(host: Host) -> int | None:

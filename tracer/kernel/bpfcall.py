@@ -117,7 +117,5 @@ def _bpf(command: int, attr: bytes) -> tuple[int, int]:
         return -1, errno.ENOSYS
     libc = ctypes.CDLL(None, use_errno=True)
     buffer = ctypes.create_string_buffer(attr, len(attr))
-    result = libc.syscall(
-        ctypes.c_long(number), ctypes.c_long(command), ctypes.byref(buffer), ctypes.c_long(len(attr))
-    )
+    result = libc.syscall(ctypes.c_long(number), ctypes.c_long(command), ctypes.byref(buffer), ctypes.c_long(len(attr)))
     return (result, 0) if result >= 0 else (-1, ctypes.get_errno())

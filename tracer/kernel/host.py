@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,18 @@ _INSTALL: Final = {
 _FAMILIES: Final = {"ubuntu": "debian", "rhel": "fedora", "centos": "fedora", "opensuse": "suse"}
 _PYTHON_FOLDERS: Final = ("usr/lib/python3/dist-packages", "usr/lib*/python3.*/site-packages")
 _LIBRARY_FOLDERS: Final = ("usr/lib/*-linux-gnu*", "usr/lib64", "usr/lib", "lib/*-linux-gnu*", "lib64", "lib")
+
+
+def as_root(command: str) -> str:
+    """The command, with sudo before it unless we are root already."""
+    return command if os.geteuid() == 0 else f"sudo {command}"
+
+
+def forktrace_as_root(words: str = "") -> str:
+    """The command that runs us with privileges: sudo does not look into a virtual environment's folder."""
+    us = Path(sys.argv[0])
+    known = us.name != "forktrace" or str(us.absolute().parent) in ("/usr/bin", "/usr/local/bin", "/bin")
+    return f"sudo {'forktrace' if known else us.absolute()} {words}".rstrip()
 
 
 class Host:
@@ -89,7 +102,7 @@ class Host:
             family = _FAMILIES.get(word.partition("-")[0], word)
             if family in _INSTALL:
                 command, names = _INSTALL[family]
-                return f"{'' if os.geteuid() == 0 else 'sudo '}{command} {names.get(what, what)}"
+                return as_root(f"{command} {names.get(what, what)}")
         names = {family: names.get(what, what) for family, (_, names) in _INSTALL.items()}
         return f"install {names['debian']} (Debian's name; Fedora's: {names['fedora']})"
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from tracer import procfs
 from tracer.kernel.check import Check, no, unknown, yes
-from tracer.kernel.host import CAP_NET_ADMIN, CAP_SYS_PTRACE, Host
+from tracer.kernel.host import CAP_NET_ADMIN, CAP_SYS_PTRACE, Host, as_root, forktrace_as_root
 
 # bcc
 
@@ -32,7 +32,7 @@ def tracefs(host: Host) -> Check:
         if host.exists(f"{place}/events/sched"):
             return yes("tracefs", f"/{place}", why)
     detail = "it is not mounted, or may not be read"
-    return no("tracefs", detail, why, "mount -t tracefs tracefs /sys/kernel/tracing")
+    return no("tracefs", detail, why, as_root("mount -t tracefs tracefs /sys/kernel/tracing"))
 
 
 # netlink
@@ -45,7 +45,7 @@ def net_admin(host: Host) -> Check:
     if held is None:
         return unknown("net_admin", "/proc/self/status can not be read", why)
     detail = "CAP_NET_ADMIN is held" if held else "CAP_NET_ADMIN not held"
-    return Check("net_admin", held, detail, why, None if held else "sudo forktrace")
+    return Check("net_admin", held, detail, why, None if held else forktrace_as_root())
 
 
 def proc_connector(host: Host) -> Check:
@@ -78,7 +78,7 @@ def task_delayacct(host: Host) -> Check:
         mend = "use a kernel of Linux 5.14 or newer built with CONFIG_TASK_DELAY_ACCT=y"
         return no("task_delayacct", "no such switch in this kernel", why, mend)
     if value == "0":
-        mend = "sysctl kernel.task_delayacct=1"
+        mend = as_root("sysctl kernel.task_delayacct=1")
         return no("task_delayacct", "kernel.task_delayacct = 0, off", why, mend)
     return yes("task_delayacct", f"kernel.task_delayacct = {value}", why)
 
@@ -118,8 +118,8 @@ def ptrace(host: Host) -> Check:
         return yes("ptrace", f"{detail}, but CAP_SYS_PTRACE is held", why)
     if scope == "1":
         detail += ": own children, yes; -p, no"
-        return Check("ptrace", ok=True, detail=detail, why=why, mend="for -p: sudo forktrace")
-    return no("ptrace", f"{detail}: only with CAP_SYS_PTRACE", why, "sudo forktrace")
+        return Check("ptrace", ok=True, detail=detail, why=why, mend=f"for -p: {forktrace_as_root()}")
+    return no("ptrace", f"{detail}: only with CAP_SYS_PTRACE", why, forktrace_as_root())
 
 
 # all
@@ -134,4 +134,6 @@ def pid_namespace(host: Host) -> Check:
     if ours.initial:
         return yes("pid_namespace", "the host's own", why)
     detail = "not the host's own" + ("" if ours.proc_is_ours else "; /proc shows the pids of yet another one")
+    if ours.level is None:
+        detail += "; how deep it lies can not be told, which the bpf backend must know"
     return no("pid_namespace", detail, why, "run on the host (docker: --pid=host)")

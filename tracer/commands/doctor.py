@@ -1,0 +1,204 @@
+"""`forktrace doctor`: what works on this host, and what to do about the rest.
+
+Prints what tracer.kernel and the backends answer, and adds nothing of its own. Draws with the standard library
+alone: it must run where nothing else does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from tracer import kernel
+from tracer.errors import ForktraceError
+
+SCHEMA: Final = 1
+"""Of the JSON: raised when a key changes its meaning or goes; new keys may come at any time."""
+
+_GROUPS: Final = {
+    "bpf": "for the bpf backend",
+    "copies": "for counting copied pages (--cow full)",
+    "bcc": "for the bcc backend",
+    "netlink": "for the netlink backend",
+    "strace": "for the strace backend",
+    "all": "for every backend",
+}
+_WORDS: Final = {True: "ok", False: "missing", None: "unknown"}
+_MARKS: Final = {True: "✓", False: "✗", None: "?"}
+_ASCII_MARKS: Final = {True: "+", False: "x", None: "?"}
+_COLORS: Final = {True: "32", False: "31", None: "33"}
+_NARROWEST, _WIDEST = 60, 200
+_LEAST_DETAIL: Final = 36  # with less room than this beside the name, the detail goes below it
+
+
+class Row(NamedTuple):
+    """One line of the report: a backend or a feature."""
+
+    group: str
+    name: str
+    ok: bool | None
+    detail: str
+    why: str
+    mend: str | None
+
+
+class Doctor:
+    """What works on this host, and what to do about the rest.
+
+    One row for each backend, and for each feature of the kernel and the
+    system that a backend asks for: ok, missing or unknown. For what is not
+    ok, why it matters and the command that mends it (-v: why, for all).
+    Nothing is installed, mounted or changed. The exit status is 0 if some
+    backend is ready, else 70.
+    """
+
+    name = "doctor"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Its one option of its own."""
+        parser.add_argument("--json", action="store_true", help="one JSON object: host, chosen, backends, features")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Ask everything, print the report to stdout."""
+        backends, features = list(backend_rows()), list(feature_rows())
+        chosen = next((row.name for row in backends if row.ok), None)
+        if args.json:
+            sys.stdout.write(json.dumps(as_json(backends, features), indent=2) + "\n")
+        else:
+            paper = Paper.fitting(args)
+            for line in report(backends, features, paper, whys=bool(getattr(args, "verbose", 0))):
+                sys.stdout.write(line + "\n")
+        return 0 if chosen else 70
+
+
+COMMAND: Final = Doctor()
+
+
+def feature_rows() -> Iterator[Row]:
+    """Every feature, in the order of tracer.kernel."""
+    for check in kernel.features():
+        yield Row(kernel.group(check.name), check.name, check.ok, check.detail, check.why, check.mend)
+
+
+def backend_rows() -> Iterator[Row]:
+    """Every backend, in the order of preference."""
+    from tracer import backends
+
+    for name in backends.BACKENDS:
+        try:
+            state = backends.readiness(name)
+            yield Row("backends", name, state.ok, "ready" if state.ok else state.why, "", state.mend)
+        except ForktraceError as e:
+            yield Row("backends", name, ok=False, detail=e.message, why="", mend=e.mend)
+        except ImportError as e:
+            yield Row("backends", name, ok=False, detail=f"can not be imported: {e}", why="", mend=None)
+
+
+def host() -> dict[str, Any]:
+    """What the report is about."""
+    return {"kernel": platform.release(), "machine": platform.machine(), "euid": os.geteuid()}
+
+
+def as_json(backends: Sequence[Row], features: Sequence[Row]) -> dict[str, Any]:
+    """The report in JSON's types. `ok` is true, false, or null for what could not be found out."""
+    return {
+        "schema": SCHEMA,
+        "host": host(),
+        "chosen": next((row.name for row in backends if row.ok), None),
+        "backends": [{"name": r.name, "ok": r.ok, "why": None if r.ok else r.detail, "mend": r.mend} for r in backends],
+        "features": [
+            {"name": r.name, "for": r.group, "ok": r.ok, "detail": r.detail, "why": r.why, "mend": r.mend}
+            for r in features
+        ],
+    }
+
+
+class Paper(NamedTuple):
+    """What we draw on."""
+
+    width: int = 100
+    color: bool = False
+    ascii: bool = False
+
+    @classmethod
+    def fitting(cls, args: argparse.Namespace) -> Paper:
+        """From --width, --color, --ascii, and what stdout is."""
+        width = getattr(args, "width", None) or shutil.get_terminal_size((100, 24)).columns
+        color = getattr(args, "color", "auto")
+        plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+        colored = color == "always" or (color == "auto" and sys.stdout.isatty() and not plain)
+        ascii_ = bool(getattr(args, "ascii", False)) or not _encodable("".join(_MARKS.values()))
+        return cls(min(max(width, _NARROWEST), _WIDEST), colored, ascii_)
+
+    def paint(self, text: str, code: str) -> str:
+        """`text` in a colour or weight (SGR), where there is colour."""
+        return f"\x1b[{code}m{text}\x1b[0m" if self.color else text
+
+
+def report(backends: Sequence[Row], features: Sequence[Row], paper: Paper, *, whys: bool = False) -> Iterator[str]:
+    """The report's lines, no wider than the paper. `whys`: of what is ok too."""
+    about = host()
+    who = "root" if about["euid"] == 0 else f"user {about['euid']}"
+    yield from _wrapped(f"Linux {about['kernel']}, {about['machine']}, as {who}", paper.width, "", "")
+    yield ""
+    yield paper.paint("backends, best first", "1")
+    names = max(len(row.name) for row in (*backends, *features)) if backends or features else 0
+    for row in backends:
+        yield from _row(row, paper, names, whys=whys)
+    for group, title in _GROUPS.items():
+        rows = [row for row in features if row.group == group]
+        if rows:
+            yield ""
+            yield paper.paint(title, "1")
+        for row in rows:
+            yield from _row(row, paper, names, whys=whys)
+    yield ""
+    chosen = next((row.name for row in backends if row.ok), None)
+    verdict = f"`forktrace -- PROGRAM` takes the {chosen} backend here." if chosen else "No backend is ready here."
+    yield from _wrapped(verdict, paper.width, "", "")
+
+
+def _row(row: Row, paper: Paper, names: int, *, whys: bool) -> Iterator[str]:
+    mark = (_ASCII_MARKS if paper.ascii else _MARKS)[row.ok]
+    head = f"  {mark} {_WORDS[row.ok]:<7}  {row.name:<{names}}"
+    painted = f"  {paper.paint(f'{mark} {_WORDS[row.ok]:<7}', _COLORS[row.ok])}  {row.name:<{names}}"
+    beside = paper.width - len(head) - 2 >= _LEAST_DETAIL
+    indent = " " * (len(head) + 2 if beside else 6)
+    body = list(_wrapped(_safe(row.detail), paper.width, indent, indent))
+    if beside:
+        yield painted + body[0][len(head) :] if body else painted.rstrip()
+        yield from body[1:]
+    else:
+        yield painted.rstrip()
+        yield from body
+    if row.why and (whys or not row.ok):
+        yield from _wrapped("why: " + _safe(row.why), paper.width, indent, indent + "     ")
+    if row.mend and not row.ok:
+        yield from _wrapped("mend: " + _safe(row.mend), paper.width, indent, indent + "      ")
+
+
+def _wrapped(text: str, width: int, first: str, rest: str) -> list[str]:
+    """Lines cut at blanks alone, so that an option or a path stays whole."""
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _safe(text: str) -> str:
+    """No control character reaches the terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
