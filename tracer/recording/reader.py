@@ -18,8 +18,8 @@ from tracer.errors import NoInputError
 from tracer.events import KIND_NAMES, Batch, Kind, Meta
 from tracer.recording.columns import narrow
 from tracer.recording.decoder import Decoder
-from tracer.recording.format import TOTALS_KEY, check
 from tracer.recording.frames import Frames, RefusedError
+from tracer.recording.header import TOTALS_KEY, check
 from tracer.recording.source import no_trace, open_source, regular_start
 
 GROUP_ROWS: Final = 65536
@@ -59,6 +59,7 @@ class Reader:
         self._file, self._name = open_source(source)
         self._ours = self._file is not source
         self._start = regular_start(self._file)
+        self._size: int | None = None
         self._follow = follow and self._start is not None  # the end of a pipe is the end
         self._frames = Frames(self._file)
         self._over = False
@@ -71,7 +72,9 @@ class Reader:
     @property
     def size(self) -> int | None:
         """Bytes in the file by now, for a progress bar; None for a pipe."""
-        return None if self._start is None else os.fstat(self._file.fileno()).st_size - self._start
+        if self._start is not None and not self._file.closed:
+            self._size = os.fstat(self._file.fileno()).st_size - self._start
+        return self._size
 
     @property
     def position(self) -> int:
@@ -85,6 +88,7 @@ class Reader:
             self.unknown += unknown
             if len(batch):
                 yield batch
+        self.close()
 
     def _wide(self) -> Iterator[Any]:
         """Record batches of a size that is good to take apart."""
@@ -110,8 +114,9 @@ class Reader:
             yield from pa.Table.from_batches(held).combine_chunks().to_batches()
 
     def close(self) -> None:
-        """Close the file, if it was given by its name."""
+        """Close the file, if it was given by its name. Reading to the end does that too."""
         if self._ours:
+            self._size = self.size
             self._file.close()
 
     def __enter__(self) -> Reader:
@@ -127,14 +132,17 @@ class Reader:
             message = self._frames.next()
             while message is None and self._follow and self._wait(POLL_S) is not False:
                 message = self._frames.next()
-            if message is not None:
-                decoder = Decoder(message, names)
-                return check(decoder.schema, self._name), decoder
-        except (RefusedError, pa.ArrowException, ValueError, MemoryError):
-            pass
+        except RefusedError:
+            message = None
         except OSError as e:
             raise NoInputError(f"{self._name} can not be read: {(e.strerror or str(e)).lower()}") from None
-        raise no_trace(self._name, self._frames.head)
+        if message is None:
+            raise no_trace(self._name, self._frames.head)
+        try:
+            decoder = Decoder(message, names)
+        except (pa.ArrowException, OSError, ValueError, MemoryError):
+            raise no_trace(self._name, message.raw) from None
+        return check(decoder.schema, self._name), decoder
 
     def _batches(self) -> Iterator[Any]:
         """Valid record batches as they were written; None where a growing file ends for now."""

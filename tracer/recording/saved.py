@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Collection, Iterator
 from typing import IO, Any
 
+from tracer.errors import NoInputError
 from tracer.events import Batch
 from tracer.recording.reader import Reader
 from tracer.recording.source import View, open_source, regular_start
@@ -28,13 +30,24 @@ class Recording:
         *,
         progress: Callable[[int, int], object] | None = None,
     ) -> None:
-        self._file, self._name = open_source(source)
-        if regular_start(self._file) is None:
-            spooled = tempfile.TemporaryFile(prefix="forktrace-")  # noqa: SIM115  lives as long as this
-            shutil.copyfileobj(self._file, spooled)
-            spooled.seek(0)
-            self._file = spooled
-        self._offset = self._file.tell()
+        file, self._name = open_source(source)
+        try:
+            offset = regular_start(file)
+            if offset is None:
+                with tempfile.TemporaryFile(prefix="forktrace-") as spooled:
+                    shutil.copyfileobj(file, spooled)
+                    spooled.flush()
+                    self._fd, self._offset = os.dup(spooled.fileno()), 0
+            else:
+                self._fd, self._offset = os.dup(file.fileno()), offset
+        except OSError as e:
+            why = (e.strerror or str(e)).lower()
+            raise NoInputError(f"{self._name} can not be kept in a temporary file: {why}", "set TMPDIR") from None
+        finally:
+            if file is not source:
+                file.close()
+        # Open as long as this lives: a name may mean another file by the time that it is read again.
+        weakref.finalize(self, os.close, self._fd)
         self._progress = progress
         self._reader = self._open(None)
         self.meta = self._reader.meta
@@ -68,5 +81,5 @@ class Recording:
             yield batch
 
     def _open(self, columns: Collection[str] | None) -> Reader:
-        view: Any = View(self._file, self._offset, self._name)
+        view: Any = View(self._fd, self._offset, self._name)
         return Reader(view, columns=columns)

@@ -64,16 +64,16 @@ def regular_start(file: IO[bytes]) -> int | None:
 
 
 class View(io.RawIOBase):
-    """A regular file from an offset on, with a position of its own: several can be read in turn."""
+    """An open regular file from an offset on, with a position of its own: several can be read in turn."""
 
-    def __init__(self, file: IO[bytes], offset: int, name: str) -> None:
-        self._file = file
+    def __init__(self, fd: int, offset: int, name: str) -> None:
+        self._fd = fd
         self._at = offset
         self.name = name
 
     def fileno(self) -> int:
         """The descriptor, which all views share."""
-        return self._file.fileno()
+        return self._fd
 
     def tell(self) -> int:
         """Where this view stands in the file."""
@@ -81,6 +81,6 @@ class View(io.RawIOBase):
 
     def read(self, size: int, /) -> bytes:  # type: ignore[override]
         """At most `size` bytes."""
-        data = os.pread(self._file.fileno(), size, self._at)
+        data = os.pread(self._fd, size, self._at)
         self._at += len(data)
         return data

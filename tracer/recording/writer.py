@@ -23,7 +23,7 @@ from typing import IO, Any, Final
 from tracer.errors import CannotWriteError
 from tracer.events import NULL, Batch, Kind, Meta, concat
 from tracer.recording import columns, compact
-from tracer.recording.format import TOTALS_KEY, schema
+from tracer.recording.header import TOTALS_KEY, header
 
 FLUSH_ROWS: Final = 4096
 MAX_BATCH_ROWS: Final = 65536
@@ -181,7 +181,7 @@ class Writer:
 
         if self._stream is None:
             options = pa.ipc.IpcWriteOptions(compression="zstd")
-            self._stream = pa.ipc.new_stream(self._sink, schema(self.meta), options=options)
+            self._stream = pa.ipc.new_stream(self._sink, header(self.meta), options=options)
         self._stream.write_batch(columns.widen(batch), metadata or None)
         if metadata:
             self._stream.close()

@@ -21,7 +21,7 @@ META_KEY: Final = b"forktrace.meta"
 TOTALS_KEY: Final = b"forktrace.totals"
 
 
-def schema(meta: Meta) -> Any:
+def header(meta: Meta) -> Any:
     """The pyarrow schema that begins a file."""
     # Escaped to ASCII: a command line may hold lone surrogates, which JSON can say and UTF-8 can not.
     said = {FORMAT_KEY: str(FORMAT_VERSION).encode(), META_KEY: json.dumps(meta.as_dict()).encode()}

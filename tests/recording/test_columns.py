@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from array import array
+
+import hypothesis.strategies as st
+import pyarrow as pa
+from hypothesis import given
+
+from tests.recording.rows import batches, build, exit_, fork
+from tracer.events import FIELDS, HEAD, NULL, Batch, Kind
+from tracer.recording import columns
+from tracer.recording.columns import narrow, split, widen, without
+
+
+def test_the_wide_schema_is_the_model() -> None:
+    assert columns.wide_schema().names == [f.name for f in (*HEAD, *FIELDS)]
+    assert {str(t) for t in columns.wide_schema().types} == {
+        "int64",
+        "bool",
+        "string",
+        "list<item: string>",
+        "list<item: int32>",
+    }
+
+
+@given(batches)
+def test_wide_and_back(batch: Batch) -> None:
+    wide = widen(batch)
+    wide.validate(full=True)
+    back, unknown = narrow(wide)
+
+    assert list(back.rows()) == list(batch.rows())
+    assert unknown == 0
+
+
+def test_a_busy_stream_keeps_its_columns_as_they_were() -> None:
+    batch = build(50)
+    back, _ = narrow(widen(batch))
+
+    assert back.kinds == batch.kinds
+    assert back.parts == batch.parts
+
+
+def test_wide_rows_stand_in_stream_order_with_nulls_between() -> None:
+    wide = widen(Batch.from_rows([fork(1, comm="sh"), exit_(1, exit_code=0), fork(2)]))
+
+    assert wide.column("kind").to_pylist() == ["fork", "exit", "fork"]
+    assert wide.column("pid").to_pylist() == [1, 1, 2]
+    assert wide.column("comm").to_pylist() == ["sh", None, None]
+    assert wide.column("exit_code").to_pylist() == [None, 0, None]
+
+
+def test_head_columns_are_always_there() -> None:
+    back, _ = narrow(widen(Batch.from_rows([(Kind.LOST, {"count": 2})])))
+
+    assert back.parts == {
+        Kind.LOST: {
+            "ts_ns": array("q", [NULL]),
+            "pid": array("q", [NULL]),
+            "tid": array("q", [NULL]),
+            "born_ns": array("q", [NULL]),
+            "count": array("q", [2]),
+        }
+    }
+
+
+def test_only_the_columns_asked_for() -> None:
+    back, _ = narrow(widen(Batch.from_rows([fork(1, comm="sh", uid=5)])), {"pid", "uid", "cgroup"})
+
+    assert back.parts == {Kind.FORK: {"pid": array("q", [1]), "uid": array("q", [5])}}
+
+
+def test_rows_of_unknown_kinds_are_counted_and_left_out() -> None:
+    wide = widen(Batch.from_rows([fork(1), fork(2), fork(3), fork(4)]))
+    kinds = pa.array(["fork", "teleport", None, "fork"])
+    back, unknown = narrow(wide.set_column(wide.schema.get_field_index("kind"), "kind", kinds))
+
+    assert [values["pid"] for _, values in back.rows()] == [1, 4]
+    assert unknown == 2
+
+
+@given(batches, st.integers(0, 12))
+def test_split_is_undone_by_joining(batch: Batch, at: int) -> None:
+    left, right = split(batch, at)
+
+    assert len(left) == min(at, len(batch))
+    assert [*left.rows(), *right.rows()] == list(batch.rows())
+
+
+def test_without_a_kind() -> None:
+    batch = Batch.from_rows([fork(1), (Kind.END, {"count": 1}), fork(2)])
+
+    assert list(without(batch, Kind.END).rows()) == list(Batch.from_rows([fork(1), fork(2)]).rows())
+    assert without(batch, Kind.LOST) is batch
