@@ -18,7 +18,7 @@ TICK = procfs.NS_PER_TICK
 
 
 def stat_line(
-    pid: int, comm: bytes, state: str = "S", ppid: int = 1, flags: int = 0x400000, start: int = 4711
+    pid: int, comm: bytes, *, state: str = "S", ppid: int = 1, flags: int = 0x400000, start: int = 4711
 ) -> bytes:
     fields = [state, ppid, 30, 40, 34816, 50, flags, 123, 9999, 7, 88, 1, 2, 3, 4, 20, 0, 3, 0, start, 1 << 20, 250]
     return b"%d (%s) " % (pid, comm) + " ".join(map(str, [*fields, *[0] * 30])).encode() + b"\n"
@@ -227,10 +227,13 @@ def test_without_proc_the_namespace_is_unknown(tmp_path: Path) -> None:
 
 
 def test_a_real_child() -> None:
-    """Held on a pipe, so that it is there for as long as we look."""
+    """Held on a pipe while we look. It speaks first: Popen returns inside the exec, before argv is in place."""
     before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     odd = "x\udcff) Z 1 ("
-    with subprocess.Popen([sys.executable, "-Ic", "input()", odd, ""], stdin=subprocess.PIPE, cwd="/") as child:
+    argv = [sys.executable, "-Ic", "print(flush=True); input()", odd, ""]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/") as child:
+        assert child.stdout is not None
+        child.stdout.readline()
         after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         process = procfs.read(child.pid)
         listed = {p.pid: p for p in procfs.snapshot()}
@@ -238,7 +241,7 @@ def test_a_real_child() -> None:
 
     assert process is not None
     assert process.ppid == os.getpid()
-    assert process.argv == [sys.executable, "-Ic", "input()", odd, ""]
+    assert process.argv == argv
     assert (process.cwd, process.uid, process.threads) == ("/", os.getuid(), 1)
     assert process.exe == os.path.realpath(sys.executable)
     assert before - TICK <= process.born_ns <= after
