@@ -164,9 +164,9 @@ class ProcessTree:
         how: Any = part.get("how") or [None] * len(part["pid"])
         pids, borns = part["pid"], part["born_ns"]
         n = len(pids)
-        tids = part.get("tid", pids)
-        ppids = part.get("ppid")
-        parent_borns = part.get("parent_born_ns")
+        tids: Any = part.get("tid", pids)
+        ppids: Any = part.get("ppid")
+        parent_borns: Any = part.get("parent_born_ns")
         fresh: list[int] = []
         threads: list[tuple[tuple[int, int], int, int]] = []
         index, parent = self._index, self._parent

@@ -1,0 +1,157 @@
+"""The copy-on-write ledger: for each fork, what both sides copied because of it, and what the fork itself took.
+
+Pure: a tree in, frozen results out. A copy is a page that the kernel really copied (tracer/events.py, cow_copies);
+write-protect faults that re-used a page cost a fault and no memory, and are not in here. What the parent copied while
+a child shared memory with it is that child's; a parent of several living children copies a page once for all of them,
+so such shares overlap and do not add up to the total, which is counted apart. Refuses to know how it is printed.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from tracer.events import NULL, Fact
+from tracer.tree import ProcessTree
+
+PAGE: Final = 4096
+"""Bytes of a copy. Copies of huge pages are made 4 KiB at a time since v5.8."""
+
+_CLONE_VM: Final = 0x100
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One fork. Pages and ns; None is not measured. `row`: the child's; `parent`: its creator's, None outside."""
+
+    row: int
+    parent: int | None
+    shares_memory: bool  # vfork, posix_spawn, CLONE_VM: nothing to copy
+    fork_ns: int | None
+    pgtables_bytes: int | None
+    rss_bytes: int | None
+    child_copies: int | None
+    before_exec: int | None  # of these, before its first exec; all of them if it never called exec
+    parent_copies: int | None  # while the child shared its memory
+    to_exec_ns: int | None  # from birth to first exec
+
+    @property
+    def copies(self) -> int | None:
+        """Both sides; a side that is not known counts nothing, both unknown is unknown."""
+        known = [n for n in (self.child_copies, self.parent_copies) if n is not None]
+        return sum(known) if known else None
+
+    @property
+    def bytes(self) -> int | None:
+        """Memory that the fork made necessary."""
+        return None if self.copies is None else self.copies * PAGE
+
+    @property
+    def share(self) -> float | None:
+        """Of the parent's resident memory at the fork, 0..; over 1 when pages were copied that came later."""
+        if self.bytes is None or not self.rss_bytes:
+            return None
+        return self.bytes / self.rss_bytes
+
+    @property
+    def wasted(self) -> bool:
+        """It went on to exec, so posix_spawn would have copied nothing."""
+        return self.to_exec_ns is not None and not self.shares_memory
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """`edges`: the dearest first. Totals are of the whole trace, not only of `edges`."""
+
+    edges: tuple[Edge, ...]
+    forks: int  # edges in the trace
+    copies: int | None  # pages, each once
+    wp_faults: int | None  # what a tool that counts write-protect faults would say
+    reuses: int | None
+    before_exec: int | None  # copied by children that then went on to exec: for nothing
+    fork_ns: int | None  # page-table copying, all forks
+    since_birth: tuple[int, ...]  # copies by log2 of the time since the child's birth, first bucket 1024 ns
+    since_fork: tuple[int, ...]  # the parents', since their own last fork
+    gup: int | None  # copies without an exception, for a thread that may not be the owner
+
+
+def ledger(tree: ProcessTree, limit: int | None = 20) -> Ledger:
+    """The dearest `limit` forks (None: all), by bytes, then by page-table copy time."""
+    count = wasted = 0
+
+    def counted() -> Iterator[Edge]:
+        nonlocal count, wasted
+        for edge in edges(tree):
+            count += 1
+            if edge.wasted:
+                wasted += edge.before_exec or 0
+            yield edge
+
+    def cost(edge: Edge) -> tuple[int, int]:
+        return edge.copies or 0, edge.fork_ns or 0
+
+    dearest = sorted(counted(), key=cost, reverse=True) if limit is None else heapq.nlargest(limit, counted(), key=cost)
+    return Ledger(
+        edges=tuple(dearest),
+        forks=count,
+        copies=_total(tree, "cow_copies"),
+        wp_faults=_total(tree, "wp_faults"),
+        reuses=_total(tree, "reuses"),
+        before_exec=wasted if Fact.COW in tree.meta.facts else None,
+        fork_ns=_total(tree, "fork_ns"),
+        since_birth=_histogram(tree, own=False),
+        since_fork=_histogram(tree, own=True),
+        gup=_total(tree, "cow_gup"),
+    )
+
+
+def edges(tree: ProcessTree) -> Iterator[Edge]:
+    """Every fork of the trace, in order of birth."""
+    names = (
+        "how", "clone_flags", "fork_ns", "pgtables_bytes", "rss_bytes", "cow_copies", "cow_before_exec",
+        "parent_cow_birth", "parent_cow_end", "exec_ns", "birth_ts",
+    )  # fmt: skip
+    columns = [tree.column(name) for name in names]
+    totals = tree.column("cow_total")
+    for row, (how, flags, fork_ns, tables, rss, copies, early, birth, end, exec_ns, born) in enumerate(
+        zip(*columns, strict=True)
+    ):
+        if how in (None, "root", "existing"):
+            continue
+        parent = tree.parent(row)
+        shared = how in ("vfork", "posix_spawn") or (flags != NULL and bool(flags & _CLONE_VM))
+        if end == NULL and birth != NULL and parent is not None:
+            end = totals[parent]  # the parent ended first: what it had copied by then is the end
+        yield Edge(
+            row=row,
+            parent=parent,
+            shares_memory=shared,
+            fork_ns=_known(fork_ns),
+            pgtables_bytes=_known(tables),
+            rss_bytes=_known(rss),
+            child_copies=_known(copies),
+            before_exec=_known(early) if early != NULL or copies == NULL else 0,
+            parent_copies=None if NULL in (birth, end) else max(0, end - birth),
+            to_exec_ns=None if NULL in (exec_ns, born) else exec_ns - born,
+        )
+
+
+def _known(value: int) -> int | None:
+    return None if value == NULL else value
+
+
+def _total(tree: ProcessTree, name: str) -> int | None:
+    known = [v for v in tree.column(name) if v != NULL]
+    return sum(known) if known else None
+
+
+def _histogram(tree: ProcessTree, *, own: bool) -> tuple[int, ...]:
+    total: list[int] = []
+    for (_, since_own), counts in tree.decay.items():
+        if since_own == own:
+            total += [0] * (len(counts) - len(total))
+            for i, n in enumerate(counts):
+                total[i] += n
+    return tuple(total)
