@@ -134,6 +134,15 @@ def test_each_flush_is_one_write_to_an_unbuffered_file() -> None:
     assert Counting.writes == 3
 
 
+def test_a_buffer_of_the_file_holds_nothing_back(tmp_path: Path) -> None:
+    with open(tmp_path / "x", "wb", buffering=1 << 20) as file:
+        out = Writer(file, META)
+        out.write(forks(3))
+        out.flush()
+        with Reader(tmp_path / "x") as reader:
+            assert sum(map(len, reader)) == 3
+
+
 def test_short_writes_are_carried_on() -> None:
     class Short(io.BytesIO):
         def write(self, data: Any, /) -> int:

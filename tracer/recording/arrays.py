@@ -48,7 +48,6 @@ def integers(code: str, values: Any) -> Any:
     if not valid.all():
         # What lies under a null is free to choose: the value before it makes the file a quarter smaller.
         values = values[np.maximum.accumulate(np.where(valid, np.arange(n), 0))]
-        values[values == NULL] = 0
     data = _bits(values != 0) if code == "b" else np.ascontiguousarray(values)
     return _array(code, n, valid, [data])
 
