@@ -42,6 +42,8 @@ enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_RB_AVAIL_DATA = 0 };
 #define SIGNAL_GROUP_EXIT 0x00000004
 #define SIGCHLD 17
 #define SIGKILL 9
+#define SIGBUS 7
+#define SIGSEGV 11
 #define SA_NOCLDWAIT 0x00000002
 #define WNOHANG 0x00000001
 #define WEXITED 0x00000004
@@ -138,7 +140,10 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct sighand_struct *sighand;
 	struct css_set *cgroups;
+	struct task_delay_info *delays;
+	void *bpf_storage;
 };
+struct task_delay_info { __u32 wpcopy_count; };	/* since v5.16, with CONFIG_TASK_DELAY_ACCT */
 struct linux_binprm { const char *filename, *interp; };
 struct bpf_iter_meta { void *seq; };
 struct bpf_iter__task { struct bpf_iter_meta *meta; struct task_struct *task; };

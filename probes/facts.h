@@ -15,6 +15,16 @@ static __always_inline __u64 rss_pages(struct mm_struct *mm)
 	return n < 0 ? 0 : n;
 }
 
+/* Copies at a write by the kernel's own count (wp_page_copy calls): those because of a fork, private file pages that
+ * had been read before, and zero pages. Tasks that are born while kernel.task_delayacct is 0 never have it. */
+static __always_inline __u64 wpcopies(struct task_struct *t)
+{
+	if (!bpf_core_field_exists(t->delays) || !bpf_core_field_exists(struct task_delay_info, wpcopy_count))
+		return ~0ULL;
+	struct task_delay_info *d = t->delays;
+	return d ? d->wpcopy_count : ~0ULL;
+}
+
 static __always_inline void fill_birth(union ft_record *r, struct task_struct *c, struct task_struct *p)
 {
 	struct signal_struct *sig = c->signal;
@@ -88,5 +98,6 @@ static __always_inline union ft_record *so_far(__u16 kind, struct task_struct *t
 		r->head.flags |= lm->flags & M_OOM ? FT_OOM : 0;
 	}
 	COPY_COMM(r->exit.comm, p);
+	r->exit.wpcopy_count = wpcopies(p);
 	return r;
 }

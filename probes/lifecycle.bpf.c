@@ -145,7 +145,7 @@ int BPF_PROG(on_exec, struct task_struct *t, pid_t old, struct linux_binprm *bpr
 	r->exec.uid = pt->cred->uid.val;
 	/* `old` is a kernel-wide tid; inside another pid namespace there is no way back from it. */
 	r->exec.old_tid = opt.ns_level ? 0 : old;
-	r->exec.unused = 0;
+	r->exec.wpcopy_count = wpcopies(pt);
 	COPY_COMM(r->exec.comm, pt);
 	send(r, false);
 	return 0;

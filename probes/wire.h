@@ -92,7 +92,7 @@ struct ft_exec {
 	__u32 parent_pid;
 	__u32 uid;
 	__u32 old_tid;
-	__u32 unused;
+	__u32 wpcopy_count;	/* as in ft_exit */
 	char comm[16];
 };
 
@@ -110,6 +110,7 @@ struct ft_exit {
 	__s32 status;		/* as wait4() gives it: the process' with FT_LAST, else the thread's */
 	__u32 killed_by;	/* 0: nobody, or the kernel */
 	char comm[16];
+	__u64 wpcopy_count;	/* the kernel's own, of this task; ~0: kernel.task_delayacct was off at its birth */
 };
 
 struct ft_zombie {
@@ -260,6 +261,7 @@ struct ft_fault_options {
 	__u32 everyone;
 	__u32 events_bytes;
 	__u32 decay_min;
+	__u32 rdonly_cast;	/* as in ft_options */
 };
 
 struct ft_fault_stats {
@@ -270,13 +272,13 @@ struct ft_fault_stats {
 	__u64 lost_races;	/* copies thrown away, as another thread was first: not counted as copies */
 	__u64 second_pages;	/* a second page inside one fault: not counted */
 	__u64 swapped_in;
-	__s64 decay[2][FT_DECAY_BUCKETS];	/* since birth, since own last fork */
+	__s64 decay[2 * FT_DECAY_BUCKETS];	/* since birth, then since own last fork */
 };
 
 _Static_assert(sizeof(struct ft_head) == 32, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_fork) == 152, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_exec) == 128, "change tracer/wire.py too");
-_Static_assert(sizeof(struct ft_exit) == 120, "change tracer/wire.py too");
+_Static_assert(sizeof(struct ft_exit) == 128, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_faults) == 160, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_decay) == 160, "change tracer/wire.py too");
 _Static_assert(sizeof(union ft_record) == FT_RECORD_SIZE, "every record fits");

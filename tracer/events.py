@@ -138,6 +138,7 @@ FIELDS: Final = (
     Field("reuses", "i", "write-protect faults that copied nothing"),
     Field("mkwrites", "i", "shared file pages made writable"),
     Field("failed_wp", "i", "write-protect faults that ended in a signal or error"),
+    Field("wpcopy_count", "i", "pages copied at a write by the kernel's own count (kernel.task_delayacct)"),
     Field("cow_unknown", "i", "copies whose mapping could not be looked up"),
     Field("cow_gup", "i", "copies that no exception announced: the kernel wrote for this thread, perhaps elsewhere"),
     Field("before_exec", "b", "counted before the process' first exec"),

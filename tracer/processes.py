@@ -66,12 +66,13 @@ PROCESS_COLUMNS: Final = (
     Field("reuses", "i", "write-protect faults that copied nothing"),
     Field("mkwrites", "i", "shared file pages made writable"),
     Field("failed_wp", "i", "write-protect faults that ended in a signal or error"),
+    Field("wpcopy_count", "i", "the kernel's own count: cow_copies, zero_copies, and file pages read before the write"),
 )
 
 COLUMN_TYPES: Final = {f.name: f.type for f in PROCESS_COLUMNS}
 
-COW_COLUMNS: Final = tuple(f.name for f in PROCESS_COLUMNS[PROCESS_COLUMNS.index(
-    next(f for f in PROCESS_COLUMNS if f.name == "wp_faults")) :])  # fmt: skip
+_NAMES: Final = [f.name for f in PROCESS_COLUMNS]
+COW_COLUMNS: Final = tuple(_NAMES[_NAMES.index("wp_faults") : _NAMES.index("failed_wp") + 1])
 
 
 def cpu_split(utime: int, stime: int, runtime: int) -> tuple[int, int]:

@@ -29,7 +29,7 @@ _BIRTH: Final = (
     ("ns_pids", "ns_pids"), ("cgroup", "cgroup"), ("comm", "comm"), ("birth_ts", "ts_ns"),
     ("exit_signal", "exit_signal"),
 )  # fmt: skip
-_COUNTERS: Final = ("min_flt", "maj_flt", "utime_ns", "stime_ns", "runtime_ns")
+_COUNTERS: Final = ("min_flt", "maj_flt", "utime_ns", "stime_ns", "runtime_ns", "wpcopy_count")
 _COW: Final = (*COW_COLUMNS, "cow_unknown", "cow_gup")
 _LISTS: Final = frozenset({"how", "syscall", "ns_pids", "cgroup", "comm"})
 _SIGNALS: Final = {int(s): s.name for s in _signal.Signals}
@@ -646,6 +646,12 @@ class ProcessTree:
 
     def _one_maj_flt(self, row: int) -> int | None:
         return self._counter(row, "maj_flt")
+
+    def _one_wpcopy_count(self, row: int) -> int | None:
+        return self._counter(row, "wpcopy_count")
+
+    def _make_wpcopy_count(self) -> array[int]:
+        return self._by_row(self._one_wpcopy_count)
 
     def _one_cpu_user_ns(self, row: int) -> int | None:
         return self._cpu(row)[0]
