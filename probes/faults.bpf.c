@@ -31,7 +31,6 @@ const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;
 /* clang drops types that nothing refers to; the layout test wants them all */
 const union ft_record *ft_keep_record __attribute__((unused));
 
-enum state { IDLE, PENDING, ALLOCATED, DIRTIED };
 enum class { NONE, COPY, UNDECIDED, DIRECT, FILE_COPY, ZEROED, FRESH };
 
 /* include/linux/gfp_types.h; these have not moved from 5.15 to 6.18. GFP_HIGHUSER_MOVABLE without the bits that page
@@ -45,18 +44,6 @@ enum class { NONE, COPY, UNDECIDED, DIRECT, FILE_COPY, ZEROED, FRESH };
 static __always_inline __u64 faults_done(struct task_struct *t)
 {
 	return t->min_flt + t->maj_flt;
-}
-
-/* A user-mode fault that failed (SIGSEGV) leaves no trace, and what a system call in its handler allocates must not
- * be taken for it. Inside an exception the saved user registers carry no system call number. */
-static __always_inline bool in_syscall(struct task_struct *t)
-{
-	return (long)((struct pt_regs *)bpf_task_pt_regs(t))->orig_ax >= 0;
-}
-
-static __always_inline bool in_fault(struct task_struct *t, struct counters *c)
-{
-	return faults_done(t) == c->flt && (c->kernel || !in_syscall(t));
 }
 
 /* 0 up to 1024 ns, n up to 1024 << n. */
@@ -73,15 +60,37 @@ static __always_inline __u32 bucket_of(__u64 ns)
 	return n < FT_DECAY_BUCKETS ? n : FT_DECAY_BUCKETS - 1;
 }
 
+/* A clock reading costs as much as all else here on some virtual machines (230 ns seen). So one serves for the next
+ * copy too, the next for two, for four ..., as long as the tick stands (1 to 10 ms): of a burst the first copies are dated
+ * exactly, and the buckets grow by doubling as well. */
+static __always_inline __u64 now_or_so(struct counters *c)
+{
+	__u64 tick = bpf_jiffies64();
+	if (c->stamp_tick != tick) {
+		c->stamp_tick = tick;
+		c->stamp_grown = 0;
+	} else if (c->stamp_uses) {
+		c->stamp_uses--;
+		return c->stamp_ns;
+	} else if (c->stamp_grown < 128) {
+		c->stamp_grown += c->stamp_grown + 1;
+	}
+	c->stamp_uses = c->stamp_grown;
+	c->stamp_ns = bpf_ktime_get_boot_ns();
+	return c->stamp_ns;
+}
+
 static __always_inline void count_for_process(struct task_struct *t, struct counters *c, __u32 pages)
 {
 	struct counters *process = process_of(t, c);
 	c->bucket = NO_BUCKET;
 	if (!process)
 		return;
-	__sync_fetch_and_add(&process->cow_total, pages);
+	if (process != c)
+		__sync_fetch_and_add(&process->others_copies, pages);
 	if (process->shared_ns) {
-		__u32 bucket = bucket_of(bpf_ktime_get_boot_ns() - process->shared_ns);
+		__s64 since = now_or_so(c) - process->shared_ns;
+		__u32 bucket = bucket_of(since < 0 ? 0 : since);
 		bucket += process->flags & T_FORKED ? FT_DECAY_BUCKETS : 0;
 		if (bucket < NO_BUCKET) {
 			__sync_fetch_and_add(&process->decay[bucket], pages);
@@ -97,17 +106,10 @@ static __always_inline void take_back(struct task_struct *t, struct counters *c)
 	struct counters *process = process_of(t, c);
 	if (!process)
 		return;
-	__sync_fetch_and_add(&process->cow_total, -1);
+	if (process != c)
+		__sync_fetch_and_add(&process->others_copies, -1);
 	if (c->bucket < NO_BUCKET)
 		__sync_fetch_and_add(&process->decay[c->bucket], -1);
-}
-
-/* No exception came before these: get_user_pages() for ptrace, process_vm_writev, O_DIRECT, a shared futex, mlock. A page
- * is a copy only if a fault was accounted for it. */
-static __always_inline __u32 gup_done(struct counters *c, __u64 flt)
-{
-	__u64 faults = flt - c->gup_flt;
-	return c->gup_pages < faults ? c->gup_pages : faults;
 }
 
 static __always_inline void settle_gup(struct task_struct *t, struct counters *c, __u64 flt)
@@ -135,7 +137,7 @@ static __always_inline void settle(struct task_struct *t, struct counters *c, __
 	c->state = IDLE;
 }
 
-static __always_inline int fault_began(__u64 addr, __u64 error, bool kernel)
+static __always_inline int fault_began(__u64 addr, __u64 error)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct counters *c = counters_of(t);
@@ -149,7 +151,6 @@ static __always_inline int fault_began(__u64 addr, __u64 error, bool kernel)
 	c->class = NONE;
 	c->flt = flt;
 	c->addr = addr;
-	c->kernel = kernel;
 	c->wp = error & 1;
 	c->count[C_WP] += error & 1;
 	return 0;
@@ -158,13 +159,26 @@ static __always_inline int fault_began(__u64 addr, __u64 error, bool kernel)
 SEC("tp_btf/page_fault_user")
 int BPF_PROG(on_fault_user, unsigned long addr, struct pt_regs *regs, unsigned long error)
 {
-	return fault_began(addr, error, false);
+	return fault_began(addr, error);
 }
 
 SEC("tp_btf/page_fault_kernel")
 int BPF_PROG(on_fault_kernel, unsigned long addr, struct pt_regs *regs, unsigned long error)
 {
-	return (long)addr < 0 ? 0 : fault_began(addr, error, true);
+	return (long)addr < 0 ? 0 : fault_began(addr, error);
+}
+
+/* A fault that failed moves no counter, and what a system call in the signal's handler allocates must not be taken
+ * for its page. */
+SEC("tp_btf/signal_generate")
+int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct *t)
+{
+	if ((sig != SIGSEGV && sig != SIGBUS) || t != bpf_get_current_task_btf())
+		return 0;
+	struct counters *c = counters_if_made(t);
+	if (c)
+		settle(t, c, faults_done(t));
+	return 0;
 }
 
 struct found { __u64 start, end, brk_start, brk_end, stack; __u32 mapping; };
@@ -200,7 +214,7 @@ static __always_inline bool lock_seq(struct mm_struct *mm, __u32 *seq)
  * of that address space changes, so until then the last answer holds. */
 static __always_inline __u32 mapping_of(struct task_struct *t, struct counters *c)
 {
-	struct mm_struct *mm = t->mm;
+	struct mm_struct *mm = plain(t)->mm;
 	__u32 seq = 0;
 	if (!mm || !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_find_vma))
 		return UNKNOWN;
@@ -230,12 +244,12 @@ int BPF_PROG(on_page_alloc, struct page *page, unsigned int order, unsigned int 
 		return 0;
 	}
 	struct task_struct *t = bpf_get_current_task_btf();
-	struct counters *c = bpf_task_storage_get(&thrs, t, 0, 0);
+	struct counters *c = counters_if_made(t);
 	if (!c || !page)
 		return 0;
-	if (c->state == IDLE || !in_fault(t, c)) {
+	__u64 flt = faults_done(t);
+	if (c->state == IDLE || flt != c->flt) {
 		if (order == 0 && !(gfp & GFP_ZERO)) {
-			__u64 flt = faults_done(t);
 			settle(t, c, flt);
 			if (!c->gup_pages)
 				c->gup_flt = flt;
@@ -279,7 +293,7 @@ SEC("tp_btf/rss_stat")
 int BPF_PROG(on_rss_stat, struct mm_struct *mm, int member)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	struct counters *c = bpf_task_storage_get(&thrs, t, 0, 0);
+	struct counters *c = counters_if_made(t);
 	if (!c || c->state != ALLOCATED || faults_done(t) != c->flt)
 		return 0;
 	if (c->class == COPY) {
@@ -310,7 +324,7 @@ SEC("tp_btf/mm_page_free")
 int BPF_PROG(on_page_free, struct page *page, unsigned int order)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	struct counters *c = bpf_task_storage_get(&thrs, t, 0, 0);
+	struct counters *c = counters_if_made(t);
 	if (!c || c->state != ALLOCATED || c->page != (__u64)page || faults_done(t) != c->flt)
 		return 0;
 	if (c->class == COPY)
@@ -330,8 +344,8 @@ int BPF_PROG(on_page_free, struct page *page, unsigned int order)
 static __always_inline int dirtied(void)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	struct counters *c = bpf_task_storage_get(&thrs, t, 0, 0);
-	if (!c || c->state != PENDING || !c->wp || !in_fault(t, c))
+	struct counters *c = counters_if_made(t);
+	if (!c || c->state != PENDING || !c->wp || faults_done(t) != c->flt)
 		return 0;
 	c->count[C_MKWRITES]++;
 	c->state = DIRTIED;
@@ -375,49 +389,16 @@ int BPF_PROG(on_newtask, struct task_struct *child, __u64 clone_flags)
 	if (n) {
 		n->flags = T_EDGE | (clone_flags & CLONE_VM ? T_SAME_MM : 0);
 		n->shared_ns = clone_flags & CLONE_VM ? 0 : now;
-		n->parent_born = t->group_leader->start_boottime;
-		n->parent_cow_birth = process->cow_total;
+		n->parent_born = plain(t)->group_leader->start_boottime;
+		n->parent_cow_birth = copies_of(process);
 		n->parent_image = process->image;
 	}
 	if (!(clone_flags & CLONE_VM)) {
+		c->stamp_tick = 0;
 		process->shared_ns = now;
 		process->flags |= T_FORKED;
 	}
 	return 0;
-}
-
-static __always_inline void tell_decay_side(struct task_struct *t, struct counters *c, __u32 flags, __u32 first, bool small)
-{
-	union ft_record *r = small ? NULL : begin(FT_DECAY, t, flags);
-	__s32 sum = 0;
-	if (!small && !r)
-		return;
-	for (__u32 i = 0; i < FT_DECAY_BUCKETS; i++) {
-		__s32 n = *(volatile __s32 *)&c->decay[first + i];
-		if (n)
-			n = __sync_lock_test_and_set(&c->decay[first + i], 0);
-		if (r)
-			r->decay.buckets[i] = n;
-		else if (n)
-			__sync_fetch_and_add(&stats.decay[first ? 1 : 0][i], n);
-		sum |= n;
-	}
-	if (!r)
-		return;
-	if (!sum)
-		bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);
-	else
-		send(r);
-}
-
-static __always_inline void tell_decay(struct task_struct *t, struct counters *c, __u32 flags)
-{
-	bool small = c->cow_total < opt.decay_min;
-	if (!c->cow_total || (small && (flags & FT_SNAPSHOT)))
-		return;
-	tell_decay_side(t, c, flags, 0, small);
-	if (c->flags & T_FORKED)
-		tell_decay_side(t, c, flags | FT_FORKED, FT_DECAY_BUCKETS, small);
 }
 
 /* The old address space is gone, and with it all that was shared. */
@@ -429,12 +410,12 @@ static __always_inline void new_image(struct task_struct *t, struct counters *c)
 #pragma unroll
 		for (int i = 0; i < COUNTERS; i++)
 			c->told[i] = c->count[i];
-		c->cow_total = 0;
+		c->before = copies_of(c) + c->before;
 	} else if (!(c->flags & T_EXECED)) {
 		union ft_record *r = begin(FT_FAULTS, t, FT_BEFORE_EXEC);
 		if (r) {
 			tell_counters(r, c, 0, 0);
-			r->faults.cow_total = c->cow_total;
+			r->faults.cow_total = copies_of(c);
 			r->faults.parent_cow_birth = r->faults.parent_cow_end = ~0ULL;
 			if (c->flags & T_EDGE)
 				tell_edge(r, t, c);
@@ -446,34 +427,29 @@ static __always_inline void new_image(struct task_struct *t, struct counters *c)
 	/* A thread that is not the first takes over as leader, and what was known of the process went with the old
 	 * one: two steps say that there is no cow_at_exec for the step between. */
 	c->image += c->flags & T_THREAD ? 2 : 1;
-	c->cow_at_exec = c->cow_total;
+	c->cow_at_exec = copies_of(c);
 	c->shared_ns = 0;
 	c->flags &= ~(T_HELD | T_EDGE | T_SAME_MM | T_FORKED | T_THREAD);
 	c->flags |= T_EXECED;
 }
 
-/* Inside exec this comes right after the address space was changed, and before the new image is touched: what
- * sched_process_exec would be too late for. */
+/* Inside exec this comes right after the address space was changed, and before the new image is touched. */
 SEC("tp_btf/task_rename")
 int BPF_PROG(on_rename, struct task_struct *t)
 {
-	struct counters *c = bpf_task_storage_get(&thrs, t, 0, 0);
-	if (!c || !BPF_CORE_READ_BITFIELD(t, in_execve))
-		return 0;
-	new_image(t, c);
-	c->flags |= T_NEW_IMAGE;
+	struct counters *c = counters_if_made(t);
+	if (c && BPF_CORE_READ_BITFIELD(t, in_execve))
+		new_image(t, c);
 	return 0;
 }
 
+/* For kernels without task->in_execve: a page or two of the new image are counted for the old one. */
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *t)
 {
-	struct counters *c = bpf_task_storage_get(&thrs, t, 0, 0);
-	if (!c)
-		return 0;
-	if (!(c->flags & T_NEW_IMAGE))
+	struct counters *c = counters_if_made(t);
+	if (c)
 		new_image(t, c);
-	c->flags &= ~T_NEW_IMAGE;
 	return 0;
 }
 
@@ -482,19 +458,19 @@ int BPF_PROG(on_exec, struct task_struct *t)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *t)
 {
-	struct counters *c = bpf_task_storage_get(&thrs, t, 0, 0);
+	struct counters *c = counters_if_made(t);
 	if (!c || (c->flags & T_ENDED))
 		return 0;
 	c->flags |= T_ENDED;
 	settle(t, c, faults_done(t));
-	bool leader = t->pid == t->tgid, last = t->signal->live.counter == 0;
+	bool leader = t->pid == t->tgid, last = plain(t)->signal->live.counter == 0;
 	if (!leader && !last && !anything_to_tell(c))
 		return 0;
 	struct counters *process = process_of(t, c);
 	union ft_record *r = begin(FT_FAULTS, t, c->flags & T_EXECED ? 0 : FT_BEFORE_EXEC);
 	if (r) {
 		tell_counters(r, c, 0, 0);
-		r->faults.cow_total = process ? process->cow_total : ~0ULL;
+		r->faults.cow_total = process ? copies_of(process) : ~0ULL;
 		r->faults.parent_cow_birth = r->faults.parent_cow_end = ~0ULL;
 		if (process && last && (process->flags & T_EDGE))
 			tell_edge(r, t, process);
@@ -502,57 +478,5 @@ int BPF_PROG(on_exit, struct task_struct *t)
 	}
 	if (process && last)
 		tell_decay(t, process, 0);
-	return 0;
-}
-
-/* All that live, as they stand. A thread may be inside a fault meanwhile: what was seen too soon, its own next record
- * takes back. A fault that has ended but was not judged yet is judged here, or a sleeper's last one would be missing. */
-SEC("iter/task")
-int snap_faults(struct bpf_iter__task *ctx)
-{
-	struct task_struct *t = ctx->task;
-	if (!t)
-		return 0;
-	struct counters *c = bpf_task_storage_get(&thrs, t, 0, 0);
-	if (!c || (c->flags & (T_ENDED | T_HELD)))
-		return 0;
-	__u64 flt = faults_done(t);
-	__u32 reuse = c->state == PENDING && c->wp && flt != c->flt;
-	__u32 gup = c->gup_pages ? gup_done(c, flt) : 0;
-	bool leader = t->pid == t->tgid;
-	/* A process is told of once even if it did nothing: nothing measured is not the same as not measured. */
-	if (!reuse && !gup && (!leader || (c->snapped && !(c->flags & T_EDGE))) && !anything_to_tell(c))
-		return 0;
-	c->snapped = 1;
-	union ft_record *r = begin(FT_FAULTS, t, FT_SNAPSHOT | (c->flags & T_EXECED ? 0 : FT_BEFORE_EXEC));
-	if (!r)
-		return 0;
-	tell_counters(r, c, reuse, gup);
-	r->faults.cow_total = leader ? c->cow_total : ~0ULL;
-	r->faults.parent_cow_birth = r->faults.parent_cow_end = ~0ULL;
-	if (leader && (c->flags & T_EDGE))
-		tell_edge(r, t, c);
-	send(r);
-	if (leader)
-		tell_decay(t, c, FT_SNAPSHOT);
-	return 0;
-}
-
-/* Attaching to what lives: a task joins if its leader or its parent has counters. Passes are repeated until one adds
- * none; on_newtask is attached before, so a fork in between is not missed. */
-SEC("iter/task")
-int find_faulters(struct bpf_iter__task *ctx)
-{
-	struct task_struct *t = ctx->task;
-	if (!t || (t->flags & (PF_EXITING | PF_KTHREAD)) || bpf_task_storage_get(&thrs, t, 0, 0))
-		return 0;
-	if (!opt.everyone && !bpf_task_storage_get(&thrs, t->group_leader, 0, 0) &&
-	    !bpf_task_storage_get(&thrs, t->real_parent, 0, 0))
-		return 0;
-	struct counters *c = bpf_task_storage_get(&thrs, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!c)
-		return 0;
-	c->flags |= T_EXECED | (t->pid == t->tgid ? 0 : T_THREAD);
-	__sync_fetch_and_add(&stats.added, 1);
 	return 0;
 }

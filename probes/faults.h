@@ -3,50 +3,63 @@
  * tasks that have such counters; it grows on fork, threads included. A task outside costs one look-up. */
 #pragma once
 
+#include "plain.h"
+
 const volatile struct ft_fault_options opt SEC(".rodata.faultopt");
 struct ft_fault_stats stats SEC(".data.faultstats");
+
+static __always_inline struct task_struct *plain(struct task_struct *t)
+{
+	return cast_task(t, opt.rdonly_cast);
+}
 
 enum counter {
 	C_WP, C_HEAP, C_STACK, C_ANON, C_FILE, C_UNKNOWN, C_GUP, C_FILE_COPIES, C_ZERO, C_LARGE, C_REUSES, C_MKWRITES,
 	C_FAILED, COUNTERS
 };
+enum state { IDLE, PENDING, ALLOCATED, DIRTIED };
 enum mapping { HEAP, STACK, ANON, FILE, UNKNOWN };	/* C_HEAP + mapping is its counter */
 
-enum { T_HELD = 1, T_EXECED = 2, T_ENDED = 4, T_THREAD = 8, T_EDGE = 16, T_SAME_MM = 32, T_FORKED = 64, T_NEW_IMAGE = 128 };
+enum { T_HELD = 1, T_EXECED = 2, T_ENDED = 4, T_THREAD = 8, T_EDGE = 16, T_SAME_MM = 32, T_FORKED = 64 };
 
 #define NO_BUCKET (2 * FT_DECAY_BUCKETS)
 
-/* Written by its own thread alone, so nothing here needs an atomic, but for what is marked. */
+/* Written by its own thread alone, so nothing here needs an atomic, but for what is marked. What a copy touches comes
+ * first. */
 struct counters {
 	__u32 flags;
-	__u8 state;		/* of the fault that is being handled: enum state in faults.bpf.c */
+	__u8 state;		/* of the fault that is being handled: enum state */
 	__u8 class;
 	__u8 wp;		/* the exception was a write to a page that is there */
-	__u8 kernel;		/* it was taken in kernel mode */
-	__u64 flt;		/* min_flt + maj_flt when it began */
+	__u8 stamp_uses, stamp_grown;	/* how often the reading of the clock below may still serve, and served in all */
+	__u8 unused[3];
+	__u32 mapping;		/* what the copy was counted as, and in which bucket: to be taken back */
+	__u32 bucket;
+	__u32 gup_pages;	/* allocated without an exception, and since when */
+	__u64 gup_flt;
+	__u64 flt;		/* min_flt + maj_flt when the fault began */
 	__u64 addr;
 	__u64 page;		/* allocated for it */
-	__u32 mapping;		/* what its copy was counted as, and in which bucket: to be taken back */
-	__u32 bucket;
-	__u64 gup_flt;		/* pages allocated without an exception, since when, and how many */
-	__u32 gup_pages;
-	__u32 image;		/* number of execs, as told apart by who shared memory with whom */
 	__u64 vma_mm;		/* the mapping that was looked up last */
 	__u64 vma_start, vma_end;
 	__u32 vma_seq, vma_mapping;
 	__s64 count[COUNTERS];
-	__s64 told[COUNTERS];	/* atomic: by its own thread and by snapshots */
+	__u64 stamp_ns, stamp_tick;
 	/* In its leader's: of the process. */
 	__u64 shared_ns;	/* the last fork that write-protected its memory: its birth, or one of its own */
-	__u64 cow_total;	/* atomic: by its threads */
-	__u64 cow_at_exec;
+	__s32 decay[2 * FT_DECAY_BUCKETS];	/* atomic; by time since birth, then since its own last fork */
+	__s64 others_copies;	/* atomic: of its other threads, those that have ended too */
 	__u64 parent_born;	/* who shares memory with it since its birth */
 	__u64 parent_cow_birth;
+	__u64 cow_at_exec;
 	__u32 parent_image;
+	__u32 image;		/* number of execs: only the image that forked shares memory with its children */
 	__u32 snapped;		/* by a snapshot, at least once */
-	__s32 decay[2 * FT_DECAY_BUCKETS];	/* atomic; by time since birth, then since its own last fork */
+	__u32 unused2;
+	__u64 before;		/* copies that are not told: of the time when the root was held */
+	__s64 told[COUNTERS];	/* atomic: by its own thread and by snapshots */
 };
-#define FT_COUNTERS_SIZE 600
+#define FT_COUNTERS_SIZE 632
 _Static_assert(sizeof(struct counters) == FT_COUNTERS_SIZE, "change tracer/backends/_faults.py too");
 
 struct {
@@ -58,9 +71,17 @@ struct {
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 16 << 20); } events SEC(".maps");
 
+/* Most tasks of a host have no storage of any sort: this costs them a load in place of a call. */
+static __always_inline struct counters *counters_if_made(struct task_struct *t)
+{
+	return t->bpf_storage ? bpf_task_storage_get(&thrs, t, 0, 0) : NULL;
+}
+
 static __always_inline struct counters *counters_of(struct task_struct *t)
 {
-	return bpf_task_storage_get(&thrs, t, 0, opt.everyone ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
+	if (opt.everyone)
+		return bpf_task_storage_get(&thrs, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	return counters_if_made(t);
 }
 
 /* Of the whole process. `own` are t's. */
@@ -69,23 +90,32 @@ static __always_inline struct counters *process_of(struct task_struct *t, struct
 	return t->pid == t->tgid ? own : bpf_task_storage_get(&thrs, t->group_leader, 0, 0);
 }
 
-/* As in marks.h. */
+static __always_inline __u64 copies_of(struct counters *process)
+{
+	__s64 *n = process->count;
+	return n[C_HEAP] + n[C_STACK] + n[C_ANON] + n[C_FILE] + n[C_UNKNOWN] + n[C_GUP] + process->others_copies -
+	       process->before;
+}
+
+/* As in marks.h; tasks are plain ones. */
 static __always_inline __u32 pid_nr(struct pid *p)
 {
 	__u32 level = opt.ns_level;
-	if (!p || p->level < level)
+	if (!level)
+		return p->numbers[0].nr;
+	if (p->level < level)
 		return 0;
 #define AT(n) case n: return p->numbers[n].ns->ns.inum == opt.ns_inum ? p->numbers[n].nr : 0
 	switch (level) {
-	case 0: return p->numbers[0].nr;
 	AT(1); AT(2); AT(3); AT(4);
 	}
 #undef AT
 	return 0;
 }
 
-static __always_inline union ft_record *begin(__u16 kind, struct task_struct *t, __u32 flags)
+static __always_inline union ft_record *begin(__u16 kind, struct task_struct *task, __u32 flags)
 {
+	struct task_struct *t = plain(task);
 	union ft_record *r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
 	__u32 cpu = bpf_get_smp_processor_id();
 	if (!r) {
@@ -120,10 +150,10 @@ static __always_inline void tell_edge(union ft_record *r, struct task_struct *t,
 		struct task_struct *parent = t->real_parent->group_leader;
 		struct counters *pc = NULL;
 		born = process->parent_cow_birth;
-		if (parent->start_boottime == process->parent_born)
+		if (plain(parent)->start_boottime == process->parent_born)
 			pc = bpf_task_storage_get(&thrs, parent, 0, 0);
 		if (pc && pc->image == process->parent_image)
-			end = pc->cow_total;
+			end = copies_of(pc);
 		else if (pc && pc->image == process->parent_image + 1)
 			end = pc->cow_at_exec;
 		else if (pc)
@@ -153,4 +183,47 @@ static __always_inline bool anything_to_tell(struct counters *c)
 	for (int i = 0; i < COUNTERS; i++)
 		differs |= c->count[i] ^ c->told[i];
 	return differs;
+}
+
+/* No exception came before these pages: get_user_pages() for ptrace, process_vm_writev, O_DIRECT, a shared futex, mlock. One
+ * is a copy only if a fault was accounted for it. */
+static __always_inline __u32 gup_done(struct counters *c, __u64 flt)
+{
+	__u64 faults = flt - c->gup_flt;
+	return c->gup_pages < faults ? c->gup_pages : faults;
+}
+
+static __always_inline void tell_decay_side(struct task_struct *t, struct counters *c, __u32 flags, __u32 first)
+{
+	__s32 any = 0;
+	for (__u32 i = 0; i < FT_DECAY_BUCKETS; i++)
+		any |= c->decay[first + i];
+	union ft_record *r = any ? begin(FT_DECAY, t, flags) : NULL;
+	if (!r)
+		return;
+	for (__u32 i = 0; i < FT_DECAY_BUCKETS; i++)
+		r->decay.buckets[i] = __sync_lock_test_and_set(&c->decay[first + i], 0);
+	send(r);
+}
+
+/* The loops are plain on purpose: the verifier walks each round of them. */
+static __always_inline void tell_decay(struct task_struct *t, struct counters *c, __u32 flags)
+{
+	__u64 copies = copies_of(c);
+	if (!copies)
+		return;
+	if (copies >= opt.decay_min) {
+		if (c->flags & T_EDGE)
+			tell_decay_side(t, c, flags, 0);
+		if (c->flags & T_FORKED)
+			tell_decay_side(t, c, flags | FT_FORKED, FT_DECAY_BUCKETS);
+	} else if (!(flags & FT_SNAPSHOT)) {
+		for (__u32 i = 0; i < 2 * FT_DECAY_BUCKETS; i++) {
+			__s32 n = c->decay[i];
+			if (n) {
+				__sync_fetch_and_add(&stats.decay[i], n);
+				c->decay[i] = 0;
+			}
+		}
+	}
 }

@@ -133,7 +133,7 @@ def compare(probes: Probes, program: str, phase: str, folder: Path) -> int:
         counters = probes.counted(line.pid)
         ends.append((line, counters, cow.changes(before[line.whose], cow.Pages.of(line.whose))))
 
-    status = cow.watch(program, phase, folder, probes.follow, began, ended)
+    status = cow.watch(program, phase, folder, started=probes.follow, began=began, ended=ended)
 
     assert status == 0
     for line, counted, changed in ends:

@@ -135,6 +135,7 @@ def watch(
     program: str,
     phase: str,
     folder: Path,
+    *,
     started: Callable[[int], None],
     began: Callable[[int], None],
     ended: Callable[[Line], None],

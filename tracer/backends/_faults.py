@@ -16,11 +16,12 @@ import os
 import struct
 from array import array
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from tracer import kernel
+from tracer.backends import _host
 from tracer.backends._libbpf import BpfObject
-from tracer.btf import TYPEDEF, Btf
 from tracer.errors import ForktraceError
 from tracer.events import NULL, Part
 
@@ -43,7 +44,7 @@ BUCKETS: Final = 32
 FT_FAULTS_FIELDS: Final = (*((n, "q") for n in COUNTERS), *((n, "Q") for n in EDGES))
 FT_DECAY_FIELDS: Final = (("buckets", f"{BUCKETS}i"),)
 FT_FAULT_OPTIONS_FIELDS: Final = tuple(
-    (n, "I") for n in ("ns_level", "ns_inum", "everyone", "events_bytes", "decay_min")
+    (n, "I") for n in ("ns_level", "ns_inum", "everyone", "events_bytes", "decay_min", "rdonly_cast")
 )
 _MAX_CPUS: Final = 512
 FT_FAULT_STATS_FIELDS: Final = (
@@ -51,7 +52,7 @@ FT_FAULT_STATS_FIELDS: Final = (
     ("second_pages", "Q"), ("swapped_in", "Q"), ("decay", f"{2 * BUCKETS}q"),
 )  # fmt: skip
 _STATS: Final = struct.Struct("=" + "".join(f for _, f in FT_FAULT_STATS_FIELDS))
-COUNTERS_SIZE: Final = 600  # struct counters, faults.h
+COUNTERS_SIZE: Final = 632  # struct counters, faults.h
 _HELD: Final = 1
 _EXECED: Final = 2
 
@@ -81,8 +82,9 @@ class FaultOptions:
     def pack(self) -> bytes:
         """As the probes take it."""
         return struct.pack(
-            "=5I", self.ns_level, self.ns_inum, self.everyone, self.events_bytes, self.decay_min
-        )
+            "=6I", self.ns_level, self.ns_inum, self.everyone, self.events_bytes, self.decay_min,
+            _host.has_rdonly_cast(),
+        )  # fmt: skip
 
 
 class FaultStats(NamedTuple):
@@ -102,7 +104,9 @@ class Faults:
     """One capture's fault probes. `events_fd`: ring `events` of the life-cycle object, already loaded."""
 
     def __init__(self, object_path: str | os.PathLike[str], events_fd: int, options: FaultOptions) -> None:
+        self._path = Path(object_path)
         self._object = BpfObject(object_path)
+        self._walks: BpfObject | None = None
         self._events_fd = events_fd
         self._options = options
         self._stats: mmap.mmap | None = None
@@ -113,8 +117,8 @@ class Faults:
         obj = self._object
         obj.set_data(".rodata.faultopt", self._options.pack())
         obj.share("events", self._events_fd)
-        folio = Btf.vmlinux().has("btf_trace_writeback_dirty_folio", TYPEDEF)
-        obj.skip("on_dirty_page" if folio else "on_dirty_folio")
+        obj.skip("on_dirty_page" if _host.has_dirty_folio() else "on_dirty_folio")
+        obj.skip("on_exec" if _host.has_in_execve() else "on_rename")
         obj.load()
         self._stats = obj.view(".data.faultstats", _STATS.size)
 
@@ -131,7 +135,7 @@ class Faults:
         """Threads and descendants of the roots that live: passes over all tasks, until one adds none."""
         while True:
             before = self.stats().added
-            self._object.run_iterator("find_faulters")
+            self._walk("find_faulters")
             if self.stats().added == before:
                 return
 
@@ -142,7 +146,23 @@ class Faults:
             # A child's storage could not be made (an iterator held the lock): it joins now, counts from here.
             self._unmade = unmade
             self.add_tree()
-        self._object.run_iterator("snap_faults")
+        self._walk("snap_faults")
+
+    def _walk(self, program: str) -> None:
+        """Over all tasks, by an object that is loaded when first needed."""
+        if self._walks is None:
+            walks = BpfObject(self._path.with_name("faults_walk.bpf.o"))
+            try:
+                walks.set_data(".rodata.faultopt", self._options.pack())
+                walks.share("events", self._events_fd)
+                for shared in ("thrs", ".data.faultstats"):
+                    walks.share(shared, self._object.map_fd(shared))
+                walks.load()
+            except BaseException:
+                walks.close()
+                raise
+            self._walks = walks
+        self._walks.run_iterator(program)
 
     def stats(self) -> FaultStats:
         """As it stands; costs no system call."""
@@ -162,6 +182,9 @@ class Faults:
         if self._stats is not None:
             self._stats.close()
             self._stats = None
+        if self._walks is not None:
+            self._walks.close()
+            self._walks = None
         self._object.close()
 
 

@@ -39,6 +39,16 @@ def has_rdonly_cast() -> bool:
     return _vmlinux().has("bpf_rdonly_cast", btf.FUNC)
 
 
+def has_dirty_folio() -> bool:
+    """writeback_dirty_folio, which was writeback_dirty_page before 203a31516616 (v5.16)."""
+    return bool(_arguments("writeback_dirty_folio"))
+
+
+def has_in_execve() -> bool:
+    """task->in_execve, by which a rename inside exec is told from others."""
+    return "in_execve" in _vmlinux().member_names("task_struct")
+
+
 def kernel_reads_allowed() -> bool:
     """bpf_probe_read_kernel: refused only under lockdown=confidentiality."""
     try:
