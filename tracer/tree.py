@@ -85,6 +85,7 @@ class ProcessTree:
         # execs, one row each, in order; _last_exec points into them
         self._exec_row, self._exec_ts, self._exec_old_tid = array("q"), array("q"), array("q")
         self._exec_exe: list[str | None] = []
+        self._exec_words: dict[str, list[str | None]] = {}  # interpreter, cwd; may be shorter than the execs
         self._exec_argv: list[tuple[str, ...] | None] = []
         self._known_argv: dict[tuple[str, ...], tuple[str, ...]] = {}
         # threads: process row, tid, birth, end
@@ -296,7 +297,7 @@ class ProcessTree:
         for name in ("interpreter", "cwd"):
             values = part.get(name)
             if values is not None:
-                table = self._columns.setdefault("exec_" + name, [])
+                table = self._exec_words.setdefault(name, [])
                 table.extend([None] * (base - len(table)))
                 table.extend(values)
         for name in ("uid", "cgroup", "comm"):
@@ -591,13 +592,13 @@ class ProcessTree:
         return [self._of_exec(row, self._exec_argv) for row in range(self._n)]
 
     def _one_interpreter(self, row: int) -> str | None:
-        return self._of_exec(row, self._columns.get("exec_interpreter", ()))  # type: ignore[no-any-return]
+        return self._of_exec(row, self._exec_words.get("interpreter", ()))  # type: ignore[no-any-return]
 
     def _make_interpreter(self) -> list[str | None]:
         return [self._one_interpreter(row) for row in range(self._n)]
 
     def _one_cwd(self, row: int) -> str | None:
-        return self._of_exec(row, self._columns.get("exec_cwd", ()))  # type: ignore[no-any-return]
+        return self._of_exec(row, self._exec_words.get("cwd", ()))  # type: ignore[no-any-return]
 
     def _make_cwd(self) -> list[str | None]:
         return [self._one_cwd(row) for row in range(self._n)]

@@ -90,3 +90,10 @@ def test_adopted_zombie_told_twice_keeps_its_first_time_and_nothing_is_held_afte
     reaps.free((11, 11), 1, CHLD)
 
     assert len(reaps) == 0
+
+
+def test_a_parent_that_wants_no_zombies_reaps_nobody() -> None:
+    reaps = Reaps()
+
+    assert not _zombie(reaps, 11, 100, auto=True)
+    assert reaps.free((11, 11), PARENT, CHLD) == Reap(None, 0, "inferred")

@@ -58,7 +58,10 @@ class Reaps:
         if z is not None:
             return False
         z = self._zombies[child] = Zombie(child, at, pgid)
-        if waited or auto:
+        if auto:  # there is nothing to wait for: no reap, and no time as a zombie
+            z.zombie_ns = 0
+            return False
+        if waited:
             z.reap_ns, z.zombie_ns = at, 0
             return False
         z.maybe = maybe
