@@ -363,8 +363,9 @@ class _Pass:
             return word
         start = word.find("-----BEGIN")
         if start >= 0 and "PRIVATE KEY-----" in word:
-            end = word.rfind("-----END")
-            end = len(word) if end < start else end + len("-----END")
+            last = word.rfind("-----END")
+            end = word.find("-----", last + len("-----END")) + len("-----") if last > start else 0
+            end = end if end >= len("-----") else len(word)
             word = word[:start] + self._mark(word[start:end]) + word[end:]
         if depth == 0 and _BLANK.search(word):
             return self._text(word, 1)
@@ -380,19 +381,22 @@ class _Pass:
         return match[0][:at] + self._text(inner, depth + 1) + match[0][at + len(inner) :]
 
     def _text(self, text: str, depth: int) -> str:
-        """A string with blanks in it: a header, or a command line, or prose."""
-        header = _HEADER.match(text)
+        """A string with blanks in it, perhaps behind --option=: a header, or a command line, or prose."""
+        option = _ASSIGNED.match(text)
+        start = option.end() if option and text.startswith("-") else 0
+        header = _HEADER.match(text, start)
         if header and self.rules.is_secret(header[1]):
             rest = text[header.end() :]
             scheme, blank, credentials = rest.partition(" ")
             if scheme.lower() in _SCHEMES:
                 return text[: header.end()] + scheme + blank + self._mark(credentials)
             return text[: header.end()] + self._mark(rest)
+        before, text = text[:start], text[start:]
         pieces = [match[0] for match in _TOKEN.finditer(text)]
         places = [i for i, piece in enumerate(pieces) if not piece[0].isspace()]
         for i, word in zip(places, self.arguments([pieces[i] for i in places], depth), strict=True):
             pieces[i] = word
-        return "".join(pieces)
+        return before + "".join(pieces)
 
     def _names(self, word: str, depth: int) -> str:
         """name=value and name:value inside a word: form fields, connection strings, JSON, headers."""
