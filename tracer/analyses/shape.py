@@ -1,0 +1,97 @@
+"""What every analysis of a whole tree needs once: a safe order, depths, begins and lives, as index arrays.
+
+    shape = Shape(tree)
+    shape.order     rows, parents before children
+    shape.parent    row of the parent, -1 for none; never a circle, whatever the trace says
+    shape.depth     generations below a root
+    shape.begin     ns, NULL unknown: where a life begins on the screen
+    shape.life      ns, NULL unknown; of a process that still lives, its life so far
+
+A million rows cost about two seconds and 50 MiB; nothing here recurses. Knows no report.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+from tracer.events import NULL
+from tracer.tree import ProcessTree
+
+
+class Shape:
+    """Index arrays over `tree`, one value a row, as they are now: feed the tree more and they are old."""
+
+    def __init__(self, tree: ProcessTree) -> None:
+        self.tree = tree
+        self.parent = array("q", [-1 if above == NULL else above for above in tree.column("parent_id")])
+        self._broken: set[int] = set()
+        self.order: Sequence[int] = range(len(tree))
+        if any(above >= row for row, above in enumerate(self.parent)):
+            self.order = self._sorted()
+        self.depth = self._depths()
+        self.ended = bytearray(tree.ended(row) for row in range(len(tree)))
+        self.begin, self.life = self._lives()
+
+    def __len__(self) -> int:
+        return len(self.parent)
+
+    def roots(self) -> list[int]:
+        """Rows without a parent, in order of birth."""
+        return [row for row, above in enumerate(self.parent) if above < 0]
+
+    def children(self, row: int) -> Sequence[int]:
+        """Rows of its children, in order of birth."""
+        rows = self.tree.children(row)
+        return [child for child in rows if child not in self._broken] if self._broken else rows
+
+    def _sorted(self) -> array[int]:
+        """Parents first, where a child was heard of before its parent. What hangs in a circle becomes a root."""
+        order, seen = array("q"), bytearray(len(self.parent))
+        children = self.tree.children
+        starts = self.roots()
+        late = iter(range(len(self.parent)))
+        while len(order) < len(self.parent):
+            for row in starts:
+                seen[row] = 1
+            at = len(order)
+            order.extend(starts)
+            while at < len(order):
+                fresh = [child for child in children(order[at]) if not seen[child]]
+                for child in fresh:
+                    seen[child] = 1
+                order.extend(fresh)
+                at += 1
+            starts = []
+            if len(order) < len(self.parent):
+                knot = next(row for row in late if not seen[row])
+                self.parent[knot] = -1
+                self._broken.add(knot)
+                starts = [knot]
+        return order
+
+    def _depths(self) -> array[int]:
+        depth = array("q", [0]) * len(self.parent)
+        parent = self.parent
+        for row in self.order:
+            above = parent[row]
+            if above >= 0:
+                depth[row] = depth[above] + 1
+        return depth
+
+    def _lives(self) -> tuple[array[int], array[int]]:
+        tree, ended = self.tree, self.ended
+        begin_ns = tree.begin_ns
+        begin = array("q", [NULL if (at := begin_ns(row)) is None else at for row in range(len(tree))])
+        born = tree.column("born_ns")
+        for row, how in enumerate(tree.column("how")):
+            if how == "existing":  # it was there before the trace, and so was its life
+                begin[row] = born[row]
+        last = NULL if tree.last_ns is None else tree.last_ns
+        life = array("q", tree.column("exit_ns"))
+        for row, end in enumerate(life):
+            if end == NULL and not ended[row]:
+                end = last
+            at = begin[row]
+            life[row] = NULL if NULL in (end, at) else max(0, end - at)
+        return begin, life

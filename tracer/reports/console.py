@@ -1,0 +1,207 @@
+"""The report a person reads: the fork tree, what the births shared, and the figures.
+
+    Console.from_args(args, stderr=True).report(trace)
+
+Rich draws it: colours as the terminal has them, widths as it measures them. The lines are laid out here, since
+rich's own tree needs a second for a few thousand nodes. Knows no source.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import sys
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from tracer.analyses.folding import Fold, Folder, fold, unfolded
+from tracer.analyses.shape import Shape
+from tracer.analyses.summary import summarize
+from tracer.errors import CannotWriteError
+from tracer.reports.console_births import Births
+from tracer.reports.console_layout import Layout
+from tracer.reports.console_rows import Rows
+from tracer.reports.console_summary import SummaryLines
+from tracer.reports.console_text import Spans, wrap
+from tracer.reports.terminal import Terminal, clean, facts, quoted
+from tracer.reports.words import count, plural
+
+if TYPE_CHECKING:
+    from rich.console import RenderResult
+
+    from tracer.trace import Trace
+    from tracer.tree import ProcessTree
+
+STYLES: Final = {
+    "heading": "dim",
+    "dim": "dim",
+    "guide": "dim",
+    "label": "dim",
+    "program": "bold",
+    "fork": "italic",
+    "image": "",
+    "folder": "",
+    "figure": "bold",
+    "fold": "cyan",
+    "mark": "cyan",
+    "warn": "yellow",
+    "bad": "red",
+    "loud": "bold red",
+}
+"""The sixteen colours of the terminal's own theme, and few of them."""
+
+_CHUNK: Final = 2000  # lines: what is drawn at a time
+
+
+class Console:
+    """The report for one terminal. `report` prints it; `lines` makes it, for who wants to look at it."""
+
+    def __init__(
+        self,
+        terminal: Terminal,
+        stream: IO[str] | None = None,
+        *,
+        times: bool = False,
+        threads: bool = False,
+        full: bool = False,
+        quiet: int = 0,
+        verbose: int = 0,
+        how_to_see_all: str = "",
+        apart: bool = False,
+    ) -> None:
+        self.terminal = terminal
+        self._stream = stream
+        self._times = times
+        self._threads = threads
+        self._full = full
+        self._quiet = quiet
+        self._verbose = verbose
+        self._how_to_see_all = how_to_see_all
+        self._apart = apart  # the report shares its stream with someone else's output
+
+    @classmethod
+    def from_args(cls, args: Namespace, *, stderr: bool = False) -> Console:
+        """As the command line has it: color, ascii, width, quiet, verbose; times, threads, full if there."""
+        stream = sys.stderr if stderr else sys.stdout
+        file = getattr(args, "output", None) or getattr(args, "file", None)
+        again = f"forktrace report {quoted(file)} --full" if file and file != "-" else "--full"
+        return cls(
+            facts(stream, color=args.color, ascii_only=args.ascii, width=args.width),
+            stream,
+            times=getattr(args, "times", False),
+            threads=getattr(args, "threads", False),
+            full=getattr(args, "full", False),
+            quiet=args.quiet,
+            verbose=args.verbose,
+            how_to_see_all=again,
+            apart=stderr,
+        )
+
+    def report(self, trace: Trace, *, title: Spans | None = None) -> None:
+        """Print it. Raises CannotWriteError; a reader that has left is none of our business on stderr."""
+        stream = self._stream or sys.stdout
+        lines = self.lines(trace, title=title)
+        with contextlib.suppress(BrokenPipeError) if self._apart else contextlib.nullcontext():
+            try:
+                while chunk := list(itertools.islice(lines, _CHUNK)):
+                    stream.write(self.draw(chunk))
+                stream.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as e:
+                reason = (e.strerror or str(e)).lower()
+                raise CannotWriteError(f"the report could not be written: {reason}") from None
+
+    def draw(self, lines: Iterable[Spans]) -> str:
+        """Lines of spans as text, with the escape sequences of this terminal's colours, if it has any."""
+        if not self.terminal.color:
+            return "".join("".join(text for text, _ in spans) + "\n" for spans in lines)
+        from rich.console import Console as RichConsole
+        from rich.segment import Segment
+        from rich.style import Style
+
+        styles = {name: Style.parse(words) if words else None for name, words in STYLES.items()}
+
+        class Lines:
+            def __rich_console__(self, *_: Any) -> RenderResult:
+                for spans in lines:
+                    for text, style in spans:
+                        yield Segment(text, styles.get(style))
+                    yield Segment.line()
+
+        page = io.StringIO()
+        console = RichConsole(
+            file=page, width=self.terminal.width, force_terminal=True, color_system="standard", no_color=False,
+            highlight=False, markup=False, emoji=False, legacy_windows=False,
+        )  # fmt: skip
+        console.print(Lines(), soft_wrap=True, end="")
+        return page.getvalue()
+
+    def lines(self, trace: Trace, *, title: Spans | None = None) -> Iterator[Spans]:
+        """The whole report, line by line."""
+        tree = trace.tree
+        shape = Shape(tree)
+        births = Births(tree, unicode=self.terminal.unicode)
+        if self._apart:
+            yield []
+        if title:
+            yield title
+            yield []
+        if len(tree):
+            yield from self._tree_lines(tree, shape, births)
+        else:
+            yield [(" nothing was born", "dim")]
+        summary = SummaryLines(tree, summarize(tree, shape), self.terminal, verbose=self._verbose)
+        legend = list(summary.legend(births.legend(everything=self._verbose > 0)))
+        yield from [[], *legend] if legend else []
+        yield []
+        if not self._quiet:
+            yield from summary.figures()
+        yield from summary.caveats(torn=trace.torn)
+
+    def _tree_lines(self, tree: ProcessTree, shape: Shape, births: Births) -> Iterator[Spans]:
+        if self._full:
+            rows = Rows(tree, shape, births, self.terminal, threads=self._threads)
+            # Twice over the tree instead of once with a list of a million rows.
+            layout = Layout(map(rows.row, unfolded(tree, shape)), self.terminal, times=self._times)
+            yield layout.heading()
+            for line in unfolded(tree, shape):
+                yield from layout.lines(rows.row(line))
+            return
+        folder = Folder(tree, shape)
+        folded = fold(tree, folder=folder)
+        rows = Rows(tree, shape, births, self.terminal, commands=folder.commands, threads=self._threads)
+        shown = [rows.row(line) for line in folded.lines]
+        layout = Layout(shown, self.terminal, times=self._times)
+        yield layout.heading()
+        for row in shown:
+            yield from layout.lines(row)
+        yield from self._left_out(folded)
+
+    def _left_out(self, folded: Fold) -> Iterator[Spans]:
+        words = []
+        if folded.hidden:
+            words.append(f"{plural(folded.hidden, 'process', 'processes')} not shown")
+        if folded.idle:
+            words.append(f"{count(folded.idle)} that were there before and did nothing not shown")
+        if words:
+            yield []
+            yield [(f" {'; '.join(words)}: ", "warn"), (self._how_to_see_all, "program"), (" shows all", "")]
+
+
+def title(trace: Trace, name: str, terminal: Terminal) -> Sequence[Spans]:
+    """What a saved trace is of, when and where: before a report that does not follow the run itself."""
+    meta = trace.meta
+    unicode = terminal.unicode
+    chunks = []
+    if meta.command:
+        chunks.append([(" ".join(quoted(word, unicode=unicode) for word in meta.command)[:200], "program")])
+    if meta.host:
+        chunks.append([(clean(meta.host, unicode=unicode), "")])
+    if meta.wall_offset_ns is not None and trace.tree.first_ns is not None:
+        at = datetime.fromtimestamp((meta.wall_offset_ns + trace.tree.first_ns) / 1e9, UTC).astimezone()
+        chunks.append([(at.strftime("%Y-%m-%d %H:%M:%S"), "")])
+    return wrap((name, "label"), chunks, terminal) if chunks else []

@@ -1,0 +1,284 @@
+"""What one line of the tree says: its figures, its command, its marks. Text in spans, not yet laid out.
+
+Knows the tree and the words; knows neither columns nor colours: a span is (text, name of a style).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tracer.analyses.folding import Line, Sort
+from tracer.analyses.shape import Shape
+from tracer.analyses.templates import Commands, common
+from tracer.events import NULL
+from tracer.reports.console_births import Births
+from tracer.reports.console_text import Span
+from tracer.reports.terminal import Terminal, clean, quoted
+from tracer.reports.words import count, duration, duration_range, plural, size_range
+from tracer.tree import Exec, ProcessTree
+
+ZOMBIE_NS: Final = 50_000_000
+"""A parent that comes later than this has left a zombie; sooner is how parents are."""
+
+_IMAGES_MOST: Final = 4
+_THREADS_MOST: Final = 8
+_PAGE_BYTES: Final = {"x86_64": 4096, "i686": 4096, "i386": 4096, "s390x": 4096}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the report, as text. An empty figure is nothing worth saying; an unknown one is `-`."""
+
+    line: Line
+    pid: Span
+    how: str = ""
+    born: str = ""
+    life: str = ""
+    cow: str = ""
+    exit: Span = ("", "")
+    command: tuple[Span, ...] = ()
+    marks: tuple[Span, ...] = ()
+    threads: tuple[Row, ...] = ()  # when they are shown
+
+
+class Rows:
+    """Makes rows of lines. The page size of the traced machine is known for some machines only."""
+
+    def __init__(
+        self, tree: ProcessTree, shape: Shape, births: Births, terminal: Terminal,
+        *, commands: Commands | None = None, threads: bool = False,
+    ) -> None:  # fmt: skip
+        self._tree = tree
+        self._shape = shape
+        self._births = births
+        self._unicode = terminal.unicode
+        self._most = terminal.width * 2  # no command is shown in more columns than that
+        self._threads = threads
+        self._known = commands
+        self._start = tree.first_ns
+        self._page = tree.meta.options.get("page_size") or _PAGE_BYTES.get(tree.meta.machine)
+        # Stored columns cost nothing to ask for, and a line may stand for a million rows.
+        self._cow, self._codes = tree.column("cow_copies"), tree.column("exit_code")
+        self._killers, self._cores = tree.column("killed_by"), tree.column("core_dumped")
+        self._adopters, self._waits = tree.column("adopted_by"), tree.column("zombie_ns")
+        self._made = tree.column("threads")
+
+    def row(self, line: Line) -> Row:
+        """The text of one line."""
+        rows = line.rows
+        if line.sort is Sort.MORE:
+            words = f"{count(len(rows))} more" + (
+                f", {plural(line.processes, 'process', 'processes')} in all" if line.processes > len(rows) else ""
+            )
+            return Row(line, ("", ""), command=((words, "dim"),))
+        one = line.sort is Sort.ONE
+        pid = str(self._tree.value(rows[0], "pid")) if one else f"{self._times()}{count(len(rows))}"
+        return Row(
+            line,
+            (pid, "" if one else "fold"),
+            how=self._births.label(rows),
+            born=self._since_start(self._shape.begin[rows[0]]),
+            life=self._life(rows),
+            cow=self._copied(rows),
+            exit=self._exit(rows),
+            command=tuple(self._command(rows[0]) if one else self._commands(rows)),
+            marks=tuple((mark, style) for mark, style in self._marks(line) if mark),
+            threads=tuple(self._thread_rows(line)) if one and self._threads else (),
+        )
+
+    def _times(self) -> str:
+        return "×" if self._unicode else "x"
+
+    def _dots(self) -> str:
+        return "…" if self._unicode else "..."
+
+    def _clean(self, text: str) -> str:
+        return clean(text[: self._most], unicode=self._unicode)
+
+    def _range(self, values: Sequence[int]) -> str:
+        return duration_range(min(values), max(values), ascii_only=not self._unicode)
+
+    # -- figures ----------------------------------------------------------------------------------------------
+
+    def _since_start(self, at: int) -> str:
+        if at == NULL or self._start is None:
+            return "-"
+        seconds = (at - self._start) / 1e9
+        return f"{seconds:+.6f}" if abs(seconds) < 1000 else f"{seconds:+.3f}"
+
+    def _life(self, rows: Sequence[int]) -> str:
+        life = self._shape.life
+        known = [life[row] for row in rows if life[row] != NULL]
+        if not known:
+            return "-"
+        return self._range(known) + ("" if self._shape.ended[rows[0]] else "+")
+
+    def _copied(self, rows: Sequence[int]) -> str:
+        pages = [self._cow[row] for row in rows if self._cow[row] != NULL]
+        if not pages:
+            return "-"
+        least, most = min(pages), max(pages)
+        if most == 0:
+            return ""
+        if not self._page:
+            return plural(most, "page") if least == most else f"{count(least)}{self._dots()}{plural(most, 'page')}"
+        return size_range(least * self._page, most * self._page, ascii_only=not self._unicode)
+
+    def _exit(self, rows: Sequence[int]) -> Span:
+        if not self._shape.ended[rows[0]]:
+            return "running", "warn"
+        signal = self._tree.value(rows[0], "signal")
+        if signal is not None:
+            return f"{signal}{self._killer(rows)}", "bad"
+        codes = {code for row in rows if (code := self._codes[row]) != NULL}
+        if not codes:
+            return "-", "dim"
+        least, most = min(codes), max(codes)
+        if most == 0:
+            return "", ""
+        return (f"exit {least}" if least == most else f"exit {least}{self._dots()}{most}"), "bad"
+
+    def _killer(self, rows: Sequence[int]) -> str:
+        if all(self._tree.value(row, "oom_killed") for row in rows):
+            return " oom"
+        dumped = sum(self._cores[row] == 1 for row in rows)
+        core = " core" if dumped == len(rows) else f" {plural(dumped, 'core')}" if dumped else ""
+        killers = {self._killers[row] for row in rows}
+        killer = killers.pop() if len(killers) == 1 else NULL
+        # A process that aborts has sent the signal to itself: that goes without saying.
+        return core if killer in (NULL, self._tree.value(rows[0], "pid")) else f" by {killer}{core}"
+
+    # -- the command ------------------------------------------------------------------------------------------
+
+    def _command(self, row: int) -> Iterator[Span]:
+        argv = self._tree.value(row, "argv")
+        images = self._tree.execs(row) if self._tree.value(row, "execs") > 1 else []
+        yield from self._images(images[:-1])
+        if argv is None:
+            yield self._unnamed(self._tree.value(row, "comm"))
+        else:
+            script = 1 if self._tree.value(row, "interpreter") else 0
+            yield from self._words(argv, self._tree.value(row, "exe"), paths=1 + script)
+
+    def _unnamed(self, comm: str | None) -> Span:
+        """A copy of its parent, still: the kernel's name for it, in brackets as ps has it."""
+        return f"({self._clean(comm) if comm is not None else '?'})", "fork"
+
+    def _words(self, argv: Sequence[str | None], exe: str | None = None, *, paths: int = 1) -> Iterator[Span]:
+        """The words of a command. The folder of each of the first `paths` is a span of its own, as it may be cut."""
+        if not argv:  # Linux makes it [""] since 5.18; before, a program could be without any
+            yield self._clean(exe or "?"), "program"
+            return
+        length = 0
+        for i, word in enumerate(argv):
+            space = " " if i else ""
+            if word is None or (word == "..." and i + 1 == len(argv) and i):
+                text = self._dots()
+            else:
+                text = quoted(word[: self._most], unicode=self._unicode)
+            if space:
+                yield space, ""
+            folder, _, name = text.rpartition("/") if i < paths and word is not None else ("", "", text)
+            if folder and name:
+                yield folder + "/", "folder"
+                text = name
+            yield text, "dim" if word is None else "" if i else "program"
+            length += len(text) + 1
+            if length > self._most:
+                return
+
+    def _commands(self, rows: Sequence[int]) -> Iterator[Span]:
+        if self._known is None:
+            argvs = [self._tree.value(row, "argv") for row in rows]
+        else:
+            argvs = [self._known.table[n] for n in {self._known.of[row] for row in rows}]
+        argvs = [argv for argv in argvs if argv is not None and not isinstance(argv, str)]
+        if argvs:
+            yield from self._words(common(argvs))
+        else:
+            yield self._unnamed(self._tree.value(rows[0], "comm"))
+
+    def _images(self, images: Sequence[Exec]) -> Iterator[Span]:
+        """What it was before: `bash → make → …`; the same name in a row once, with its number."""
+        names: list[list[Any]] = []
+        for image in images:
+            name = (image.argv[0] if image.argv else "") or image.exe or "?"
+            name = name.rstrip("/").rpartition("/")[2] or name
+            if names and names[-1][0] == name:
+                names[-1][1] += 1
+            else:
+                names.append([name, 1])
+        arrow = " → " if self._unicode else " -> "
+        if len(names) > _IMAGES_MOST:
+            names[2:-1] = [[self._dots(), 1]]
+        for name, n in names:
+            shown = name if name == self._dots() else quoted(name[: self._most], unicode=self._unicode)
+            yield (f"{shown} {self._times()}{n}" if n > 1 else shown), "image"
+            yield arrow, "dim"
+
+    # -- marks ------------------------------------------------------------------------------------------------
+
+    def _marks(self, line: Line) -> Iterator[Span]:
+        tree, rows = self._tree, line.rows
+        one = len(rows) == 1
+        if line.sort is Sort.CHAIN:
+            yield f"{count(line.levels)} generations", "fold"
+        threads = [n for row in rows if (n := self._made[row]) > 0]
+        if threads:
+            low, high = min(threads), max(threads)
+            span = count(low) if low == high else f"{count(low)}{self._dots()}{count(high)}"
+            yield f"{span} {'thread' if high == 1 else 'threads'}", "mark"
+        adopted = [pid for row in rows if (pid := self._adopters[row]) != NULL]
+        if adopted:
+            by = f" by {adopted[0]}" if len(set(adopted)) == 1 else ""
+            yield (f"adopted{by}" if one else f"{count(len(adopted))} adopted{by}"), "mark"
+        if one and self._made_by(rows[0]):
+            yield self._made_by(rows[0]), "mark"
+        yield self._zombie(rows), "warn"
+        if one and self._is_cut(tree.value(rows[0], "argv")):
+            yield "argv cut", "mark"
+        if any(tree.is_gap(row) for row in rows):
+            yield "birth not seen", "warn"
+
+    def _is_cut(self, argv: Sequence[str] | None) -> bool:
+        """Whether the source kept less than all: events.py says how that is marked."""
+        return argv is not None and len(argv) > 1 and argv[-1] == "..."
+
+    def _made_by(self, row: int) -> str:
+        creator, parent = self._tree.value(row, "creator_pid"), self._tree.value(row, "ppid")
+        return "" if creator in (None, parent) or parent is None else f"made by {creator}"
+
+    def _zombie(self, rows: Sequence[int]) -> str:
+        tree, last = self._tree, self._tree.last_ns
+        longest = unreaped = 0
+        for row in rows:
+            wait = self._waits[row]
+            if wait == NULL and last is not None:
+                since = tree.zombie_since(row)
+                if since is not None and not tree.released(row):
+                    wait = last - since
+                    unreaped += wait >= ZOMBIE_NS
+            longest = max(longest, wait)
+        if longest < ZOMBIE_NS:
+            return ""
+        most = f"zombie {'up to ' if len(rows) > 1 else ''}{duration(longest, ascii_only=not self._unicode)}"
+        return most + (", never reaped" if unreaped == len(rows) else f", {unreaped} never reaped" if unreaped else "")
+
+    def _thread_rows(self, line: Line) -> Iterator[Row]:
+        """A row for each thread; one for all where they are many, unless everything is asked for."""
+        threads = self._tree.threads(line.rows[0])
+        lives = [NULL if born is None or end is None else max(0, end - born) for _, born, end in threads]
+        few = self._known is None or len(threads) <= _THREADS_MOST
+        for i, (str(tid), born, _) in enumerate(threads[: None if few else 1]):
+            known = [life for life in (lives[i : i + 1] if few else lives) if life != NULL]
+            more = line.parent_of_some or (few and i + 1 < len(threads))
+            yield Row(
+                Line(Sort.ONE, (), (*line.guides, more), line.depth + 1),
+                (str(tid), "dim") if few else (f"{self._times()}{count(len(threads))}", "fold"),
+                how="thread",
+                born=self._since_start(NULL if born is None else born),
+                life=self._range(known) if known else "-",
+                command=(("thread" if few else "threads", "dim"),),
+            )

@@ -1,0 +1,171 @@
+"""The lines under the tree: what the births shared, the figures, what is missing.
+
+Silent about what is normal: a line that would only say nothing, none or zero is not there, unless asked for (-v).
+A loss is never silent. Knows no layout beyond `label  words`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from tracer.analyses.summary import Failure, Summary
+from tracer.events import Meta
+from tracer.reports.console_births import Birth
+from tracer.reports.console_rows import ZOMBIE_NS
+from tracer.reports.console_text import Span, Spans, wrap
+from tracer.reports.terminal import Terminal, clean, cut
+from tracer.reports.words import UNKNOWN, count, duration, plural
+from tracer.tree import ProcessTree
+
+_FAILURES_MOST: Final = 4
+_NAME_MOST: Final = 40
+_LABELS_MOST: Final = 30
+_SECOND: Final = 10**9
+
+Chunk = Sequence[Span]
+
+
+class SummaryLines:
+    """`legend`, `figures` and `caveats`, as lines of spans."""
+
+    def __init__(self, tree: ProcessTree, summary: Summary, terminal: Terminal, *, verbose: int = 0) -> None:
+        self._tree = tree
+        self._s = summary
+        self._terminal = terminal
+        self._verbose = verbose
+
+    def legend(self, births: Sequence[Birth]) -> Iterator[Spans]:
+        """What ways of birth made two processes share; those that shared the same together."""
+        labels: dict[str, list[str]] = {}
+        for birth in births:
+            labels.setdefault(birth.words, []).append(birth.label)
+        names = {words: ", ".join(label) for words, label in labels.items()}
+        width = max((len(name) for name in names.values() if len(name) <= _LABELS_MOST), default=0)
+        for words, name in names.items():
+            yield from wrap((name, "label"), [[(words, "")]], self._terminal, width=width)
+
+    def figures(self) -> Iterator[Spans]:
+        """What there was."""
+        for label, chunks in (
+            ("processes", self._processes()),
+            ("peak", self._peak()),
+            ("failed", self._failed()),
+            ("zombies", self._zombies()),
+            ("cpu", self._cpu()),
+        ):
+            found = list(chunks)
+            if found:
+                yield from wrap((label, "label"), found, self._terminal)
+
+    def caveats(self, *, torn: bool = False) -> Iterator[Spans]:
+        """What is missing, and what this source can not know."""
+        meta = self._tree.meta
+        lost = self._s.lost
+        if lost or self._s.losses:
+            where = Counter(clean(loss.where or "somewhere", unicode=self._terminal.unicode) for loss in self._s.losses)
+            words = f"{plural(lost, 'record')} ({', '.join(where)}): what is here is true, but not all there was"
+            yield from wrap(("LOST", "loud"), [[(words, "loud")]], self._terminal)
+        if torn:
+            words = "this trace has no end: its writer was killed, or is still writing"
+            yield from wrap(("torn", "warn"), [[(words, "warn")]], self._terminal)
+        if self._s.gaps:
+            words = f"the birth of {plural(self._s.gaps, 'process', 'processes')} was not seen"
+            yield from wrap(("gaps", "warn"), [[(words, "warn")]], self._terminal)
+        for note in meta.notes:
+            yield from wrap(("note", "label"), [[(clean(note, unicode=self._terminal.unicode), "")]], self._terminal)
+        if self._verbose:
+            yield from wrap(("source", "label"), list(self._source(meta)), self._terminal)
+
+    # -- one line each ----------------------------------------------------------------------------------------
+
+    def _time(self, ns: int | None) -> str:
+        return duration(ns, ascii_only=not self._terminal.unicode)
+
+    def _processes(self) -> Iterator[Chunk]:
+        s = self._s
+        yield [(count(s.processes), "figure"), (f" in {self._time(s.span_ns)}" if s.span_ns is not None else "", "")]
+        if s.forks:
+            yield [(", ".join(f"{count(n)} by {how}" for how, n in s.ways), "")]
+        if s.execs or self._verbose:
+            yield [(plural(s.execs, "exec"), "")]
+        if s.threads or self._verbose:
+            yield [(plural(s.threads, "thread"), "")]
+        if s.existing:
+            yield [(f"{count(s.existing)} there before", "")]
+        if s.alive:
+            yield [(f"{count(s.alive)} still running", "warn" if not s.existing else "")]
+
+    def _peak(self) -> Iterator[Chunk]:
+        s = self._s
+        if s.forks < 2 and not self._verbose:
+            return
+        yield [(count(s.peak_alive), "figure" if s.peak_alive is not None else ""), (" at once", "")]
+        yield [(f"{plural(s.depth, 'generation')} deep", "")]
+        if s.peak_forks is not None and (self._verbose or (s.span_ns or 0) >= _SECOND):
+            yield [(f"{plural(s.peak_forks, 'fork')} in one second", "")]
+        if s.adopted or self._verbose:
+            yield [(f"{plural(s.adopted, 'orphan')} adopted", "")]
+
+    def _failed(self) -> Iterator[Chunk]:
+        s = self._s
+        if s.failed == 0 and not s.failed_execs and not s.failed_forks and not self._verbose:
+            return
+        of = f" of {count(s.processes + s.existing)}" if s.failed else ""
+        yield [(count(s.failed), "bad" if s.failed else ""), (of, "")]
+        for failure in s.failures[:_FAILURES_MOST]:
+            yield self._failure(failure)
+        if len(s.failures) > _FAILURES_MOST:
+            yield [(f"{count(sum(f.count for f in s.failures[_FAILURES_MOST:]))} more", "")]
+        if s.core_dumps:
+            yield [(plural(s.core_dumps, "core dump"), "bad")]
+        if s.oom_kills:
+            yield [(f"{count(s.oom_kills)} for want of memory", "bad")]
+        calls = (("exec", s.failed_execs, self._tree.failed_execs), ("fork", s.failed_forks, self._tree.failed_forks))
+        if s.failed_execs is None and s.failed_forks is None:
+            yield [(f"failed execs and forks {UNKNOWN}", "dim")]
+            return
+        for name, n, events in calls:
+            if n or self._verbose or n is None:
+                yield self._calls(name, n, [event.error for event in events])
+
+    def _failure(self, failure: Failure) -> Chunk:
+        times = f" {'×' if self._terminal.unicode else 'x'}{count(failure.count)}" if failure.count > 1 else ""
+        outcome = failure.signal
+        if outcome is None:
+            dots = "…" if self._terminal.unicode else "..."
+            least, most = failure.codes[0], failure.codes[-1]
+            outcome = f"exit {least}" if least == most else f"exit {least}{dots}{most}"
+        name = cut(clean(failure.program, unicode=self._terminal.unicode), _NAME_MOST)
+        return [(name, "program"), (f" {outcome}", "bad"), (times, "")]
+
+    def _calls(self, name: str, n: int | None, errors: Sequence[str | None]) -> Chunk:
+        if n is None:
+            return [(f"failed {name}s {UNKNOWN}", "dim")]
+        known = Counter(error for error in errors if error)
+        why = ", ".join(f"{error} {times}" if n > times else error for error, times in known.most_common(3))
+        return [(f"{plural(n, f'failed {name}')}{f' ({why})' if why else ''}", "bad" if n else "")]
+
+    def _zombies(self) -> Iterator[Chunk]:
+        s = self._s
+        worth = (s.zombie_max_ns or 0) >= ZOMBIE_NS
+        if not (worth or s.unreaped or self._verbose):
+            return
+        pid = None if s.zombie_max_row is None else self._tree.value(s.zombie_max_row, "pid")
+        longest = f"longest {self._time(s.zombie_max_ns)}"
+        yield [(longest, "warn" if worth else ""), (f" (pid {pid})" if pid is not None else "", "dim")]
+        if s.unreaped or self._verbose:
+            yield [(f"{count(s.unreaped)} never reaped", "warn" if s.unreaped else "")]
+
+    def _cpu(self) -> Iterator[Chunk]:
+        yield [(self._time(self._s.cpu_ns), "figure" if self._s.cpu_ns is not None else "")]
+        yield [(f"forktrace itself {self._time(self._s.own_cpu_ns)}", "")]
+
+    def _source(self, meta: Meta) -> Iterator[Chunk]:
+        unicode = self._terminal.unicode
+        yield [(clean(meta.source or UNKNOWN, unicode=unicode), "")]
+        if meta.kernel:
+            yield [(f"Linux {clean(meta.kernel, unicode=unicode)}", "")]
+        if self._tree.end is not None and self._tree.end.count is not None:
+            yield [(plural(self._tree.end.count, "record"), "")]
