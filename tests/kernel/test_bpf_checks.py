@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.fakes import INITIAL_USER_NS, NO, REFUSED, YES, FakeHost
+from tracer import kernel
+from tracer.kernel import bpfcall
+from tracer.kernel.bpfcall import Answer
+from tracer.kernel.host import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN
+
+TRIED = ("tp_btf", "ring_buffer", "task_storage", "bpf_loop", "bpf_task_pt_regs", "bpf_find_vma")
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_what_the_kernel_refuses_to_know_is_missing(tmp_path: Path, name: str) -> None:
+    check = kernel.feature(name, FakeHost(tmp_path).answering(NO))
+
+    assert check.ok is False
+    assert "not in this kernel (EINVAL)" in check.detail
+    assert check.mend is not None
+    assert "Linux 5." in check.mend
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_without_privilege_it_is_unknown_and_the_types_say_it_is_known(tmp_path: Path, name: str) -> None:
+    check = kernel.feature(name, FakeHost(tmp_path).answering(REFUSED).holding())
+
+    assert check.ok is None
+    assert "known to this kernel" in check.detail
+    assert check.mend == "sudo forktrace doctor"
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_refused_in_spite_of_privilege_is_missing(tmp_path: Path, name: str) -> None:
+    check = kernel.feature(name, FakeHost(tmp_path).answering(REFUSED).holding(CAP_BPF, CAP_PERFMON))
+
+    assert check.ok is False
+    assert "though the capabilities are held" in check.detail
+    assert "seccomp" in str(check.mend)
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("ring_buffer", "BPF_MAP_TYPE_RINGBUF"),
+        ("task_storage", "BPF_MAP_TYPE_TASK_STORAGE"),
+        ("bpf_loop", "BPF_FUNC_loop"),
+    ],
+)
+def test_without_privilege_the_types_can_say_that_it_is_missing(tmp_path: Path, name: str, word: str) -> None:
+    assert kernel.feature(name, FakeHost(tmp_path, without=(word,)).answering(REFUSED).holding()).ok is False
+    assert kernel.feature(name, FakeHost(tmp_path).answering(REFUSED).holding()).ok is None
+
+
+@pytest.mark.parametrize("name", [*TRIED, "lifecycle_tracepoints", "fault_tracepoints", "task_iter", "group_dead"])
+def test_without_types_nothing_is_guessed(tmp_path: Path, name: str) -> None:
+    host = FakeHost(tmp_path, types=False).answering(Answer(None))
+    check = kernel.feature(name, host)
+
+    assert check.ok is None
+    assert "without BTF" in check.detail
+    assert kernel.feature("btf", host).ok is False
+
+
+def test_helpers_are_asked_for_by_their_number(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path).answering(YES, helper_180=NO)
+
+    assert bpfcall.FIND_VMA == 180
+    assert kernel.feature("bpf_find_vma", host).ok is False
+    assert kernel.feature("bpf_loop", host).ok is True
+
+
+def test_missing_tracepoints_are_named(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path, without=("sched_process_free", "mark_victim", "page_fault_user", "writeback_dirty_folio"))
+    life, faults = kernel.feature("lifecycle_tracepoints", host), kernel.feature("fault_tracepoints", host)
+
+    assert (life.ok, life.detail) == (False, "missing: sched_process_free, mark_victim")
+    assert (faults.ok, faults.detail) == (False, "missing: page_fault_user, writeback_dirty_folio|writeback_dirty_page")
+    assert faults.mend == "none on this processor: --cow light"
+
+
+def test_either_name_of_a_renamed_tracepoint_will_do(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path, without=("writeback_dirty_folio",))
+    host.blob.tracepoint("writeback_dirty_page")
+    host.put("sys/kernel/btf/vmlinux", host.blob.bytes())
+
+    assert kernel.feature("fault_tracepoints", host).ok is True
+
+
+def test_group_dead_is_a_member_of_the_events_own_record(tmp_path: Path) -> None:
+    assert kernel.feature("group_dead", FakeHost(tmp_path / "new")).ok is True
+    old = kernel.feature("group_dead", FakeHost(tmp_path / "old", without=("group_dead",)))
+
+    assert old.ok is False
+    assert "6.16" in str(old.mend)
+
+
+def test_rss_stat_in_batches(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path / "a")
+    host.blob.struct("task_rss_stat", 8, [])
+    host.put("sys/kernel/btf/vmlinux", host.blob.bytes())
+    batched = kernel.feature("rss_stat", host)
+    none = kernel.feature("rss_stat", FakeHost(tmp_path / "b", without=("rss_stat",)))
+
+    assert (batched.ok, "once in 64" in batched.detail) == (False, True)
+    assert (none.ok, none.detail) == (False, "no such tracepoint")
+
+
+def test_mm_lock_seq_and_task_iter(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path, without=("mm_lock_seq", "bpf_iter_task"))
+
+    assert kernel.feature("mm_lock_seq", host).ok is False
+    assert kernel.feature("task_iter", host).ok is False
+
+
+@pytest.mark.parametrize(
+    ("held", "ok", "said"),
+    [
+        ((CAP_BPF, CAP_PERFMON), True, "held"),
+        ((CAP_SYS_ADMIN,), True, "held"),
+        ((CAP_BPF,), False, "CAP_PERFMON not held"),
+        ((CAP_PERFMON,), False, "CAP_BPF not held"),
+        ((), False, "CAP_BPF and CAP_PERFMON not held"),
+    ],
+)
+def test_capabilities(tmp_path: Path, held: tuple[int, ...], ok: bool, said: str) -> None:
+    check = kernel.feature("capabilities", FakeHost(tmp_path).holding(*held))
+
+    assert check.ok is ok
+    assert said in check.detail
+    assert check.mend == (None if ok else "sudo forktrace")
+
+
+def test_in_a_user_namespace_capabilities_are_void(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path).link("proc/self/ns/user", f"user:[{INITIAL_USER_NS + 1}]").answering(REFUSED)
+    check = kernel.feature("capabilities", host)
+
+    assert check.ok is False
+    assert "user namespace" in check.detail
+    assert kernel.feature("ring_buffer", host).mend is None, "sudo does not help there"
+
+
+def test_libbpf(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path / "a").drop("usr/lib/x86_64-linux-gnu/libbpf.so.1")
+    none = kernel.feature("libbpf", host)
+    old = kernel.feature("libbpf", host.put("usr/lib64/libbpf.so.0", ""))
+
+    assert none.ok is False
+    assert none.mend is not None
+    assert none.mend.endswith("apt-get install -y libbpf1")
+    assert old.ok is False
+    assert "only libbpf.so.0" in old.detail
+
+
+@pytest.mark.parametrize(
+    ("text", "ok", "said"),
+    [
+        ("[none] integrity confidentiality", True, "off"),
+        ("none [integrity] confidentiality", True, "integrity"),
+        ("none integrity [confidentiality]", False, "confidentiality"),
+    ],
+)
+def test_lockdown_levels(tmp_path: Path, text: str, ok: bool, said: str) -> None:
+    check = kernel.feature("lockdown", FakeHost(tmp_path).put("sys/kernel/security/lockdown", text))
+
+    assert check.ok is ok
+    assert said in check.detail
+
+
+@pytest.mark.parametrize(("answer", "ok"), [(YES, True), (NO, False), (REFUSED, None)])
+def test_lockdown_where_its_file_is_not_shown_is_tried(tmp_path: Path, answer: Answer, ok: bool | None) -> None:
+    host = FakeHost(tmp_path).drop("sys/kernel/security/lockdown")
+    check = kernel.feature("lockdown", host.answering(YES, helper_113=answer))
+
+    assert check.ok is ok
+    assert ("tried" if ok is not None else "not mounted") in check.detail
+
+
+@pytest.mark.parametrize(("value", "said"), [("0", "anyone"), ("1", "none without"), ("2", "none without")])
+def test_unprivileged_bpf_is_told_and_never_in_the_way(tmp_path: Path, value: str, said: str) -> None:
+    check = kernel.feature(
+        "unprivileged_bpf", FakeHost(tmp_path).put("proc/sys/kernel/unprivileged_bpf_disabled", value)
+    )
+
+    assert check.ok is True
+    assert said in check.detail

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.btf_blob import Blob
+from tests.kernel.fakes import FakeHost
+from tracer import btf, kernel
+from tracer.errors import UsageError
+from tracer.kernel import Check, Host
+
+
+def test_every_feature_answers_under_its_own_name_on_a_host_that_has_nothing(tmp_path: Path) -> None:
+    checks = kernel.features(Host(tmp_path))
+
+    assert [check.name for check in checks] == list(kernel.FEATURES)
+    for check in checks:
+        assert check.detail, check
+        assert check.why, check
+        assert "\n" not in f"{check.detail}{check.why}{check.mend}"
+        assert check.ok is not False or check.mend, f"{check.name} is missing and nothing mends it"
+
+
+def test_every_feature_is_there_on_a_host_that_has_all(tmp_path: Path) -> None:
+    missing = [check for check in kernel.features(FakeHost(tmp_path)) if not check.ok]
+
+    assert missing == []
+
+
+def test_each_is_for_somebody() -> None:
+    assert {kernel.group(name) for name in kernel.FEATURES} == {"bpf", "copies", "bcc", "netlink", "strace", "all"}
+
+
+def test_a_name_that_is_none_is_one_sentence() -> None:
+    with pytest.raises(UsageError, match="no feature is called 'btff'"):
+        kernel.feature("btff")
+
+
+def test_this_host_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def question(host: Host) -> Check:
+        asked.append(host)
+        return Check("probe", ok=True, detail="d", why="w")
+
+    monkeypatch.setitem(kernel.FEATURES, "probe", ("all", question))
+    first, second = kernel.feature("probe"), kernel.feature("probe")
+
+    assert first is second
+    assert len(asked) == 1
+
+
+def test_types_of_a_later_format_are_unknown_and_no_traceback(tmp_path: Path) -> None:
+    later = Blob()
+    later.add(31, "a_new_kind", 0)
+    later.add(btf.FUNC, "bpf_iter_task", 0)
+    host = FakeHost(tmp_path).put("sys/kernel/btf/vmlinux", later.bytes())
+    check = kernel.feature("task_iter", host)
+
+    assert check.ok is None
+    assert "newer than this program" in check.detail
