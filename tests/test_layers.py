@@ -81,7 +81,7 @@ def modules(root: Path) -> dict[str, Path]:
 def imports(name: str, path: Path, known: Mapping[str, Path]) -> Iterator[Import]:
     """Everything that file imports, `import_module("literal...")` included."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    todo: list[tuple[ast.AST, bool, bool]] = [(ast.parse(path.read_text(encoding="utf-8")), True, False)]
+    todo: list[tuple[ast.AST, bool, bool]] = [(ast.parse(path.read_text(encoding="utf-8"), str(path)), True, False)]
     while todo:
         node, top, typing = todo.pop()
         for target in _targets(node, package, known):
