@@ -50,8 +50,9 @@ class Layout:
         self._unicode = terminal.unicode
         widths = dict.fromkeys((column.name for column in _COLUMNS), 0)
         for row in sample:
-            for name in widths:
-                widths[name] = max(widths[name], cells(_text(row, name)[0]))
+            for each in (row, *row.threads):
+                for name in widths:
+                    widths[name] = max(widths[name], cells(_text(each, name)[0]))
         widths["exit"] = min(widths["exit"], _EXIT_MOST)
         if not times:
             widths["born"] = 0

@@ -1,4 +1,4 @@
-"""What one line of the tree says: its figures, its command, its marks. Text in spans, not yet laid out.
+"""What one line of the tree says: its figures, its command, its marks. Text, not yet laid out.
 
 Knows the tree and the words; knows neither columns nor colours: a span is (text, name of a style).
 """
@@ -7,22 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from tracer.analyses.folding import Line, Sort
 from tracer.analyses.shape import Shape
-from tracer.analyses.templates import Commands, common
+from tracer.analyses.templates import Commands
 from tracer.events import NULL
 from tracer.reports.console_births import Births
+from tracer.reports.console_commands import CommandWords
 from tracer.reports.console_text import Span
-from tracer.reports.terminal import Terminal, clean, quoted
+from tracer.reports.terminal import Terminal
 from tracer.reports.words import count, duration, duration_range, plural, size_range
-from tracer.tree import Exec, ProcessTree
+from tracer.tree import ProcessTree
 
 ZOMBIE_NS: Final = 50_000_000
 """A parent that comes later than this has left a zombie; sooner is how parents are."""
 
-_IMAGES_MOST: Final = 4
 _THREADS_MOST: Final = 8
 _PAGE_BYTES: Final = {"x86_64": 4096, "i686": 4096, "i386": 4096, "s390x": 4096}
 
@@ -44,7 +44,10 @@ class Row:
 
 
 class Rows:
-    """Makes rows of lines. The page size of the traced machine is known for some machines only."""
+    """Makes rows of lines. `commands`: given where lines may stand for many processes.
+
+    The page size of the traced machine is known for some machines only; copies are counted in pages on the others.
+    """
 
     def __init__(
         self, tree: ProcessTree, shape: Shape, births: Births, terminal: Terminal,
@@ -54,9 +57,9 @@ class Rows:
         self._shape = shape
         self._births = births
         self._unicode = terminal.unicode
-        self._most = terminal.width * 2  # no command is shown in more columns than that
+        self._commands = CommandWords(tree, terminal, commands)
+        self._few_threads = _THREADS_MOST if commands is not None else None
         self._threads = threads
-        self._known = commands
         self._start = tree.first_ns
         self._page = tree.meta.options.get("page_size") or _PAGE_BYTES.get(tree.meta.machine)
         # Stored columns cost nothing to ask for, and a line may stand for a million rows.
@@ -83,7 +86,7 @@ class Rows:
             life=self._life(rows),
             cow=self._copied(rows),
             exit=self._exit(rows),
-            command=tuple(self._command(rows[0]) if one else self._commands(rows)),
+            command=tuple(self._commands.one(rows[0]) if one else self._commands.alike(rows)),
             marks=tuple((mark, style) for mark, style in self._marks(line) if mark),
             threads=tuple(self._thread_rows(line)) if one and self._threads else (),
         )
@@ -93,9 +96,6 @@ class Rows:
 
     def _dots(self) -> str:
         return "…" if self._unicode else "..."
-
-    def _clean(self, text: str) -> str:
-        return clean(text[: self._most], unicode=self._unicode)
 
     def _range(self, values: Sequence[int]) -> str:
         return duration_range(min(values), max(values), ascii_only=not self._unicode)
@@ -150,74 +150,6 @@ class Rows:
         # A process that aborts has sent the signal to itself: that goes without saying.
         return core if killer in (NULL, self._tree.value(rows[0], "pid")) else f" by {killer}{core}"
 
-    # -- the command ------------------------------------------------------------------------------------------
-
-    def _command(self, row: int) -> Iterator[Span]:
-        argv = self._tree.value(row, "argv")
-        images = self._tree.execs(row) if self._tree.value(row, "execs") > 1 else []
-        yield from self._images(images[:-1])
-        if argv is None:
-            yield self._unnamed(self._tree.value(row, "comm"))
-        else:
-            script = 1 if self._tree.value(row, "interpreter") else 0
-            yield from self._words(argv, self._tree.value(row, "exe"), paths=1 + script)
-
-    def _unnamed(self, comm: str | None) -> Span:
-        """A copy of its parent, still: the kernel's name for it, in brackets as ps has it."""
-        return f"({self._clean(comm) if comm is not None else '?'})", "fork"
-
-    def _words(self, argv: Sequence[str | None], exe: str | None = None, *, paths: int = 1) -> Iterator[Span]:
-        """The words of a command. The folder of each of the first `paths` is a span of its own, as it may be cut."""
-        if not argv:  # Linux makes it [""] since 5.18; before, a program could be without any
-            yield self._clean(exe or "?"), "program"
-            return
-        length = 0
-        for i, word in enumerate(argv):
-            space = " " if i else ""
-            if word is None or (word == "..." and i + 1 == len(argv) and i):
-                text = self._dots()
-            else:
-                text = quoted(word[: self._most], unicode=self._unicode)
-            if space:
-                yield space, ""
-            folder, _, name = text.rpartition("/") if i < paths and word is not None else ("", "", text)
-            if folder and name:
-                yield folder + "/", "folder"
-                text = name
-            yield text, "dim" if word is None else "" if i else "program"
-            length += len(text) + 1
-            if length > self._most:
-                return
-
-    def _commands(self, rows: Sequence[int]) -> Iterator[Span]:
-        if self._known is None:
-            argvs = [self._tree.value(row, "argv") for row in rows]
-        else:
-            argvs = [self._known.table[n] for n in {self._known.of[row] for row in rows}]
-        argvs = [argv for argv in argvs if argv is not None and not isinstance(argv, str)]
-        if argvs:
-            yield from self._words(common(argvs))
-        else:
-            yield self._unnamed(self._tree.value(rows[0], "comm"))
-
-    def _images(self, images: Sequence[Exec]) -> Iterator[Span]:
-        """What it was before: `bash → make → …`; the same name in a row once, with its number."""
-        names: list[list[Any]] = []
-        for image in images:
-            name = (image.argv[0] if image.argv else "") or image.exe or "?"
-            name = name.rstrip("/").rpartition("/")[2] or name
-            if names and names[-1][0] == name:
-                names[-1][1] += 1
-            else:
-                names.append([name, 1])
-        arrow = " → " if self._unicode else " -> "
-        if len(names) > _IMAGES_MOST:
-            names[2:-1] = [[self._dots(), 1]]
-        for name, n in names:
-            shown = name if name == self._dots() else quoted(name[: self._most], unicode=self._unicode)
-            yield (f"{shown} {self._times()}{n}" if n > 1 else shown), "image"
-            yield arrow, "dim"
-
     # -- marks ------------------------------------------------------------------------------------------------
 
     def _marks(self, line: Line) -> Iterator[Span]:
@@ -270,8 +202,8 @@ class Rows:
         """A row for each thread; one for all where they are many, unless everything is asked for."""
         threads = self._tree.threads(line.rows[0])
         lives = [NULL if born is None or end is None else max(0, end - born) for _, born, end in threads]
-        few = self._known is None or len(threads) <= _THREADS_MOST
-        for i, (str(tid), born, _) in enumerate(threads[: None if few else 1]):
+        few = self._few_threads is None or len(threads) <= self._few_threads
+        for i, (tid, born, _) in enumerate(threads[: None if few else 1]):
             known = [life for life in (lives[i : i + 1] if few else lives) if life != NULL]
             more = line.parent_of_some or (few and i + 1 < len(threads))
             yield Row(
