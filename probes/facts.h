@@ -97,7 +97,7 @@ static __always_inline union ft_record *so_far(__u16 kind, struct task_struct *t
 			r->exit.killed_by = lm->kill_pid;
 		r->head.flags |= lm->flags & M_OOM ? FT_OOM : 0;
 	}
-	COPY_COMM(r->exit.comm, p);
+	COPY_COMM(r->exit.comm, p->group_leader);	/* a process is called as its leader is */
 	r->exit.wpcopy_count = wpcopies(p);
 	return r;
 }

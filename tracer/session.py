@@ -191,10 +191,13 @@ class Session:
 
     def _last_reaps(self, backend: BackendProtocol) -> None:
         """The kernel lets go of a task some 20 ms after its reap: CPU time is whole only then."""
-        deadline = time.monotonic() + _LAST_REAPS_S
-        while self._tasks > 0 and not self.detached and time.monotonic() < deadline:
+        now = time.monotonic()
+        deadline, latest = now + _LAST_REAPS_S, now + 10 * _LAST_REAPS_S
+        while self._tasks > 0 and not self.detached and now < min(deadline, latest):
             time.sleep(0.004)
-            self._read()
+            now = time.monotonic()
+            if self._read():  # they are coming: after a storm, RCU has many to let go of
+                deadline = now + _LAST_REAPS_S
             if backend.alive() not in (0, None):
                 return
 

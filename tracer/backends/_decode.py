@@ -84,6 +84,20 @@ class Decoder:
             out.append(model)
         return Batch(bytes(out), parts) if out else None
 
+    def rest(self) -> Batch | None:
+        """At the end: reaps that are known of children that the kernel has not let go of yet (RCU may be slow)."""
+        rows = [
+            (
+                Kind.REAP,
+                {
+                    "ts_ns": reap.reap_ns, "pid": child[0], "tid": child[0], "born_ns": child[1], "reaped_by": parent,
+                    "reap_ns": reap.reap_ns, "zombie_ns": reap.zombie_ns, "evidence": reap.evidence,
+                },
+            )
+            for child, parent, reap in self._reaps.rest()
+        ]  # fmt: skip
+        return Batch.from_rows(rows) if rows else None
+
     def _births(self, raw: bytes, kinds: array[int], kind: int) -> Part:
         part = wire.fork_part(wire.Columns(wire.select(raw, kinds, kind), kind), self._cgroup, SYSCALLS)
         if kind == wire.EXISTING:

@@ -12,6 +12,7 @@ Knows nothing of records or columns; times are CLOCK_BOOTTIME ns, a process is (
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 Process = tuple[int, int]
@@ -22,11 +23,12 @@ EXIT_SIGNAL_NONE: Final = 0
 class Zombie:
     """A child that has ended and has not been let go of."""
 
-    __slots__ = ("at", "evidence", "maybe", "pgid", "process", "reap_ns", "zombie_ns")
+    __slots__ = ("at", "evidence", "maybe", "parent", "pgid", "process", "reap_ns", "zombie_ns")
 
-    def __init__(self, process: Process, at: int, pgid: int) -> None:
+    def __init__(self, process: Process, at: int, parent: int | None, pgid: int) -> None:
         self.process = process
         self.at = at
+        self.parent = parent
         self.pgid = pgid
         self.maybe = False
         self.reap_ns: int | None = None
@@ -57,7 +59,7 @@ class Reaps:
         z = self._zombies.get(child)
         if z is not None:
             return False
-        z = self._zombies[child] = Zombie(child, at, pgid)
+        z = self._zombies[child] = Zombie(child, at, parent, pgid)
         if auto:  # there is nothing to wait for: no reap, and no time as a zombie
             z.zombie_ns = 0
             return False
@@ -90,7 +92,7 @@ class Reaps:
         """The child was reaped at this moment, measured."""
         z = self._zombies.get(child)
         if z is None:
-            z = self._zombies[child] = Zombie(child, at, 0)
+            z = self._zombies[child] = Zombie(child, at, None, 0)
         else:
             z.zombie_ns = max(0, at - z.at)
         z.reap_ns, z.evidence = at, "measured"
@@ -110,3 +112,10 @@ class Reaps:
         if z.reap_ns is None and z.maybe:
             z.reap_ns, z.zombie_ns = z.at, 0
         return Reap(z.reap_ns, z.zombie_ns, z.evidence)
+
+    def rest(self) -> Iterator[tuple[Process, int | None, Reap]]:
+        """(child, who reaped it, when) of children known to be reaped whose release has not come. Forgets them."""
+        for child, z in list(self._zombies.items()):
+            if z.reap_ns is not None:
+                del self._zombies[child]
+                yield child, z.parent, Reap(z.reap_ns, z.zombie_ns, z.evidence)

@@ -18,7 +18,7 @@ from typing import Final
 from tracer import kernel, wire
 from tracer.backends import Options, Readiness, _host
 from tracer.backends._decode import Decoder
-from tracer.backends._faults import FaultOptions, Faults, faults_readiness
+from tracer.backends._faults import Faults, faults_readiness
 from tracer.backends._libbpf import BpfObject
 from tracer.backends._ring import Ring
 from tracer.cgroups import Cgroups
@@ -128,23 +128,24 @@ class Backend:
         self._events = Ring(obj.map_fd("events"), obj.map_size("events"))
         self._texts = Ring(obj.map_fd("texts"), obj.map_size("texts"))
         if options.cow == "full":
-            self._load_faults(obj, level, inum)
-        obj.attach()
+            self._load_faults(obj)
         if self._faults is not None:
+            obj.attach(lambda name, _: name != "on_rss_stat")  # that one is in the fault probes too
             self._faults.attach()
+        else:
+            obj.attach()
         if self._failures is not None:
             self._failures.attach()
 
-    def _load_faults(self, obj: BpfObject, level: int, inum: int) -> None:
+    def _load_faults(self, obj: BpfObject) -> None:
         """The fault probes. Their refusal costs the fork tree nothing: the columns are null, and a note says why."""
         can = faults_readiness()
         if not can.ok:
             self._notes.append(f"copies were not counted: {can.why}")
             return
-        options = FaultOptions(level, inum, self._options.everyone, self._options.buffer_bytes)
         faults: Faults | None = None
         try:
-            faults = Faults(probe_object("faults"), obj.map_fd("events"), options)
+            faults = Faults(probe_object("faults"), obj, self._data)
             faults.load()
         except (ProbesRefusedError, NoPermissionError) as e:
             if faults is not None:
@@ -240,6 +241,9 @@ class Backend:
             self._failures.detach()
         self._object.detach()
         batches += self.read()
+        rest = self._decoder.rest()
+        if rest is not None:
+            batches.append(rest)
         unseen = self._stat("unseen")
         if unseen:
             self._notes.append(f"{unseen} tasks could not be marked, and what they started was not seen")
