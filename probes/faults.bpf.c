@@ -24,6 +24,8 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 #include "wire.h"
+#include "marks.h"
+#include "copying.h"
 #include "faults.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
@@ -258,7 +260,7 @@ int BPF_PROG(on_page_alloc, struct page *page, unsigned int order, unsigned int 
 		return 0;
 	}
 	if (c->state == ALLOCATED) {
-		__sync_fetch_and_add(&stats.second_pages, 1);
+		__sync_fetch_and_add(&fault_stats.second_pages, 1);
 		return 0;
 	}
 	c->state = ALLOCATED;
@@ -293,6 +295,10 @@ SEC("tp_btf/rss_stat")
 int BPF_PROG(on_rss_stat, struct mm_struct *mm, int member)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
+	if (mm != t->mm) {
+		note_copying(t, mm);
+		return 0;
+	}
 	struct counters *c = counters_if_made(t);
 	if (!c || c->state != ALLOCATED || faults_done(t) != c->flt)
 		return 0;
@@ -314,7 +320,7 @@ int BPF_PROG(on_rss_stat, struct mm_struct *mm, int member)
 	} else if (c->class == DIRECT && member == MM_SWAPENTS) {
 		c->class = NONE;
 		c->count[C_FILE_COPIES]--;
-		__sync_fetch_and_add(&stats.swapped_in, 1);
+		__sync_fetch_and_add(&fault_stats.swapped_in, 1);
 	}
 	return 0;
 }
@@ -337,7 +343,7 @@ int BPF_PROG(on_page_free, struct page *page, unsigned int order)
 		c->count[C_LARGE] -= c->wp;
 	c->class = NONE;
 	c->state = PENDING;
-	__sync_fetch_and_add(&stats.lost_races, 1);
+	__sync_fetch_and_add(&fault_stats.lost_races, 1);
 	return 0;
 }
 
@@ -375,7 +381,7 @@ int BPF_PROG(on_newtask, struct task_struct *child, __u64 clone_flags)
 		return 0;
 	struct counters *n = bpf_task_storage_get(&thrs, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!n)
-		__sync_fetch_and_add(&stats.unmade, 1);
+		__sync_fetch_and_add(&fault_stats.unmade, 1);
 	if (clone_flags & CLONE_THREAD) {
 		if (n)
 			n->flags = T_THREAD | (c->flags & T_EXECED);
@@ -412,14 +418,14 @@ static __always_inline void new_image(struct task_struct *t, struct counters *c)
 			c->told[i] = c->count[i];
 		c->before = copies_of(c) + c->before;
 	} else if (!(c->flags & T_EXECED)) {
-		union ft_record *r = begin(FT_FAULTS, t, FT_BEFORE_EXEC);
+		union ft_record *r = begin_faults(FT_FAULTS, t, FT_BEFORE_EXEC);
 		if (r) {
 			tell_counters(r, c, 0, 0);
 			r->faults.cow_total = copies_of(c);
 			r->faults.parent_cow_birth = r->faults.parent_cow_end = ~0ULL;
 			if (c->flags & T_EDGE)
 				tell_edge(r, t, c);
-			send(r);
+			send(r, false);
 		}
 	}
 	if (!(c->flags & T_HELD))
@@ -467,14 +473,14 @@ int BPF_PROG(on_exit, struct task_struct *t)
 	if (!leader && !last && !anything_to_tell(c))
 		return 0;
 	struct counters *process = process_of(t, c);
-	union ft_record *r = begin(FT_FAULTS, t, c->flags & T_EXECED ? 0 : FT_BEFORE_EXEC);
+	union ft_record *r = begin_faults(FT_FAULTS, t, c->flags & T_EXECED ? 0 : FT_BEFORE_EXEC);
 	if (r) {
 		tell_counters(r, c, 0, 0);
 		r->faults.cow_total = process ? copies_of(process) : ~0ULL;
 		r->faults.parent_cow_birth = r->faults.parent_cow_end = ~0ULL;
 		if (process && last && (process->flags & T_EDGE))
 			tell_edge(r, t, process);
-		send(r);
+		send(r, false);
 	}
 	if (process && last)
 		tell_decay(t, process, 0);

@@ -3,15 +3,8 @@
  * tasks that have such counters; it grows on fork, threads included. A task outside costs one look-up. */
 #pragma once
 
-#include "plain.h"
-
-const volatile struct ft_fault_options opt SEC(".rodata.faultopt");
-struct ft_fault_stats stats SEC(".data.faultstats");
-
-static __always_inline struct task_struct *plain(struct task_struct *t)
-{
-	return cast_task(t, opt.rdonly_cast);
-}
+const volatile struct ft_fault_options fault_opt SEC(".rodata.faultopt");
+struct ft_fault_stats fault_stats SEC(".data.faultstats");
 
 enum counter {
 	C_WP, C_HEAP, C_STACK, C_ANON, C_FILE, C_UNKNOWN, C_GUP, C_FILE_COPIES, C_ZERO, C_LARGE, C_REUSES, C_MKWRITES,
@@ -69,8 +62,6 @@ struct {
 	__type(value, struct counters);
 } thrs SEC(".maps");
 
-struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 16 << 20); } events SEC(".maps");
-
 /* Most tasks of a host have no storage of any sort: this costs them a load in place of a call. */
 static __always_inline struct counters *counters_if_made(struct task_struct *t)
 {
@@ -97,46 +88,12 @@ static __always_inline __u64 copies_of(struct counters *process)
 	       process->before;
 }
 
-/* As in marks.h; tasks are plain ones. */
-static __always_inline __u32 pid_nr(struct pid *p)
+static __always_inline union ft_record *begin_faults(__u16 kind, struct task_struct *t, __u32 flags)
 {
-	__u32 level = opt.ns_level;
-	if (!level)
-		return p->numbers[0].nr;
-	if (p->level < level)
-		return 0;
-#define AT(n) case n: return p->numbers[n].ns->ns.inum == opt.ns_inum ? p->numbers[n].nr : 0
-	switch (level) {
-	AT(1); AT(2); AT(3); AT(4);
-	}
-#undef AT
-	return 0;
-}
-
-static __always_inline union ft_record *begin(__u16 kind, struct task_struct *task, __u32 flags)
-{
-	struct task_struct *t = plain(task);
-	union ft_record *r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
-	__u32 cpu = bpf_get_smp_processor_id();
-	if (!r) {
-		__sync_fetch_and_add(&stats.lost_events[cpu & (FT_MAX_CPUS - 1)], 1);
-		return NULL;
-	}
-	r->head.time_ns = bpf_ktime_get_boot_ns();
-	r->head.born_ns = t->group_leader->start_boottime;
-	r->head.pid = opt.ns_level ? pid_nr(t->signal->pids[PIDTYPE_TGID]) : t->tgid;
-	r->head.tid = opt.ns_level ? pid_nr(t->thread_pid) : t->pid;
-	r->head.flags = flags | (r->head.pid ? 0 : FT_HIDDEN);
-	r->head.kind = kind;
-	r->head.cpu = cpu;
+	union ft_record *r = begin(kind, plain(t));
+	if (r)
+		r->head.flags |= flags;
 	return r;
-}
-
-static __always_inline void send(union ft_record *r)
-{
-	bool full = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > opt.events_bytes / 4;
-	__sync_fetch_and_add(&stats.records, 1);
-	bpf_ringbuf_submit(r, full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
 /* What sharing with the parent has cost the parent up to now. The child's real_parent is not always who forked it
@@ -198,12 +155,12 @@ static __always_inline void tell_decay_side(struct task_struct *t, struct counte
 	__s32 any = 0;
 	for (__u32 i = 0; i < FT_DECAY_BUCKETS; i++)
 		any |= c->decay[first + i];
-	union ft_record *r = any ? begin(FT_DECAY, t, flags) : NULL;
+	union ft_record *r = any ? begin_faults(FT_DECAY, t, flags) : NULL;
 	if (!r)
 		return;
 	for (__u32 i = 0; i < FT_DECAY_BUCKETS; i++)
 		r->decay.buckets[i] = __sync_lock_test_and_set(&c->decay[first + i], 0);
-	send(r);
+	send(r, false);
 }
 
 /* The loops are plain on purpose: the verifier walks each round of them. */
@@ -212,7 +169,7 @@ static __always_inline void tell_decay(struct task_struct *t, struct counters *c
 	__u64 copies = copies_of(c);
 	if (!copies)
 		return;
-	if (copies >= opt.decay_min) {
+	if (copies >= fault_opt.decay_min) {
 		if (c->flags & T_EDGE)
 			tell_decay_side(t, c, flags, 0);
 		if (c->flags & T_FORKED)
@@ -221,7 +178,7 @@ static __always_inline void tell_decay(struct task_struct *t, struct counters *c
 		for (__u32 i = 0; i < 2 * FT_DECAY_BUCKETS; i++) {
 			__s32 n = c->decay[i];
 			if (n) {
-				__sync_fetch_and_add(&stats.decay[i], n);
+				__sync_fetch_and_add(&fault_stats.decay[i], n);
 				c->decay[i] = 0;
 			}
 		}

@@ -6,6 +6,7 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 #include "wire.h"
+#include "marks.h"
 #include "faults.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
@@ -30,7 +31,7 @@ int snap_faults(struct bpf_iter__task *ctx)
 	if (!reuse && !gup && (!leader || (c->snapped && !(c->flags & T_EDGE))) && !anything_to_tell(c))
 		return 0;
 	c->snapped = 1;
-	union ft_record *r = begin(FT_FAULTS, t, FT_SNAPSHOT | (c->flags & T_EXECED ? 0 : FT_BEFORE_EXEC));
+	union ft_record *r = begin_faults(FT_FAULTS, t, FT_SNAPSHOT | (c->flags & T_EXECED ? 0 : FT_BEFORE_EXEC));
 	if (!r)
 		return 0;
 	tell_counters(r, c, reuse, gup);
@@ -38,7 +39,7 @@ int snap_faults(struct bpf_iter__task *ctx)
 	r->faults.parent_cow_birth = r->faults.parent_cow_end = ~0ULL;
 	if (leader && (c->flags & T_EDGE))
 		tell_edge(r, t, c);
-	send(r);
+	send(r, false);
 	if (leader)
 		tell_decay(t, c, FT_SNAPSHOT);
 	return 0;
@@ -59,6 +60,6 @@ int find_faulters(struct bpf_iter__task *ctx)
 	if (!c)
 		return 0;
 	c->flags |= T_EXECED | (t->pid == t->tgid ? 0 : T_THREAD);
-	__sync_fetch_and_add(&stats.added, 1);
+	__sync_fetch_and_add(&fault_stats.added, 1);
 	return 0;
 }

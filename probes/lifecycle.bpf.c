@@ -7,6 +7,7 @@
 #include <bpf/bpf_core_read.h>
 #include "wire.h"
 #include "marks.h"
+#include "copying.h"
 #include "texts.h"
 #include "facts.h"
 
@@ -88,20 +89,10 @@ int BPF_PROG(on_newtask, struct task_struct *c, __u64 flags)
 	return 0;
 }
 
-/* A foreign address space gets pages: fork copies, or exec builds its stack, or ptrace pokes. The first is told from
- * the second by in_execve, and its end by the address space that the new task turns out to have. */
 SEC("tp_btf/rss_stat")
 int BPF_PROG(on_rss_stat, struct mm_struct *mm)
 {
-	struct task_struct *t = bpf_get_current_task_btf();
-	struct mm_struct *own = plain(t)->mm;
-	if (!own || mm == own || BPF_CORE_READ_BITFIELD(t, in_execve))
-		return 0;
-	struct mark *m = mark_if_made(t);
-	if (m && m->copy_mm != (__u64)mm) {
-		m->copy_mm = (__u64)mm;
-		m->copy_ns = bpf_ktime_get_boot_ns();
-	}
+	note_copying(bpf_get_current_task_btf(), mm);
 	return 0;
 }
 

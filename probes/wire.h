@@ -255,20 +255,13 @@ struct ft_stats {
 	__u64 lost_texts[FT_MAX_CPUS];
 };
 
-struct ft_fault_options {
-	__u32 ns_level;		/* these four as in ft_options */
-	__u32 ns_inum;
-	__u32 everyone;
-	__u32 events_bytes;
+struct ft_fault_options {	/* besides ft_options */
 	__u32 decay_min;
-	__u32 rdonly_cast;	/* as in ft_options */
 };
 
 struct ft_fault_stats {
 	__u64 unmade;		/* a thread's counters could not be made: its row, and its children's, are unknown */
 	__u64 added;		/* by the attach pass */
-	__u64 records;
-	__u64 lost_events[FT_MAX_CPUS];
 	__u64 lost_races;	/* copies thrown away, as another thread was first: not counted as copies */
 	__u64 second_pages;	/* a second page inside one fault: not counted */
 	__u64 swapped_in;

@@ -1,6 +1,6 @@
-"""The fault probes: an object of their own, beside the life-cycle probes and into their ring.
+"""The fault probes: objects of their own, beside the life-cycle probes and into their ring.
 
-    faults = Faults(path, ring_fd, FaultOptions(...))     then load, attach, add_root(pidfd)
+    faults = Faults(path, lifecycle_object, its_options)     then load, attach, add_root(pidfd)
     faults.snapshot()     counters of all that live go into the ring; on a tick, and last after `detach`
     faults.close()
 
@@ -15,7 +15,6 @@ import mmap
 import os
 import struct
 from array import array
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -43,13 +42,10 @@ BUCKETS: Final = 32
 # (field, format) behind ft_head, as tables of wire.py
 FT_FAULTS_FIELDS: Final = (*((n, "q") for n in COUNTERS), *((n, "Q") for n in EDGES))
 FT_DECAY_FIELDS: Final = (("buckets", f"{BUCKETS}i"),)
-FT_FAULT_OPTIONS_FIELDS: Final = tuple(
-    (n, "I") for n in ("ns_level", "ns_inum", "everyone", "events_bytes", "decay_min", "rdonly_cast")
-)
-_MAX_CPUS: Final = 512
+FT_FAULT_OPTIONS_FIELDS: Final = (("decay_min", "I"),)
 FT_FAULT_STATS_FIELDS: Final = (
-    ("unmade", "Q"), ("added", "Q"), ("records", "Q"), ("lost_events", f"{_MAX_CPUS}Q"), ("lost_races", "Q"),
-    ("second_pages", "Q"), ("swapped_in", "Q"), ("decay", f"{2 * BUCKETS}q"),
+    ("unmade", "Q"), ("added", "Q"), ("lost_races", "Q"), ("second_pages", "Q"), ("swapped_in", "Q"),
+    ("decay", f"{2 * BUCKETS}q"),
 )  # fmt: skip
 _STATS: Final = struct.Struct("=" + "".join(f for _, f in FT_FAULT_STATS_FIELDS))
 COUNTERS_SIZE: Final = 632  # struct counters, faults.h
@@ -69,31 +65,11 @@ class Readiness(NamedTuple):
     nulls: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)
-class FaultOptions:
-    """struct ft_fault_options. `decay_min`: copies from which a process has its own histogram."""
-
-    ns_level: int = 0
-    ns_inum: int = 0
-    everyone: bool = False
-    events_bytes: int = 16 << 20
-    decay_min: int = 64
-
-    def pack(self) -> bytes:
-        """As the probes take it."""
-        return struct.pack(
-            "=6I", self.ns_level, self.ns_inum, self.everyone, self.events_bytes, self.decay_min,
-            _host.has_rdonly_cast(),
-        )  # fmt: skip
-
-
 class FaultStats(NamedTuple):
     """struct ft_fault_stats; `decay`: small processes together, since their birth, since their last fork."""
 
     unmade: int
     added: int
-    records: int
-    lost_events: int
     lost_races: int
     second_pages: int
     swapped_in: int
@@ -101,29 +77,40 @@ class FaultStats(NamedTuple):
 
 
 class Faults:
-    """One capture's fault probes. `events_fd`: ring `events` of the life-cycle object, already loaded."""
+    """One capture's fault probes, beside `owner`, the loaded life-cycle object, whose `.rodata.opt` is `options`.
 
-    def __init__(self, object_path: str | os.PathLike[str], events_fd: int, options: FaultOptions) -> None:
+    `decay_min`: with how many copies a process gets a histogram of its own; smaller ones are summed up.
+    """
+
+    def __init__(
+        self, object_path: str | os.PathLike[str], owner: BpfObject, options: bytes, *, decay_min: int = 64
+    ) -> None:
         self._path = Path(object_path)
+        self._owner = owner
+        self._options = options
+        self._decay_min = struct.pack("=I", decay_min)
         self._object = BpfObject(object_path)
         self._walks: BpfObject | None = None
-        self._events_fd = events_fd
-        self._options = options
         self._stats: mmap.mmap | None = None
         self._unmade = 0
 
     def load(self) -> None:
         """Raises ProbesRefusedError or NoPermissionError with the kernel's reason."""
         obj = self._object
-        obj.set_data(".rodata.faultopt", self._options.pack())
-        obj.share("events", self._events_fd)
+        self._share(obj)
         obj.skip("on_dirty_page" if _host.has_dirty_folio() else "on_dirty_folio")
         obj.skip("on_exec" if _host.has_in_execve() else "on_rename")
         obj.load()
         self._stats = obj.view(".data.faultstats", _STATS.size)
 
+    def _share(self, obj: BpfObject) -> None:
+        obj.set_data(".rodata.opt", self._options)
+        obj.set_data(".rodata.faultopt", self._decay_min)
+        for shared in ("marks", "unmarked", "events", ".data.stats"):
+            obj.share(shared, self._owner.map_fd(shared))
+
     def attach(self) -> None:
-        """All hooks. Until a root is added they cost other processes one look-up each."""
+        """All hooks. The owner's on_rss_stat is not needed besides: on this tracepoint one program does both."""
         self._object.attach()
 
     def add_root(self, pidfd: int, *, held: bool = True) -> None:
@@ -153,8 +140,7 @@ class Faults:
         if self._walks is None:
             walks = BpfObject(self._path.with_name("faults_walk.bpf.o"))
             try:
-                walks.set_data(".rodata.faultopt", self._options.pack())
-                walks.share("events", self._events_fd)
+                self._share(walks)
                 for shared in ("thrs", ".data.faultstats"):
                     walks.share(shared, self._object.map_fd(shared))
                 walks.load()
@@ -168,10 +154,9 @@ class Faults:
         """As it stands; costs no system call."""
         if self._stats is None:
             raise RuntimeError("load() comes first")
-        v = _STATS.unpack_from(self._stats)
-        lost, rest = sum(v[3 : 3 + _MAX_CPUS]), v[3 + _MAX_CPUS :]
-        since_birth, since_fork = rest[3 : 3 + BUCKETS], rest[3 + BUCKETS :]
-        return FaultStats(v[0], v[1], v[2], lost, rest[0], rest[1], rest[2], (since_birth, since_fork))
+        values = _STATS.unpack_from(self._stats)
+        decay = values[-2 * BUCKETS :]
+        return FaultStats(*values[: -2 * BUCKETS], (decay[:BUCKETS], decay[BUCKETS:]))
 
     def detach(self) -> None:
         """Take the hooks out; `snapshot` and `stats` still work."""
