@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +27,7 @@ from tracer.reports.console_layout import Layout
 from tracer.reports.console_rows import Rows
 from tracer.reports.console_summary import SummaryLines
 from tracer.reports.console_text import Spans, wrap
-from tracer.reports.terminal import Terminal, clean, facts, quoted
+from tracer.reports.terminal import Terminal, clean, cut, facts, quoted
 from tracer.reports.words import count, plural
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ STYLES: Final = {
 """The sixteen colours of the terminal's own theme, and few of them."""
 
 _CHUNK: Final = 2000  # lines: what is drawn at a time
+_TITLE_MOST: Final = 60
 
 
 class Console:
@@ -62,7 +64,7 @@ class Console:
     def __init__(
         self,
         terminal: Terminal,
-        stream: IO[str] | None = None,
+        stream: IO[str] | None,
         *,
         times: bool = False,
         threads: bool = False,
@@ -100,9 +102,13 @@ class Console:
             apart=stderr,
         )
 
-    def report(self, trace: Trace, *, title: Spans | None = None) -> None:
+    def report(self, trace: Trace, *, title: Sequence[Spans] = ()) -> None:
         """Print it. Raises CannotWriteError; a reader that has left is none of our business on stderr."""
-        stream = self._stream or sys.stdout
+        stream = self._stream
+        if stream is None:  # closed by who started us
+            if self._apart:
+                return
+            raise CannotWriteError("the report can not be written: standard output is closed")
         lines = self.lines(trace, title=title)
         with contextlib.suppress(BrokenPipeError) if self._apart else contextlib.nullcontext():
             try:
@@ -112,8 +118,9 @@ class Console:
             except BrokenPipeError:
                 raise
             except OSError as e:
+                _mute(stream)
                 reason = (e.strerror or str(e)).lower()
-                raise CannotWriteError(f"the report could not be written: {reason}") from None
+                raise CannotWriteError(f"the report can not be written: {reason}") from None
 
     def draw(self, lines: Iterable[Spans]) -> str:
         """Lines of spans as text, with the escape sequences of this terminal's colours, if it has any."""
@@ -140,7 +147,7 @@ class Console:
         console.print(Lines(), soft_wrap=True, end="")
         return page.getvalue()
 
-    def lines(self, trace: Trace, *, title: Spans | None = None) -> Iterator[Spans]:
+    def lines(self, trace: Trace, *, title: Sequence[Spans] = ()) -> Iterator[Spans]:
         """The whole report, line by line."""
         tree = trace.tree
         shape = Shape(tree)
@@ -148,17 +155,17 @@ class Console:
         if self._apart:
             yield []
         if title:
-            yield title
+            yield from title
             yield []
         if len(tree):
             yield from self._tree_lines(tree, shape, births)
         else:
-            yield [(" nothing was born", "dim")]
+            yield [(" no process was seen", "dim")]
         summary = SummaryLines(tree, summarize(tree, shape), self.terminal, verbose=self._verbose)
         legend = list(summary.legend(births.legend(everything=self._verbose > 0)))
         yield from [[], *legend] if legend else []
         yield []
-        if not self._quiet:
+        if len(tree) and not self._quiet:
             yield from summary.figures()
         yield from summary.caveats(torn=trace.torn)
 
@@ -192,16 +199,25 @@ class Console:
             yield [(f" {'; '.join(words)}: ", "warn"), (self._how_to_see_all, "program"), (" shows all", "")]
 
 
-def title(trace: Trace, name: str, terminal: Terminal) -> Sequence[Spans]:
-    """What a saved trace is of, when and where: before a report that does not follow the run itself."""
-    meta = trace.meta
-    unicode = terminal.unicode
-    chunks = []
+def _mute(stream: IO[str]) -> None:
+    """What is left in its buffer goes nowhere, or the interpreter fails once more when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def title(tree: ProcessTree, name: str, terminal: Terminal) -> list[Spans]:
+    """What a saved trace is of, where and when: before a report that does not follow the run itself."""
+    meta = tree.meta
+    chunks = [[(clean(name, unicode=terminal.unicode), "figure")]]
     if meta.command:
-        chunks.append([(" ".join(quoted(word, unicode=unicode) for word in meta.command)[:200], "program")])
+        command = " ".join(quoted(word[:_TITLE_MOST], unicode=terminal.unicode) for word in meta.command[:_TITLE_MOST])
+        chunks.append([(cut(command, _TITLE_MOST, dots="…" if terminal.unicode else "..."), "")])
     if meta.host:
-        chunks.append([(clean(meta.host, unicode=unicode), "")])
-    if meta.wall_offset_ns is not None and trace.tree.first_ns is not None:
-        at = datetime.fromtimestamp((meta.wall_offset_ns + trace.tree.first_ns) / 1e9, UTC).astimezone()
-        chunks.append([(at.strftime("%Y-%m-%d %H:%M:%S"), "")])
-    return wrap((name, "label"), chunks, terminal) if chunks else []
+        chunks.append([(clean(meta.host, unicode=terminal.unicode), "")])
+    if meta.wall_offset_ns is not None and tree.first_ns is not None:
+        with contextlib.suppress(OverflowError, OSError, ValueError):  # a file may claim any year
+            at = datetime.fromtimestamp((meta.wall_offset_ns + tree.first_ns) / 1e9, UTC).astimezone()
+            chunks.append([(at.strftime("%Y-%m-%d %H:%M:%S"), "")])
+    return wrap(("trace", "label"), chunks, terminal)

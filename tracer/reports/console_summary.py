@@ -159,8 +159,10 @@ class SummaryLines:
             yield [(f"{count(s.unreaped)} never reaped", "warn" if s.unreaped else "")]
 
     def _cpu(self) -> Iterator[Chunk]:
-        yield [(self._time(self._s.cpu_ns), "figure" if self._s.cpu_ns is not None else "")]
-        yield [(f"forktrace itself {self._time(self._s.own_cpu_ns)}", "")]
+        s = self._s
+        yield [(self._time(s.cpu_ns), "figure" if s.cpu_ns is not None else "")]
+        if s.own_cpu_ns is not None or self._verbose:
+            yield [(f"forktrace itself {self._time(s.own_cpu_ns)}", "")]
 
     def _source(self, meta: Meta) -> Iterator[Chunk]:
         unicode = self._terminal.unicode

@@ -37,14 +37,17 @@ class Terminal:
 
 
 def facts(
-    stream: IO[str],
+    stream: IO[str] | None,
     *,
     color: str = "auto",
     ascii_only: bool = False,
     width: int | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Terminal:
-    """Find them for `stream`. `color` is auto, always or never; `auto` obeys NO_COLOR and TERM=dumb."""
+    """Find them for `stream`, None being a closed one.
+
+    `color` is auto, always or never; auto is a terminal, and obeys NO_COLOR and TERM=dumb.
+    """
     env = os.environ if env is None else env
     tty = _is_tty(stream)
     if color == "auto":
@@ -60,16 +63,16 @@ def facts(
     )
 
 
-def _is_tty(stream: IO[str]) -> bool:
+def _is_tty(stream: IO[str] | None) -> bool:
     try:
-        return stream.isatty()
-    except (AttributeError, ValueError):
+        return stream is not None and stream.isatty()
+    except ValueError:  # it was closed
         return False
 
 
-def _columns(stream: IO[str], env: Mapping[str, str]) -> int:
+def _columns(stream: IO[str] | None, env: Mapping[str, str]) -> int:
     try:
-        columns = os.get_terminal_size(stream.fileno()).columns
+        columns = os.get_terminal_size(stream.fileno()).columns if stream is not None else 0
     except (OSError, ValueError):
         columns = 0
     if columns:

@@ -1,0 +1,54 @@
+"""`forktrace report FILE`: a saved trace as a person reads it, or as another output has it, on stdout."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from tracer.errors import UsageError
+
+
+class Report:
+    """Show a saved trace: its fork tree, what the births shared, and the figures.
+
+    The same report as at the end of a run. FILE is a .ftrace file, or - for standard input; neither root nor BPF is
+    needed. A file whose writer was killed is shown up to its last whole batch.
+    """
+
+    name = "report"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """What the bare command has for its report, and the file."""
+        parser.add_argument("file", metavar="FILE", help="a saved trace (.ftrace), or - for standard input")
+        parser.add_argument(
+            "--as", dest="output_as", default="console", metavar="NAME", help="another output (default: console)"
+        )
+        parser.add_argument("-t", "--times", action="store_true", help="show when each process was born")
+        parser.add_argument("--threads", action="store_true", help="show threads")
+        parser.add_argument("--full", action="store_true", help="fold nothing")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Read, and print. Raises NoInputError, BadDataError, CannotWriteError, UsageError."""
+        from tracer import reports
+        from tracer.capture import open_trace
+        from tracer.reports.console_progress import Progress
+
+        other = None if args.output_as == "console" else reports.by_name(args.output_as)
+        if other is not None and other.binary and sys.stdout.isatty():
+            raise UsageError(f"{other.name} is not for a terminal", "send it to a file with `> FILE`")
+        name = "standard input" if args.file == "-" else os.path.basename(args.file)  # noqa: PTH119  a str, any bytes
+        with Progress(name) as progress:
+            trace = open_trace(args.file, progress=None if args.quiet else progress)
+            if other is not None:
+                other.write(trace, sys.stdout.buffer, reports.Options())
+                return 0
+            tree = trace.tree
+        from tracer.reports.console import Console, title
+
+        console = Console.from_args(args)
+        console.report(trace, title=title(tree, name, console.terminal))
+        return 0
+
+
+COMMAND = Report()
