@@ -55,6 +55,14 @@ def forks(n: int, first: int = 1) -> Batch:
     return Batch(bytes([Kind.FORK]) * n, {Kind.FORK: {"ts_ns": pids, "pid": pids[:], "comm": ["sh"] * n}})
 
 
+def changed(wide: Any, **columns: Any) -> Any:
+    """A pyarrow RecordBatch with other columns in place of some."""
+    import pyarrow as pa
+
+    made = [columns.get(name, wide.column(i)) for i, name in enumerate(wide.schema.names)]
+    return pa.RecordBatch.from_arrays(made, schema=wide.schema)
+
+
 def build(processes: int, seed: int = 0) -> Batch:
     """The fork, exec, exit and reap of that many processes of a build, in order of time."""
     import numpy as np

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pyarrow as pa
 from hypothesis import given
 
-from tests.recording.rows import batches, build, exit_, fork
+from tests.recording.rows import batches, build, changed, exit_, fork
 from tracer.events import FIELDS, HEAD, NULL, Batch, Kind
 from tracer.recording import columns
 from tracer.recording.columns import narrow, split, widen, without
@@ -73,7 +73,7 @@ def test_only_the_columns_asked_for() -> None:
 def test_rows_of_unknown_kinds_are_counted_and_left_out() -> None:
     wide = widen(Batch.from_rows([fork(1), fork(2), fork(3), fork(4)]))
     kinds = pa.array(["fork", "teleport", None, "fork"])
-    back, unknown = narrow(wide.set_column(wide.schema.get_field_index("kind"), "kind", kinds))
+    back, unknown = narrow(changed(wide, kind=kinds))
 
     assert [values["pid"] for _, values in back.rows()] == [1, 4]
     assert unknown == 2

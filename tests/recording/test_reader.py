@@ -7,12 +7,11 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from tests.recording.rows import META, build, exit_, fork, forks
+from tests.recording.rows import META, build, changed, exit_, fork, forks
 from tracer.errors import BadDataError, NoInputError
 from tracer.events import Batch, Kind
 from tracer.recording import Reader, Writer, header
@@ -178,12 +177,6 @@ def forged(schema: pa.Schema, *batches: pa.RecordBatch, compression: str | None 
             writer.write_batch(batch)
     file.seek(0)
     return file
-
-
-def changed(batch: pa.RecordBatch, **columns: Any) -> pa.RecordBatch:
-    for name, column in columns.items():
-        batch = batch.set_column(batch.schema.get_field_index(name), name, column)
-    return batch
 
 
 def offsets(*values: int) -> bytes:

@@ -6,6 +6,7 @@ import os
 import resource
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -245,10 +246,33 @@ def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_text("precious")
     (tmp_path / "link").symlink_to(target)
-    with pytest.raises(CannotWriteError):
+    with pytest.raises(CannotWriteError, match="it is a symbolic link"):
         Writer(tmp_path / "link", META)
 
     assert target.read_text() == "precious"
+
+
+def test_a_kill_takes_back_nothing_that_was_flushed(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from tests.recording.rows import META, forks
+from tracer.recording import Writer
+out = Writer({str(tmp_path / "x")!r}, META)
+for i in range(3):
+    out.write(forks(5000, first=1 + 5000 * i))
+out.write(forks(7, first=20000))
+print("flushed", flush=True)
+sys.stdin.read()
+"""
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"flushed\n"
+        child.kill()
+    reader = Reader(tmp_path / "x")
+
+    assert sum(len(batch) for batch in reader) == 15_000
+    assert reader.torn
 
 
 # -- a full disk ----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ Knows nothing of where batches come from, or as whom files are opened (`opener` 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -180,7 +181,8 @@ class Writer:
         import pyarrow as pa
 
         if self._stream is None:
-            options = pa.ipc.IpcWriteOptions(compression="zstd")
+            # Without threads: a tracer should not compete with what it watches for the other cores.
+            options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
             self._stream = pa.ipc.new_stream(self._sink, header(self.meta), options=options)
         self._stream.write_batch(columns.widen(batch), metadata or None)
         if metadata:
@@ -215,8 +217,8 @@ def _open(path: str, _mode: str) -> IO[bytes]:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
     except OSError as e:
-        why = (e.strerror or str(e)).lower()
-        raise CannotWriteError(f"can not write {path}: {why}", "name another place") from None
+        why = "it is a symbolic link" if e.errno == errno.ELOOP else (e.strerror or str(e)).lower()
+        raise CannotWriteError(f"can not write {path}: {why}", "name another file") from None
 
 
 def _pieces(batch: Batch) -> Iterator[Batch]:
