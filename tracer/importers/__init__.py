@@ -1,0 +1,82 @@
+"""Logs of other tools as traces: `open_log(paths)` finds out by content what a file is, and gives events.
+
+    IMPORTERS    module            reads
+                 strace_log        strace 4.5 to 7.x: -f, -o, -ff, stderr, any options
+                 perf_script       perf script: sched and task tracepoints, page faults
+
+An importer is a module with NAME, `score(head)` (how sure it is of a file that begins so, 0 to 1) and `open_log`.
+A new one is one file and one line here. Importers know nothing of trees and of reports.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from tracer.errors import BadDataError, UsageError
+from tracer.events import Batch, Meta
+from tracer.importers.opening import Progress, Source
+
+IMPORTERS: Final = ("strace_log", "perf_script")
+"""Modules of this package, in the order they are asked."""
+
+_BINARY: Final = (
+    (b"PERFILE2", "is a perf.data file", "give the text: perf script -i FILE > perf.txt"),
+    (b"\xff\xff\xff\xff", "is an Arrow stream, perhaps a trace of ours", "look at it with forktrace report"),
+)
+
+
+def sniff(head: bytes) -> str | None:
+    """The importer for a file that begins with `head`; None if it is nobody's."""
+    best: tuple[float, str | None] = (0.0, None)
+    for name in IMPORTERS:
+        sure: float = importlib.import_module(f"tracer.importers.{name}").score(head)
+        if sure > best[0]:
+            best = (sure, name)
+    return best[1]
+
+
+def open_log(
+    paths: Sequence[str], *, progress: Progress | None = None, jobs: int | None = None
+) -> tuple[Meta, Iterator[Batch]]:
+    """What the logs at `paths` (`-`: standard input) are, and their events; what is read is what the iterator takes.
+
+    `progress(done, total)` is called with bytes, the total None if unknown. The iterator has `skipped` (a count and
+    samples of lines not understood) and `notes`, complete at its end. Raises UsageError, NoInputError, BadDataError.
+    """
+    if not paths:
+        raise UsageError("no log is named", "forktrace import LOG... -o FILE.ftrace")
+    if len(set(paths)) < len(paths):
+        raise UsageError("a log is named twice", "name each file once")
+    sources = [Source(path) for path in paths]
+    kinds: dict[str, str] = {}
+    for source in sources:
+        kind = sniff(source.head)
+        if kind is None and not source.head and source.damaged is None and len(sources) > 1:
+            continue  # a family may hold files of tasks that did nothing
+        if kind is None:
+            raise _refused(source)
+        kinds[kind] = source.name
+    if len(kinds) > 1:
+        names = " and ".join(sorted(kinds.values()))
+        raise BadDataError(f"{names} are logs of different tools", "import them one by one")
+    if not kinds:
+        raise BadDataError("the logs are empty", "name files that hold the output of strace or perf script")
+    module: Any = importlib.import_module(f"tracer.importers.{next(iter(kinds))}")
+    opened: tuple[Meta, Iterator[Batch]] = module.open_log(
+        [s for s in sources if s.head], progress=progress, jobs=jobs
+    )
+    return opened
+
+
+def _refused(source: Source) -> BadDataError:
+    mend = "forktrace import reads the output of strace and of perf script"
+    if source.damaged is not None:
+        return BadDataError(source.damaged, "nothing of it can be read")
+    if not source.head:
+        return BadDataError(f"{source.name} is empty", mend)
+    for magic, what, cure in _BINARY:
+        if source.head.startswith(magic):
+            return BadDataError(f"{source.name} {what}, not a log", cure)
+    return BadDataError(f"{source.name} is neither a log of strace nor of perf script", mend)

@@ -1,0 +1,221 @@
+"""The text of `perf script`: births, execs and ends from the sched and task tracepoints, and page faults.
+
+    perf record -e sched:sched_process_fork,sched:sched_process_exec,sched:sched_process_exit,task:task_newtask -a
+    perf script > perf.txt
+
+task_newtask tells threads from processes, and so do `-F +pid` and --show-task-events; without one of them a thread
+looks like a process, and a note says so. Exit codes, arguments and waits are in none of these events. Times are
+perf's own clock. Knows nothing of perf.data: perf must make the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from tracer.errors import BadDataError
+from tracer.events import Batch, CloneFlags, Fact, Kind, Meta
+from tracer.importers.opening import Progress, Source
+from tracer.importers.perf_tasks import At, Tasks
+from tracer.importers.strace_stream import Skipped
+
+NAME: Final = "perf-script"
+_LINE: Final = re.compile(
+    rb"[ \t]*+(?P<comm>\S.{0,40}?) +(?P<pid>\d{1,8})(?:/(?P<tid>\d{1,8}))? +(?:\[(?P<cpu>\d{1,5})\] +)?"
+    rb"(?:(?P<sec>\d{1,12})\.(?P<frac>\d{6,9}): +)?(?:(?P<period>\d{1,18}) +)?"
+    rb"(?P<event>(?:\w{1,30}:\w{1,60}|(?:minor|major|page)-faults)(?::\w{1,6})?|PERF_RECORD_\w{1,20}(?: exec)?)"
+    rb"(?=[:(]):? *(?P<rest>.*)"
+)
+_ERROR_CODE: Final = re.compile(rb"error_code=0x([0-9a-f]{1,8})\b")
+_NEWTASK: Final = re.compile(rb"pid=(\d{1,8}) comm=(.{0,20}?) clone_flags=([0-9a-f]{1,16}) ")
+_FORK: Final = re.compile(rb"comm=.{0,20}? pid=(\d{1,8}) child_comm=(.{0,20}?) child_pid=(\d{1,8})$")
+_EXEC: Final = re.compile(rb"filename=(.*) pid=(\d{1,8}) old_pid=(\d{1,8})$")
+_EXIT: Final = re.compile(rb"comm=.{0,20}? pid=(\d{1,8}) prio=-?\d{1,4}(?: group_dead=(true|false|[01]))?")
+_RENAME: Final = re.compile(rb"pid=(\d{1,8}) oldcomm=.{0,20}? newcomm=(.{0,20}?) oom_score_adj=")
+_RECORD: Final = re.compile(rb"\((\d{1,8}):(\d{1,8})\):\((\d{1,8}):(\d{1,8})\)")
+_FRAME: Final = re.compile(rb"[ \t]++[0-9a-f]{4,16} .*|[ \t]*+|#.*")
+_LIFE: Final = (b"sched:sched_process_", b"task:task_newtask", b"PERF_RECORD_FORK")
+_FAULTS: Final = {b"exceptions:page_fault_user": "wp_faults", b"minor-faults": "min_flt", b"major-faults": "maj_flt"}
+_ROWS: Final = 4096
+_SAMPLES: Final = 1000
+_REMEMBERED: Final = 65536
+
+
+def score(head: bytes) -> float:
+    """How sure it is that a file which begins with `head` is perf script's."""
+    lines = [line for line in head.split(b"\n", 4000)[:4000] if line.strip() and not line.startswith(b"#")]
+    hits = 0
+    for line in lines:
+        m = _LINE.match(line)
+        hits += m is not None
+    return 0.0 if not hits else max(0.05, min(1.0, 2 * hits / len(lines)))
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+class PerfImport(Iterator[Batch]):
+    """Batches of perf's text. `skipped` and `notes` are complete when the last one was taken."""
+
+    def __init__(self, sources: list[Source], progress: Progress | None) -> None:
+        self.skipped = Skipped()
+        self.notes: list[str] = []
+        self._sources = sources
+        self._progress = progress
+        self._tasks = Tasks()
+        self._announced: set[int] = set()  # children that task_newtask told of; the fork event is still to come
+        self._number = 0
+        self._batches = self._run()
+
+    def __next__(self) -> Batch:
+        return next(self._batches)
+
+    def _run(self) -> Iterator[Batch]:
+        total = sum(s.size or 0 for s in self._sources) if all(s.size for s in self._sources) else None
+        done = 0
+        for source in self._sources:
+            for block, _ in source.lines():
+                for raw in block:
+                    self._line(raw, source.name)
+                    if len(self._tasks.rows) >= _ROWS:
+                        yield self._take()
+                if self._progress is not None:
+                    self._progress(done + source.position, total)
+            done += source.size or 0
+            if source.damaged is not None:
+                self.notes.append(source.damaged)
+                self._tasks.rows.append((Kind.LOST, {"count": 1, "where": source.damaged}))
+        self._tasks.finish()
+        if self._tasks.rows:
+            yield self._take()
+
+    def _take(self) -> Batch:
+        rows, self._tasks.rows = self._tasks.rows, []
+        return Batch.from_rows(rows)
+
+    def _line(self, raw: bytes, name: str) -> None:
+        self._number += 1
+        m = _LINE.match(raw.rstrip(b"\r"))
+        if m is None:
+            if not _FRAME.fullmatch(raw):
+                self.skipped.lines += 1
+                if len(self.skipped.samples) < _SAMPLES:
+                    self.skipped.samples.append((name, self._number, raw[:200]))
+            return
+        event = m["event"].removesuffix(b" exec")
+        modifier = event.find(b":", event.find(b":") + 1)
+        event = event[:modifier] if modifier >= 0 else event  # sched:sched_process_exec:k
+        handler = _HANDLERS.get(event)
+        if handler is not None:
+            ns = None
+            if m["sec"] is not None:
+                ns = int(m["sec"]) * 1_000_000_000 + int(m["frac"].ljust(9, b"0"))
+            tgid, tid = (int(m["pid"]), int(m["tid"])) if m["tid"] is not None else (None, int(m["pid"]))
+            handler(self, At(tid, tgid, ns), event, m)
+
+    def _newtask(self, at: At, _: bytes, line: re.Match[bytes]) -> None:
+        m = _NEWTASK.match(line["rest"])
+        if m is not None:
+            child, flags = int(m[1]), int(m[3], 16)
+            thread = bool(flags & CloneFlags.CLONE_THREAD)
+            self._tasks.born(at, child, _text(m[2]), flags, thread=thread)
+            self._announced.add(child)
+            if len(self._announced) > _REMEMBERED:
+                self._announced.clear()
+
+    def _fork(self, at: At, _: bytes, line: re.Match[bytes]) -> None:
+        m = _FORK.match(line["rest"])
+        if m is None:
+            return
+        child = int(m[3])
+        if child in self._announced:
+            self._announced.discard(child)
+        else:
+            self._tasks.born(at._replace(tid=int(m[1])), child, _text(m[2]), None, thread=False)
+
+    def _record_fork(self, at: At, _: bytes, line: re.Match[bytes]) -> None:
+        m = _RECORD.match(line["rest"])
+        if m is not None and int(m[2]) not in self._announced:
+            pid, tid, ppid, ptid = map(int, m.groups())
+            self._tasks.born(At(ptid, ppid, at.ns), tid, None, None, thread=pid != tid)
+            self._announced.add(tid)
+
+    def _record_exit(self, at: At, _: bytes, line: re.Match[bytes]) -> None:
+        m = _RECORD.match(line["rest"])
+        if m is not None and self._tasks.knows(int(m[2])):
+            self._tasks.ended(At(int(m[2]), int(m[1]), at.ns), None)
+
+    def _exec(self, at: At, _: bytes, line: re.Match[bytes]) -> None:
+        m = _EXEC.match(line["rest"])
+        if m is not None:
+            # begin_new_exec() names the task after the last part of the path.
+            comm = _text(m[1].rpartition(b"/")[2][:15])
+            self._tasks.exec(At(int(m[2]), int(m[2]), at.ns), _text(m[1]), comm, int(m[3]))
+
+    def _exit(self, at: At, _: bytes, line: re.Match[bytes]) -> None:
+        m = _EXIT.match(line["rest"])
+        if m is not None:
+            self._tasks.ended(at._replace(tid=int(m[1])), None if m[2] is None else m[2] in (b"true", b"1"))
+
+    def _rename(self, at: At, _: bytes, line: re.Match[bytes]) -> None:
+        m = _RENAME.match(line["rest"])
+        if m is not None and self._tasks.knows(int(m[1])):
+            self._tasks.renamed(at._replace(tid=int(m[1])), _text(m[2]))
+
+    def _fault(self, at: At, event: bytes, line: re.Match[bytes]) -> None:
+        count = int(line["period"] or 1)
+        if event == b"exceptions:page_fault_user":
+            m = _ERROR_CODE.search(line["rest"])
+            # Bits 0 and 1: the page was there, and it was a write. That is a write-protect fault, not yet a copy.
+            count = 1 if m is not None and int(m[1], 16) & 3 == 3 else 0
+        self._tasks.fault(at, _FAULTS[event], count)
+
+
+_HANDLERS: Final[dict[bytes, Callable[[PerfImport, At, bytes, re.Match[bytes]], None]]] = {
+    b"task:task_newtask": PerfImport._newtask,
+    b"task:task_rename": PerfImport._rename,
+    b"sched:sched_process_fork": PerfImport._fork,
+    b"sched:sched_process_exec": PerfImport._exec,
+    b"sched:sched_process_exit": PerfImport._exit,
+    b"PERF_RECORD_FORK": PerfImport._record_fork,
+    b"PERF_RECORD_EXIT": PerfImport._record_exit,
+    b"exceptions:page_fault_user": PerfImport._fault,
+    b"minor-faults": PerfImport._fault,
+    b"major-faults": PerfImport._fault,
+}
+
+
+def open_log(
+    sources: list[Source], *, progress: Progress | None = None, jobs: int | None = None
+) -> tuple[Meta, PerfImport]:
+    """perf's text. Raises BadDataError if it holds no birth, exec or end. `jobs` is not used: such files are small."""
+    heads = b"\n".join(source.head for source in sources)
+    if not any(name in heads for name in _LIFE):
+        raise BadDataError(
+            f"{sources[0].name} holds no event of a process' life",
+            "record sched:sched_process_fork, sched_process_exec, sched_process_exit and task:task_newtask",
+        )
+    first = next((m for line in heads.split(b"\n", 4000) if (m := _LINE.match(line))), None)
+    facts = set()
+    notes = ["From perf script: arguments, exit codes, waits and copies are not in it."]
+    tells = b"task:task_newtask" in heads
+    if tells:
+        facts |= {str(Fact.THREADS), str(Fact.FLAGS)}
+        notes.append("vfork and posix_spawn look the same in it.")
+    elif b"PERF_RECORD_FORK" in heads or (first is not None and first["tid"] is not None):
+        facts.add(str(Fact.THREADS))
+    else:
+        notes.append("Threads look like processes in it: record task:task_newtask too.")
+    if b"minor-faults" in heads or b"major-faults" in heads:
+        facts.add(str(Fact.FAULTS))
+        notes.append("Faults are those that perf counted; with a sampling period they are short of the last period.")
+    if b"page_fault_user" in heads:
+        notes.append("Write-protect faults are counted; which of them copied a page is not in it.")
+    clock = "perf" if first is not None and first["sec"] is not None else "none"
+    notes.append(
+        "Times are perf's clock, without a date." if clock == "perf" else "The text has no times: order only."
+    )
+    meta = Meta(source=NAME, facts=frozenset(facts), options={"clock": clock}, notes=tuple(notes))
+    return meta, PerfImport(sources, progress)

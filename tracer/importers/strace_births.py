@@ -1,0 +1,260 @@
+"""Who was born of whom, as far as a log tells.
+
+A fork's result names the child; but the child's own lines may come first, its number may be that of another pid
+namespace, the pid may have had a life before, and the fork line may be missing. What is undecided:
+
+    stray      seen, and no fork has named it yet         -> a later result, SIGCHLD or wait names its parent
+    tentative  a stray's only possible creator so far     -> taken if nothing better comes
+    pending    a result that names nobody seen, and looks like a number of an inner namespace
+               -> the next stray is meant (strace writes its own numbers before lines, the program's in results)
+
+Knows nothing of text (strace_machine.py reads it) and of ends (strace_ends.py).
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Final, NamedTuple
+
+from tracer.events import CloneFlags
+from tracer.importers.strace_rows import Rows, Task
+from tracer.importers.strace_values import End, ForkArgs
+
+UNKNOWN: Final = ForkArgs(None, None, None)
+_LIMIT: Final = 4096  # undecided things remembered at once; more than that is no log, and must not grow
+
+
+class Fork(NamedTuple):
+    """A fork call: by whom, which, with what, entered when; `seen` is the child's number as the creator sees it."""
+
+    creator: Task
+    syscall: str | None
+    args: ForkArgs
+    start_ns: int | None
+    order: int  # number of the line that called it
+    seen: int | None = None
+    inferred: bool = False
+
+
+class Wait(NamedTuple):
+    """A wait that returned: by whom, the child's number, its end, and when; `exact`: that is when it returned."""
+
+    by: Task
+    number: int
+    end: End
+    ns: int | None
+    exact: bool
+    usage: dict[str, int]
+
+
+class Births:
+    """The tasks of one log and the edges between them."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        rows.decide = self.decide
+        self.tasks: dict[int, Task] = {}
+        self.live: dict[Task, None] = {}  # traced and not ended, as far as known: who writes unprefixed lines
+        self.unseen: dict[Task, None] = {}  # named by a fork, no line yet
+        self.strays: dict[Task, None] = {}
+        self.open_forks: dict[Task, Fork] = {}
+        self.pending: list[Fork] = []
+        self.early: dict[tuple[Task, int], Wait] = {}  # waits for children that are pending
+        self.whole_lines = True  # no call was seen in two parts: calls may stand at their start (strace-log-merge)
+        self.follows = False  # children have lines of their own (-f)
+        self.threads_announced = 0  # by `attached with N threads`
+        self.attached: Task | None = None  # the process they belong to
+        self.first: Task | None = None
+        self.line = 0  # lines read so far
+
+    # -- appearing
+
+    def appear(self, tid: int | None, ns: int | None, *, execs: bool = False, announced: bool = False) -> Task:
+        """A new life of `tid` that no fork has named: a root, a child before its parent's result, or an old task."""
+        task = Task(tid)
+        task.first_ns = ns
+        task.announced = announced
+        task.order = self.line
+        if tid is not None:
+            self.tasks[tid] = task
+        alone = not self.live and not self.open_forks and not self.pending
+        if self.first is None:
+            self.first = task
+        task.execs_first = execs
+        if tid is None or (alone and execs and not any(not t.dead for t in self.unseen)):
+            # strace starts a program with an exec, and there is nobody who could have made it.
+            task.ready, task.kind, task.execs_first = True, "root", True
+            self.rows.birth(task)
+            return task
+        self.strays[task] = None
+        if len(self.strays) > _LIMIT:
+            old = next(iter(self.strays))
+            self.decide(old)
+            old.ready = True
+        if self.threads_announced > 0 and not announced:
+            self.threads_announced -= 1
+            task.host = self.attached
+        elif len(self.live) == 1:
+            task.host = next(iter(self.live)).lead
+        if len(self.open_forks) == 1 and not self.pending:
+            task.tentative_call = next(iter(self.open_forks.values()))
+            task.tentative = task.tentative_call.creator
+        self.rows.birth(task)
+        self.match_pending(task)
+        return task
+
+    def match_pending(self, task: Task) -> None:
+        """A stray meets the result that named it, or the earliest one that named nobody."""
+        if not self.pending:
+            return
+        found = next((i for i, f in enumerate(self.pending) if f.seen == task.tid), None)
+        if found is None and not self.open_forks:
+            found = 0
+        if found is None:
+            found = next((i for i, f in enumerate(self.pending) if f.creator.lead.in_ns), None)
+        if found is not None:
+            self.bind(task, self.pending.pop(found))
+
+    # -- edges
+
+    def bind(self, task: Task, fork: Fork) -> None:
+        """`task` was made by `fork`."""
+        creator = fork.creator
+        self.strays.pop(task, None)
+        task.creator = creator
+        creator.lead.children += 1
+        if task.born_comm is None:
+            task.born_comm = creator.lead.comm
+            task.comm = task.comm or task.born_comm
+        task.syscall, task.start_ns = fork.syscall, fork.start_ns
+        task.flags, task.exit_signal, task.own_stack = fork.args
+        if task.first_ns is not None and task.start_ns is not None and task.start_ns > task.first_ns:
+            task.start_ns = task.first_ns
+        if fork.inferred:
+            task.evidence = "inferred"
+        flags, early = task.flags, None
+        if fork.seen is not None and fork.seen != task.tid:
+            task.in_ns = True
+            creator.lead.in_ns = True
+            if creator.lead.kids is None:
+                creator.lead.kids = {}
+            creator.lead.kids[fork.seen] = task
+            early = self.early.pop((creator.lead, fork.seen), None)
+        elif creator.lead.in_ns or (flags is not None and flags & CloneFlags.CLONE_NEWPID):
+            task.in_ns = True
+        if flags is None:
+            # Old straces do not show clone3's arguments; what the task does will tell.
+            if task.kind is None and fork.syscall in ("clone3", None) and fork.seen is not None:
+                task.host = creator.lead
+                if task.called_exit and not task.dying:
+                    self.be_thread(task, creator.lead)
+                return
+            task.kind = task.kind or "process"
+        elif flags & CloneFlags.CLONE_THREAD:
+            self.be_thread(task, creator.lead)
+            return
+        else:
+            task.kind = "process"
+        task.ready = True
+        self.rows.drain()
+        if early is not None:
+            self.waited(early)
+
+    def waited(self, wait: Wait) -> None:
+        """A wait returned a child."""
+
+    def be_thread(self, task: Task, lead: Task) -> None:
+        """It is a thread of `lead`."""
+        self.strays.pop(task, None)
+        task.kind, task.lead, task.ready = "thread", lead, True
+        self.rows.drain()
+
+    def be_process(self, task: Task) -> None:
+        """It did what only a process does; its fork is known."""
+        if task.kind is None and task.creator is not None:
+            task.kind, task.ready = "process", True
+            self.rows.drain()
+
+    def child(self, fork: Fork, real: int | None) -> Task | None:
+        """A fork returned `fork.seen`, in strace's namespace `real` if the log says so. None: a number of nobody."""
+        creator, seen = fork.creator, fork.seen
+        assert seen is not None
+        tid = real if real is not None else seen
+        task = self.tasks.get(tid)
+        if real is None and (task is None or not (task in self.strays or task.final or task.reaped)):
+            if task is not None and task.creator is creator and not task.seen and task.start_ns == fork.start_ns:
+                return task
+            found = self._foreign(fork, task)
+            if found is not None:
+                return found
+            if self.pending and self.pending[-1] is fork:
+                return None
+            if task is not None and (creator.lead.in_ns or (creator.tid or 0) > tid):
+                return None
+        if task is not None and task in self.strays and self._same_life(task, fork):
+            self.bind(task, fork)
+            return task
+        if task is not None:
+            self.replace(task)
+        task = Task(tid)
+        self.tasks[tid] = task
+        self.unseen[task] = None
+        # Creator first: rows.birth places what is ready at once.
+        self.strays[task] = None
+        self.rows.birth(task)
+        self.bind(task, fork)
+        return task
+
+    def replace(self, task: Task) -> None:
+        """The pid of `task` has a new life: whatever is still to be said of the old one must be said now."""
+
+    def _same_life(self, task: Task, fork: Fork) -> bool:
+        """Whether a stray that bears the pid can be the child that this fork made."""
+        if not task.final and not task.dead:
+            return True
+        # It has ended. Its whole life may stand before its birth where the fork was called before its first line, or
+        # where lines are printed on return (-z); else the pid is used anew.
+        if fork.order <= task.order:
+            return True
+        return fork.start_ns is not None and task.first_ns is not None and fork.start_ns <= task.first_ns
+
+    def _foreign(self, fork: Fork, task: Task | None) -> Task | None:
+        """Match a result that may be of an inner pid namespace; else put it aside if it looks like one."""
+        creator, seen = fork.creator, fork.seen
+        assert seen is not None
+        inner = creator.lead.in_ns or (creator.tid is not None and seen < creator.tid)
+        for stray in islice(self.strays, 16):
+            if stray.order < fork.order or stray.tid is None or not (inner or seen < stray.tid):
+                continue
+            if stray.tentative is creator or (inner and stray.tentative is None):
+                self.bind(stray, fork)
+                return stray
+        if inner and len(self.pending) < _LIMIT:
+            self.pending.append(fork)
+        return None
+
+    # -- decisions that can wait no longer
+
+    def decide(self, task: Task) -> None:
+        """Say of a stray what is most likely."""
+        self.strays.pop(task, None)
+        if task.creator is not None:  # made by a clone3 that was not shown
+            if task.dying or task.execs_first:
+                task.kind = "process"
+            else:
+                task.kind, task.lead = "thread", task.creator.lead
+            return
+        if self.pending and not task.children and task.order >= self.pending[0].order:
+            self.bind(task, self.pending.pop(0))
+            return
+        call: Fork | None = task.tentative_call
+        if task.called_exit and not task.dying and task.host is not None and task.host is not task:
+            task.kind, task.lead, task.evidence = "thread", task.host.lead, "inferred"
+            return
+        if call is not None and task.tentative is not None and not task.children:
+            self.bind(task, call._replace(inferred=True))
+            return
+        if task.host is not None and task.host is self.attached and not task.children:
+            task.kind, task.lead, task.evidence = "thread", task.host.lead, "inferred"
+            return
+        task.kind = "root" if task is self.first else "process"

@@ -1,0 +1,235 @@
+"""strace's output, from 4.5 to 7.x, with whatever options: one or more logs, or a family of -ff files.
+
+What a trace from a log can see, and what it can not, is said once here (`meta`): times are the tracer's, faults and
+copies are not in a log, and a log of few calls shows few things. Reading stays in strace_stream.py and below.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from tracer.errors import BadDataError
+from tracer.events import Batch, Fact, Meta
+from tracer.importers import strace_family as family
+from tracer.importers import strace_lines as lines
+from tracer.importers.opening import Progress, Source
+from tracer.importers.strace_clock import NAMES
+from tracer.importers.strace_rows import Rows
+from tracer.importers.strace_stream import Skipped, Stream
+
+NAME: Final = "strace-log"
+_FACTS: Final = (
+    Fact.THREADS, Fact.FLAGS, Fact.SYSCALL, Fact.ARGV, Fact.EXEC_FAILED, Fact.FORK_FAILED, Fact.STATUS, Fact.KILLER,
+    Fact.REAPS,
+)  # fmt: skip
+_USAGE: Final = {
+    "min_flt": Fact.FAULTS, "maj_flt": Fact.FAULTS, "utime_ns": Fact.CPU, "stime_ns": Fact.CPU,
+    "max_rss_bytes": Fact.MAX_RSS,
+}  # fmt: skip
+# Lines that only strace writes. A result alone proves nothing: other programs print `f(x) = 1` too.
+_SURE: Final = re.compile(
+    rb"(?:execve|brk|mmap2?|openat?|read|write|close|clone3?|fork|vfork|wait4|waitid|exit_group|exit|futex|rt_sig\w+|"
+    rb"poll|select|ppoll|epoll_\w+|ioctl|stat|fstat|lstat|newfstatat|statx|access|arch_prctl|mprotect|munmap|pause|"
+    rb"nanosleep|clock_nanosleep|restart_syscall|kill|recv\w*|send\w*|connect|accept4?|syscall_\w+|SYS_\d+)\("
+)
+_STATUS_LINE: Final = re.compile(
+    rb"\+\+\+ (?:exited with \d+|killed by SIG|superseded by)|--- SIG\w+ [{(]|--- stopped by SIG"
+)
+_SNIFFED: Final = 4000
+
+
+class Look:
+    """What the first lines of a log say of it."""
+
+    def __init__(self, head: bytes) -> None:
+        self.lines = self.calls = self.pids = 0
+        self.clock = lines.TIME_NONE
+        self.times = b"ru_utime=" in head
+        self.rusage = b"ru_minflt=" in head
+        seen: set[int | None] = set()
+        for raw in head.split(b"\n", _SNIFFED)[:_SNIFFED]:
+            raw = lines.SGR.sub(b"", raw.replace(b"\0", b"")) if b"\x1b" in raw or b"\0" in raw else raw
+            raw = raw.lstrip(b"\xef\xbb\xbf")
+            if not raw.strip():
+                continue
+            self.lines += 1
+            prefix = lines.prefix(raw.lstrip(b"> ") if raw[:1] == b">" else raw)
+            body = raw[prefix.end :]
+            sure = _STATUS_LINE.match(body) or lines.RESUMED.match(body) or lines.notice(raw)
+            if not sure and lines.CALL.match(body):
+                sure = _SURE.match(body) if lines.complete(body) or prefix.pid is not None else None
+            if not sure:
+                continue
+            self.calls += 1
+            self.pids += prefix.pid is not None
+            seen.add(prefix.pid)
+            if not self.clock and prefix.clock:
+                self.clock = prefix.clock
+        self.follows = len(seen) > 1
+
+    @property
+    def score(self) -> float:
+        """From 0, no log of strace's, to 1."""
+        return 0.0 if not self.calls else max(0.05, min(1.0, 2 * self.calls / self.lines))
+
+
+def score(head: bytes) -> float:
+    """How sure it is that a file which begins with `head` is strace's."""
+    return Look(head).score
+
+
+def meta(look: Look, *, relative_family: bool = False) -> Meta:
+    """The facts and the notes for a log that looks like `look`."""
+    clock = NAMES[lines.TIME_NONE if relative_family else look.clock]
+    facts = {str(f) for f in _FACTS}
+    notes = [
+        "From an strace log: pages copied, page-table copy time and memory sizes are not in it.",
+        "A process that strace did not follow shows only its birth; a signal's sender is known if the log has it.",
+    ]
+    if clock == "none":
+        notes.append("The log has no times: order is known, durations are not; born_ns is a running number.")
+    else:
+        facts.add(str(Fact.ZOMBIES))
+        notes.append("Times are those of the tracer, which slows the program down.")
+    if clock == "wall":
+        notes.append("The log has times of day without a date: times count from the midnight before its first line.")
+    if clock == "relative":
+        notes.append("The log has steps from line to line only: times count from its first line.")
+    if look.rusage:
+        facts |= {str(Fact.FAULTS), str(Fact.MAX_RSS)}
+        notes.append("Faults and peak memory are known where a wait asked for them.")
+    if look.times:
+        facts.add(str(Fact.CPU))
+        notes.append("CPU time is known where a wait asked for it.")
+    return Meta(
+        source=NAME,
+        facts=frozenset(facts),
+        wall_offset_ns=0 if clock == "epoch" else None,
+        options={"clock": clock},
+        notes=tuple(notes),
+    )
+
+
+class StraceImport(Iterator[Batch]):
+    """Batches of a log. `skipped` and `notes` are complete when the last one was taken."""
+
+    def __init__(self, sources: list[Source], *, progress: Progress | None = None, jobs: int | None = None) -> None:
+        self.skipped = Skipped()
+        self.rows = Rows()
+        self.notes: list[str] = []
+        self._progress = progress
+        self._jobs = jobs
+        self._total = sum(s.size or 0 for s in sources) if all(s.size for s in sources) else None
+        self._done = 0
+        self._steps = 0
+        look = Look(sources[0].head)
+        members: dict[str, list[Source]] = {}
+        plain: list[Source] = []
+        for source in sources:
+            pid = family.pid_of(source.path)
+            if pid is not None and not Look(source.head).pids:
+                members.setdefault(family.stem_of(source.path), []).append(source)
+            else:
+                plain.append(source)
+        self.relative_family = bool(members) and look.clock == lines.TIME_RELATIVE
+        self.meta = meta(look, relative_family=self.relative_family and not plain)
+        facts = self.meta.facts
+        self._usage = tuple(name for name, fact in _USAGE.items() if str(fact) in facts)
+        self._follows = look.follows or any(len(files) > 1 for files in members.values())
+        self._batches = self._run(plain, members)
+
+    def __next__(self) -> Batch:
+        return next(self._batches)
+
+    def _run(self, plain: list[Source], families: dict[str, list[Source]]) -> Iterator[Batch]:
+        if plain:
+            stream = self._stream()
+            for source in plain:
+                stream.name = source.name
+                stream.machine.line = 0
+                yield from self._plain(stream, source)
+            yield from self._end(stream)
+        for sources in families.values():
+            paths = [source.path for source in sources]
+            for source in sources:
+                source.close()
+            yield from self._family(paths)
+        self.rows.finish()
+        self.rows.cut()
+        yield from self._take()
+        if self._progress is not None and self._total is not None:
+            self._progress(self._total, self._total)
+
+    def _stream(self) -> Stream:
+        stream = Stream(self.rows, self.skipped)
+        stream.machine.usage = self._usage
+        stream.machine.follows = self._follows
+        return stream
+
+    def _plain(self, stream: Stream, source: Source) -> Iterator[Batch]:
+        for block, ended in source.lines():
+            feed = stream.feed
+            for raw in block[:-1]:
+                feed(raw)
+            feed(block[-1], ended=ended)
+            yield from self._take()
+            if self._progress is not None:
+                self._progress(self._done + source.position, self._total)
+        self._done += source.size or 0
+        if source.damaged is not None:
+            self._damage(source.damaged)
+
+    def _family(self, paths: list[str]) -> Iterator[Batch]:
+        members = [family.Member(path, family.pid_of(path) or 0) for path in paths]
+        stream = self._stream()
+        stream.timed = not self.relative_family
+
+        def done(member: family.Member) -> None:
+            stream.pause(member.pid)
+            self._done += member.size
+            if member.damaged is not None:
+                self._damage(member.damaged)
+            if self._progress is not None:
+                self._progress(self._done, self._total)
+
+        for pid, raw, ended in family.in_order(members, done):
+            stream.feed_of(pid, raw, ended=ended)
+            if self.rows.out:
+                yield from self._take()
+        yield from self._end(stream)
+
+    def _take(self) -> Iterator[Batch]:
+        out = self.rows.out
+        if out:
+            self.rows.out = []
+            yield from out
+
+    def _damage(self, why: str) -> None:
+        self.notes.append(why)
+        self.rows.lost(None, 1, why)
+
+    def _end(self, stream: Stream) -> Iterator[Batch]:
+        stream.close()
+        yield from self._take()
+        if stream.clock.steps_back:
+            self.notes.append(
+                f"The clock was set back {stream.clock.steps_back} times: durations across that are too short."
+            )
+        if stream.clock.mixed:
+            self.notes.append("The log changes its sort of times: events after that have none.")
+        if self.rows.unknown_pids:
+            self.notes.append("The log does not say the pid of its first process: it is null.")
+
+
+def open_log(
+    sources: list[Source], *, progress: Progress | None = None, jobs: int | None = None
+) -> tuple[Meta, StraceImport]:
+    """Logs of strace. Raises BadDataError for one that holds no line of strace's."""
+    for source in sources:
+        if not Look(source.head).calls:
+            what = "is empty" if not source.head else "is no log of strace"
+            raise BadDataError(f"{source.name} {what}", "write one with strace -f -ttt -o FILE PROGRAM")
+    run = StraceImport(sources, progress=progress, jobs=jobs)
+    return run.meta, run

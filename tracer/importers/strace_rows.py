@@ -1,0 +1,306 @@
+"""Tasks seen in a log, and the rows they become, in an order that makes sense.
+
+A child may run, exec and end before its parent's fork line returns, and a log may never say whose child it was. So
+a birth waits in a queue until it is known (`Task.ready`), and what happened after it waits behind it:
+
+    born A | exec A | born B (whose?) | exec B | exit A        A's rows went out; the rest waits for B's parent
+
+The queue is short: past `hold` rows its head is decided by what is known so far. Knows nothing of strace's text.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from tracer.events import NULL, Batch, CloneFlags, Kind
+
+_HEAD: Final = ("ts_ns", "pid", "tid", "born_ns")
+COLUMNS: Final[dict[int, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    Kind.FORK: (
+        (*_HEAD, "creator_pid", "creator_tid", "creator_born_ns", "ppid", "parent_born_ns", "clone_flags",
+         "exit_signal"),
+        ("how", "syscall", "comm", "evidence"),
+    ),
+    Kind.EXISTING: (_HEAD, ("how", "comm", "evidence")),
+    Kind.EXEC: ((*_HEAD, "old_tid"), ("exe", "argv", "comm", "cwd", "evidence")),
+    Kind.EXEC_FAILED: ((*_HEAD, "errno"), ("exe", "argv", "error")),
+    Kind.EXIT: ((*_HEAD, "exit_code", "signal", "core_dumped", "last", "killed_by"), ("evidence",)),
+    Kind.REAP: (
+        (*_HEAD, "reaped_by", "reap_ns", "zombie_ns", "min_flt", "maj_flt", "utime_ns", "stime_ns", "max_rss_bytes"),
+        ("evidence",),
+    ),
+    Kind.FORK_FAILED: ((*_HEAD, "clone_flags", "errno"), ("syscall", "error", "cause")),
+    Kind.RENAME: (_HEAD, ("comm",)),
+    Kind.LOST: (("ts_ns", "count"), ("where",)),
+}  # fmt: skip
+"""Columns of a row by kind: first those of integers, then those of text."""
+_FORK, _EXISTING, _LOST = int(Kind.FORK), int(Kind.EXISTING), int(Kind.LOST)
+_REAP, _EXEC, _RENAME = int(Kind.REAP), int(Kind.EXEC), int(Kind.RENAME)
+
+
+class Task:
+    """One life of one tid. Defaults stand on the class: a million births should set few attributes each."""
+
+    tid: int | None = None  # None: the log has not said it (yet)
+    lead: Task  # the first task of its process; itself for a process
+    # birth
+    ready = False  # its birth may be told
+    placed = False  # its birth was told
+    nameless = False  # it will be told without a pid
+    kind: str | None = None  # "process", "thread", None: not yet known
+    creator: Task | None = None
+    tentative: Task | None = None  # who alone had a fork call open when it first appeared
+    tentative_call: Any = None
+    syscall: str | None = None
+    flags: int | None = None
+    exit_signal: int | None = None
+    own_stack: bool | None = None
+    evidence = "measured"
+    start_ns: int | None = None  # when its fork was called
+    first_ns: int | None = None  # its first line
+    order = 0  # the number of that line
+    host: Task | None = None  # the process it would be a thread of, if it turns out to be one
+    execs_first = False
+    announced = False
+    seen = False  # has a line of its own, or a notice
+    in_ns = False  # its pid namespace is not strace's
+    # identity, once placed
+    pid: int = NULL  # its tid as rows bear it: fixed when its birth is told, even if the log names it later
+    born = 0
+    ppid: int = NULL
+    parent_born: int = NULL
+    comm: str | None = None
+    born_comm: str | None = None
+    former_comm: str | None = None  # before its last exec
+    # now
+    open: tuple[bytes, bytes, int | None] | None = None  # an unfinished call: name, text, when
+    last_ns: int | None = None
+    kids: dict[int, Task] | None = None  # children by the pid that their creator sees, where that differs
+    children = 0  # edges that lead away from it
+    old_tid: int | None = None  # the thread whose exec took over this leader's tid
+    senders: dict[int, int | None] | None = None  # signal -> pid that sent it
+    # end
+    called_exit = False  # itself called exit or exit_group
+    dying: Any = None  # End: what exit_group said
+    dying_ns: int | None = None
+    final = False  # no further line of this life can come
+    dead = False  # its EXIT was told
+    exit_line = False  # by a +++ line
+    exit_ns: int | None = None
+    chld: Any = None  # End: what SIGCHLD said
+    chld_from: Task | None = None
+    chld_ns: int | None = None
+    reaped = False
+    pending_reap: Any = None
+    detached = False
+    kids_usage: dict[str, int] | None = None
+    kids_blind = False  # it reaped a child without asking for rusage
+
+    def __init__(self, tid: int | None) -> None:
+        self.tid = tid
+        self.lead = self
+
+
+def how_of(task: Task) -> str | None:
+    """How a process was made, by the call, the flags and the stack. None where the flags were not shown."""
+    flags = task.flags
+    if task.syscall == "vfork":
+        return "vfork"
+    if flags is None:
+        return "fork" if task.syscall == "fork" else None
+    if flags & CloneFlags.CLONE_VM and flags & CloneFlags.CLONE_VFORK:
+        # A vfork shares its parent's stack; posix_spawn gives the child one of its own.
+        return "posix_spawn" if task.own_stack else "vfork"
+    if flags & CloneFlags.CLONE_VM or task.exit_signal != 17:
+        return "clone"
+    return "fork"
+
+
+class Rows:
+    """Takes what happened, gives batches (`out`). A pid that the log never says is null."""
+
+    def __init__(self, hold: int = 16384, size: int = 4096) -> None:
+        self.hold = hold
+        self.size = size
+        self.queue: deque[tuple[int, Any, int, tuple[Any, ...], tuple[Any, ...]]] = deque()
+        self.kinds = bytearray()
+        # One flat array for all integer columns of a kind: an append for each column would be twice as slow.
+        self.ints: dict[int, array[int]] = {int(k): array("q") for k in COLUMNS}
+        self.texts: dict[int, tuple[list[Any], ...]] = {int(k): tuple([] for _ in c[1]) for k, c in COLUMNS.items()}
+        self.sequence = 0
+        self.last_born: dict[int | None, int] = {}
+        self.unknown_pids = 0
+        self.decide: Callable[[Task], None] = lambda task: None  # called with a task whose birth may wait no longer
+        self.out: list[Batch] = []
+        self._stack: list[Task] = []
+        self._climbed: set[Task] = set()
+
+    def birth(self, task: Task) -> None:
+        """The place of a birth in the stream: where the task first appeared."""
+        self.queue.append((_FORK, task, NULL, (), ()))
+        if task.ready:
+            self.drain()
+
+    def add(self, kind: int, task: Task, ns: int | None, ints: tuple[Any, ...], texts: tuple[Any, ...]) -> None:
+        """A row of `kind` about `task`: the columns after the four of identity, integers (NULL for null), then text."""
+        ts = NULL if ns is None else ns
+        if self.queue or not task.placed:
+            self.queue.append((kind, task, ts, ints, texts))
+            if len(self.queue) > self.hold:
+                self.drain()
+                if len(self.queue) > self.hold:
+                    self._force()
+        else:
+            self._row(kind, task, ts, ints, texts)
+
+    def lost(self, ns: int | None, count: int, where: str) -> None:
+        """Text that could not be read stood here."""
+        ints = (NULL if ns is None else ns, count)
+        if self.queue:
+            self.queue.append((_LOST, None, NULL, ints, (where,)))
+        else:
+            self.append(_LOST, ints, (where,))
+
+    def drain(self) -> None:
+        """Let go what need not wait."""
+        queue = self.queue
+        while queue:
+            kind, task, ts, ints, texts = queue[0]
+            if kind == _LOST:
+                self.append(_LOST, ints, texts)
+            else:
+                if not task.placed and not self._climb(task):
+                    return
+                if kind != _FORK:
+                    self._row(kind, task, ts, ints, texts)
+            queue.popleft()
+
+    def finish(self) -> None:
+        """Decide all that waits."""
+        self.drain()
+        while self.queue:
+            self._force()
+
+    def cut(self) -> None:
+        """Make a batch of what has been told since the last."""
+        if not self.kinds:
+            return
+        parts: dict[int, dict[str, Any]] = {}
+        for kind, flat in self.ints.items():
+            if not flat:
+                continue
+            names, texts = COLUMNS[kind]
+            n = len(names)
+            part: dict[str, Any] = {name: flat[i::n] for i, name in enumerate(names)}
+            part |= zip(texts, self.texts[kind], strict=True)
+            parts[kind] = part
+            self.ints[kind] = array("q")
+            self.texts[kind] = tuple([] for _ in texts)
+        self.out.append(Batch(bytes(self.kinds), parts))
+        self.kinds.clear()
+
+    def append(self, kind: int, ints: tuple[Any, ...], texts: tuple[Any, ...]) -> None:
+        """A finished row, all of its columns."""
+        if kind == _EXEC and self.ints[_RENAME]:
+            self.cut()  # within a batch a reader may take names after execs
+        self.kinds.append(kind)
+        self.ints[kind].extend(ints)
+        for column, value in zip(self.texts[kind], texts, strict=True):
+            column.append(value)
+        if len(self.kinds) >= self.size:
+            self.cut()
+
+    # -- inside
+
+    def _row(self, kind: int, task: Task, ts: int, ints: tuple[Any, ...], texts: tuple[Any, ...]) -> None:
+        lead = task.lead
+        if kind == _REAP:
+            ints = (ints[0].lead.pid, *ints[1:])  # who waited may have got its pid after the row was made
+        self.append(kind, (ts, lead.pid, task.pid, lead.born, *ints), texts)
+
+    def _force(self) -> None:
+        entry = self.queue[0]
+        while self.queue and self.queue[0] is entry:
+            if self._stack:
+                task = self._stack[-1]
+                if not task.ready:
+                    self.decide(task)
+                    task.ready = True
+                elif not task.placed:
+                    task.nameless = True
+                    self.unknown_pids += 1
+            self.drain()
+
+    def _climb(self, task: Task) -> bool:
+        """Tell the birth of `task`, after those that must stand before it; False if one is not known yet.
+
+        The way up is kept until the next call: to walk it anew each time would be quadratic in its height.
+        """
+        stack = self._stack
+        if not stack:
+            stack.append(task)
+            self._climbed.add(task)
+        while stack:
+            t = stack[-1]
+            if not t.placed:
+                if not t.ready or (t.tid is None and not t.nameless):
+                    return False
+                first = t.lead if t.lead is not t else t.creator.lead if t.creator is not None else None
+                if first is not None and not first.placed:
+                    if first in self._climbed:
+                        t.creator, t.lead = None, t  # two that wait for each other: a forged log
+                    else:
+                        stack.append(first)
+                        self._climbed.add(first)
+                    continue
+                self._place(t)
+            stack.pop()
+        self._climbed.clear()
+        return True
+
+    def _born(self, task: Task) -> int:
+        ns = task.start_ns if task.start_ns is not None else task.first_ns
+        if ns is None:
+            self.sequence += 1
+            ns = self.sequence
+        last = self.last_born.get(task.tid)
+        if last is not None and ns <= last:
+            ns = last + 1
+        self.last_born[task.tid] = ns
+        return ns
+
+    def _place(self, task: Task) -> None:
+        task.placed = True
+        lead, creator = task.lead, task.creator
+        ns = task.start_ns if task.start_ns is not None else task.first_ns
+        ts = NULL if ns is None else ns
+        if task.tid is not None:
+            task.pid = task.tid
+        if lead is task:
+            task.born = self._born(task)
+        if creator is None and lead is task:
+            root = task.execs_first or task.announced or task.children or task.kind == "root"
+            how = "root" if root else "existing"
+            self.append(_EXISTING, (ts, task.pid, task.pid, task.born), (how, task.born_comm, task.evidence))
+            return
+        made = (NULL, NULL, NULL)
+        if creator is not None:
+            maker = creator.lead
+            made = (maker.pid, creator.pid, maker.born)
+            if lead is task:
+                # Under CLONE_PARENT the new one is its creator's brother.
+                brother = task.flags is not None and task.flags & CloneFlags.CLONE_PARENT
+                task.ppid = maker.ppid if brother else maker.pid
+                task.parent_born = maker.parent_born if brother else maker.born
+        flags = NULL if task.flags is None else task.flags
+        signal = NULL if task.exit_signal is None else task.exit_signal
+        self.append(
+            _FORK,
+            (ts, lead.pid, task.pid, lead.born, *made, task.ppid, task.parent_born, flags, signal),
+            ("clone" if lead is not task else how_of(task), task.syscall, task.born_comm, task.evidence),
+        )
+        # The chain of ancestors must not be kept alive by it: a log may hold a million generations.
+        task.creator = task.tentative = task.tentative_call = task.host = None
