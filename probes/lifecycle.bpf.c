@@ -234,7 +234,6 @@ static __always_inline void zombie(struct task_struct *cur, struct task_struct *
 {
 	struct task_struct *child = plain(cur)->group_leader, *up = plain(parent);
 	union ft_record *r = begin(FT_ZOMBIE, plain(cur));
-	__u64 now = bpf_ktime_get_boot_ns();
 	__u32 flags = 0, key = parent->tgid;
 
 	if (up->sighand->action[SIGCHLD - 1].sa.sa_flags & SA_NOCLDWAIT) {
@@ -242,9 +241,10 @@ static __always_inline void zombie(struct task_struct *cur, struct task_struct *
 	} else if (awaited(up, child)) {
 		flags = FT_WAITED;
 	} else {
-		/* It may have entered wait a moment ago and not be on the queue yet. */
+		/* It may have entered wait and not be on the queue yet (preempted in between), or that wait has long
+		 * returned: if no later wait takes this child, the former was so. */
 		struct mark *pm = mark_if_made(parent);
-		if (pm && pm->wait_ns && now - pm->wait_ns < 20000)
+		if (pm && pm->wait_ns)
 			flags = FT_MAYBE;
 		struct parent fresh = { .pending = 1, .credit = 64 }, *have = bpf_map_lookup_elem(&parents, &key);
 		if (have) {

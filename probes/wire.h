@@ -37,7 +37,7 @@ enum ft_how { FT_HOW_ROOT = 1, FT_HOW_FORK = 2, FT_HOW_VFORK = 3, FT_HOW_CLONE =
 #define FT_NO_MM 4u	/* figures of the address space could not be read */
 #define FT_TEXT 8u	/* exec: a text record was sent */
 #define FT_WAITED 16u	/* zombie: the parent was blocked in a wait that takes it */
-#define FT_MAYBE 32u	/* zombie: the parent had just entered such a wait */
+#define FT_MAYBE 32u	/* zombie: the parent has entered a wait before: it counts if no later one takes this child */
 #define FT_AUTOREAP 64u	/* zombie: SA_NOCLDWAIT, there is nothing to wait for */
 #define FT_ROOT 128u	/* the program forktrace started */
 #define FT_HIDDEN 256u	/* not visible from forktrace's pid namespace */

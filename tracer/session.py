@@ -1,6 +1,6 @@
 """One capture, from the held program to the last of its descendants: target, backend and sinks in one loop.
 
-    hold the program -> choose and attach a backend -> release -> read until over -> finish
+    hold the program -> choose and attach a backend -> release -> read until over -> finish -> close
 
 A backend that is refused falls to the next with one line, before the program starts. Batches go to sinks as they
 come; no sink may stop the capture. Knows no tree beyond naming who is still alive, and prints nothing: `say` does.
@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import os
 import select
-import sys
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 from tracer import backends, procfs
 from tracer.backends import BackendProtocol, Options
-from tracer.errors import ForktraceError, NoPermissionError, ProbesRefusedError
+from tracer.errors import NoPermissionError, ProbesRefusedError
 from tracer.events import NULL, Batch, Kind, Meta
 from tracer.target import Action, Status, Target
+from tracer.terminal import Signals
 
 VERSION: Final = "0.1.0"
 
@@ -28,6 +30,7 @@ _BUSY_S: Final = 0.02
 _IDLE_S: Final = 0.2
 _LAST_REAPS_S: Final = 0.1
 _SAY_WHO_S: Final = 1.0
+_SAY_WHO_ROWS: Final = 100_000  # to find their names in more would keep us from reading for too long
 
 Sink = Callable[[Batch], None]
 
@@ -51,7 +54,11 @@ class Plan:
 
 
 class Session:
-    """`start`, then `run` with sinks; `meta` and `status` afterwards. `say` gets lines for the user's eye."""
+    """`start`, `run` with sinks, `close`; `meta` and `status` afterwards. `say` gets lines for the user's eye.
+
+    A context manager that closes. Until then a Ctrl-C is the program's, or, where we attached, the sign to end:
+    finish the file inside.
+    """
 
     def __init__(self, plan: Plan, say: Callable[[str], None] = lambda line: None) -> None:
         self.plan = plan
@@ -61,6 +68,9 @@ class Session:
         self.living: Callable[[], list[str]] = list
         self._say = say
         self._target: Target | None = None
+        self._signals: Signals | None = None
+        self._signal_fd = -1
+        self._released = False
         self._backend: BackendProtocol | None = None
         self._sinks: list[Sink] = []
         self._tasks = 0  # born and not yet let go of by the kernel
@@ -70,13 +80,17 @@ class Session:
     def start(self) -> None:
         """Hold the program, attach. Raises the last backend's refusal, or CannotStartError. Nothing is left behind."""
         plan = self.plan
-        if plan.argv:
-            self._target = self._hold(plan.argv)
         try:
+            if plan.argv:
+                self._target = self._hold(plan.argv)
+                self._signal_fd = self._target.signal_fd
+            else:
+                self._signals = Signals()
+                self._signal_fd = self._signals.open()
+                self._signals.allow_stop()
             self._attach()
         except BaseException:
-            if self._target is not None:
-                self._target.abandon()
+            self.close()
             raise
         backend = self._backend
         assert backend is not None
@@ -112,6 +126,7 @@ class Session:
                     if list(wrapped) != list(plan.argv):
                         self._target.abandon()
                         self._target = self._hold(wrapped)
+                        self._signal_fd = self._target.signal_fd
                 backend.start()
                 if self._target is not None:
                     backend.follow(self._target.pid, self._target.pidfd)
@@ -137,23 +152,23 @@ class Session:
         try:
             if target is not None:
                 target.on_stop = self._drain
+                self._released = True  # or failed, and closed itself
                 target.release()
             self._loop(backend, target)
-            self._last_reaps(backend)
+            self._last_reaps(backend, target)
+            if target is not None:
+                target.handle_signals()  # CLONE_PARENT makes children of ours: none may stay a zombie
             for batch in backend.finish():
                 self._give(batch)
             self._give(self._end())
             self.meta = replace(self.meta, notes=backend.notes, facts=backend.facts)
         finally:
             backend.close()
-            if target is not None:
-                self.status = target.status
-                target.close()
+            self.status = target.status if target is not None else None
 
     def _loop(self, backend: BackendProtocol, target: Target | None) -> None:
         poll = select.poll()
-        if target is not None:
-            poll.register(target.signal_fd, select.POLLIN)
+        poll.register(self._signal_fd, select.POLLIN)
         for fd in backend.descriptors():
             poll.register(fd, select.POLLIN)
         began = time.monotonic()
@@ -167,6 +182,9 @@ class Session:
                 if action is Action.DETACH:
                     self.detached = True
                     return
+            elif self._asked_to_end():
+                self.detached = True
+                return
             pause = _BUSY_S if self._read() else min(pause * 2, _IDLE_S)
             now = time.monotonic()
             if self.plan.duration is not None and now - began >= self.plan.duration:
@@ -175,31 +193,61 @@ class Session:
             ended = target is None or target.status is not None
             if not ended:
                 continue
-            alive = backend.alive()
-            if (target is not None and not self.plan.wait) or alive == 0:
+            if backend.alive() == 0:
                 return
             if target is None:
                 continue
+            if not self.plan.wait or not self._rows:
+                return  # without a row, it was killed before it had a mark, and nothing will ever come
             waiting_since = waiting_since or now
             if not said and now - waiting_since >= _SAY_WHO_S:
                 said = True
-                who = self.living()
+                who = self.living() if self._rows < _SAY_WHO_ROWS else []
                 names = ", ".join(who[:5]) + (f" and {len(who) - 5} more" if len(who) > 5 else "")
                 self._say(
                     f"the program has ended; waiting for {names or 'its descendants'} (Ctrl-C leaves them running)"
                 )
 
-    def _last_reaps(self, backend: BackendProtocol) -> None:
+    def _asked_to_end(self) -> bool:
+        """Ctrl-C, or a request to end, where we attached."""
+        assert self._signals is not None
+        return any(caught.signo != signal.SIGCHLD for caught in self._signals.read())
+
+    def _last_reaps(self, backend: BackendProtocol, target: Target | None) -> None:
         """The kernel lets go of a task some 20 ms after its reap: CPU time is whole only then."""
         now = time.monotonic()
         deadline, latest = now + _LAST_REAPS_S, now + 10 * _LAST_REAPS_S
         while self._tasks > 0 and not self.detached and now < min(deadline, latest):
             time.sleep(0.004)
+            if target is not None and target.handle_signals() is Action.DETACH:
+                return
             now = time.monotonic()
             if self._read():  # they are coming: after a storm, RCU has many to let go of
                 deadline = now + _LAST_REAPS_S
             if backend.alive() not in (0, None):
                 return
+
+    def close(self) -> None:
+        """Give everything back: probes, signals, a program that was not released. May be called twice."""
+        if self._backend is not None:
+            self._backend.close()
+        if self._target is not None:
+            if self._released:
+                self._target.close()
+            else:
+                self._target.abandon()
+            self._target = None
+        if self._signals is not None:
+            self._signals.close()
+            self._signals = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _read(self) -> bool:
         assert self._backend is not None
@@ -247,14 +295,3 @@ def living(batches: Any) -> list[str]:
         for row in range(len(tree))
         if not tree.ended(row) and tree.column("pid")[row] != NULL
     ]
-
-
-def excuse(error: ForktraceError) -> str:
-    """An error as the one line that is printed for it."""
-    return f"forktrace: {error}"
-
-
-def warn(line: str) -> None:
-    """To stderr, with our name before it."""
-    sys.stderr.write(f"forktrace: {line}\n")
-    sys.stderr.flush()

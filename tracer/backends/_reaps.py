@@ -68,7 +68,7 @@ class Reaps:
             return False
         z.maybe = maybe
         self._waiting.setdefault(parent, []).append(z)
-        return not maybe
+        return True
 
     def wait(self, parent: int, at: int, target: int) -> None:
         """`parent` entered a wait: `target` is a pid, 0 for any, -pgid for a group."""
