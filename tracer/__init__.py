@@ -68,8 +68,11 @@ def run(
     from tracer.capture import Keeper
     from tracer.session import Plan, Session
 
+    if isinstance(argv, str | bytes) or not argv:
+        raise UsageError(f"tracer.run: {argv!r} is no command", 'give a list of words, as in ["make", "-j2"]')
     if "record_env" in options:
-        options["env"] = tuple(options.pop("record_env"))
+        names = options.pop("record_env")
+        options["env"] = (names,) if isinstance(names, str) else tuple(names)
     try:
         chosen = Options(**options)
     except TypeError as e:
@@ -78,10 +81,11 @@ def run(
         Plan(argv=list(argv), backend=backend, options=chosen, wait=wait, env=env, cwd=cwd, pass_fds=pass_fds)
     )
     keeper = Keeper(session, output)
-    session.start()
-    keeper.open()
-    session.run(keeper.take)
-    return keeper.finish()
+    with session:
+        session.start()
+        keeper.open()
+        session.run(keeper.take)
+        return keeper.finish()
 
 
 def load(path: str) -> Trace:

@@ -30,9 +30,10 @@ class Keeper:
         """After the program is held, before it is let go: the file's errors must stop nothing that runs."""
         if self._path is None:
             return
+        from tracer.privileges import as_caller, open_output
         from tracer.recording import Writer
 
-        self._writer = Writer(self._path, self._session.meta)
+        self._writer = Writer(self._path, self._session.meta, opener=open_output, as_caller=as_caller)
 
     def take(self, batch: Batch) -> None:
         """A sink that never raises."""
@@ -48,6 +49,7 @@ class Keeper:
             self._writer.maybe_flush()
         except CannotWriteError as e:
             self.failure = e
+            self._writer.abandon()
             self._writer = None
 
     def batches(self) -> Spool:

@@ -153,7 +153,7 @@ MARK: Final = Record("mark", (
     ("copy_mm", "Q"), ("copy_ns", "Q"), ("renamed_ns", "Q"), ("wait_ns", "Q"),
     ("min_flt", "Q"), ("maj_flt", "Q"), ("utime", "Q"), ("stime", "Q"), ("runtime", "Q"),
 ))  # fmt: skip
-MARK_ROOT: Final = 1
+MARK_ROOT, MARK_SEEN, MARK_ENDED = 1, 2, 16
 
 
 def pack_options(**values: int) -> bytes:

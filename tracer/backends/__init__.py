@@ -17,6 +17,10 @@ from tracer.events import Batch
 BACKENDS: Final[tuple[str, ...]] = ("bpf",)
 """Module names in this package; each has a class `Backend`."""
 
+COW_LEVELS: Final = ("full", "fork", "light", "off")
+BUFFER_LEAST: Final = 4096
+BUFFER_MOST: Final = 1 << 30
+
 
 class Readiness(NamedTuple):
     """Whether a backend could be started now; if not, why, and the command that mends it."""
@@ -28,7 +32,10 @@ class Readiness(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """What a capture is asked for. Bytes and names; every backend ignores what it can not do and says so in `notes`."""
+    """What a capture is asked for. Bytes and names; every backend ignores what it can not do and says so in `notes`.
+
+    Raises UsageError for what none can do.
+    """
 
     cow: str = "full"  # off light fork full
     argv_max: int = 32768
@@ -36,7 +43,15 @@ class Options:
     reap_exact: bool = False
     failures: bool = False  # -e fail
     everyone: bool = False  # -a
-    buffer_bytes: int = 16 << 20
+    buffer_bytes: int = 16 << 20  # rounded up to a power of two
+
+    def __post_init__(self) -> None:
+        if self.cow not in COW_LEVELS:
+            raise UsageError(f"there is no cow level {self.cow!r}", f"choose one of: {', '.join(COW_LEVELS)}")
+        if self.argv_max < 0:
+            raise UsageError(f"{self.argv_max} bytes of argv can not be kept", "give 0 or more")
+        if not BUFFER_LEAST <= self.buffer_bytes <= BUFFER_MOST:
+            raise UsageError(f"a buffer of {self.buffer_bytes} bytes can not be had", "give between 4K and 1G")
 
 
 class BackendProtocol(Protocol):

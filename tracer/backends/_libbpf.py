@@ -17,6 +17,7 @@ from typing import Any, Final
 from tracer.errors import NoPermissionError, ProbesRefusedError
 
 SONAME: Final = "libbpf.so.1"
+_BPF_NOEXIST: Final = 1
 
 _P, _I, _S, _U32 = C.c_void_p, C.c_int, C.c_char_p, C.c_uint32
 _PROTOTYPES: Final[tuple[tuple[str, Any, list[Any]], ...]] = (
@@ -210,9 +211,9 @@ class BpfObject:
         length = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         return mmap.mmap(self.map_fd(section), length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
 
-    def update(self, name: str, key: bytes, value: bytes) -> None:
-        """One map element. Raises OSError."""
-        status = self._lib.bpf_map_update_elem(self.map_fd(name), key, value, 0)
+    def update(self, name: str, key: bytes, value: bytes, *, new: bool = False) -> None:
+        """One map element. Raises OSError; FileExistsError if it must be `new` and is not."""
+        status = self._lib.bpf_map_update_elem(self.map_fd(name), key, value, _BPF_NOEXIST if new else 0)
         if status:
             raise OSError(-status, f"map {name}: {os.strerror(-status)}")
 

@@ -8,7 +8,6 @@ the payload, padded to 8. Refuses to know what the payload is.
 from __future__ import annotations
 
 import mmap
-from array import array
 from typing import Final
 
 BUSY: Final = 1 << 31
@@ -30,10 +29,15 @@ class Ring:
         self._consumer = memoryview(self._consumer_map).cast("Q")
         self._producer = memoryview(self._data_map).cast("Q")
         self._data = memoryview(self._data_map)[page:]
+        self._words = self._data.cast("I")
 
     def position(self) -> int:
         """Where the producer is: pass it to `take_fixed` to read no further."""
         return self._producer[0]
+
+    def consumed(self) -> int:
+        """Up to where it has been read."""
+        return self._consumer[0]
 
     def used(self) -> int:
         """Bytes waiting."""
@@ -51,25 +55,20 @@ class Ring:
         if n <= 0:
             return b""
         start = consumer & (self.size - 1)
-        # One copy is the snapshot: the kernel clears BUSY behind our back, but a header copied as committed had its
-        # payload written before, and the copy goes from low to high addresses.
+        # Headers first, payloads after: the kernel clears BUSY behind our back, and memcpy() takes the end of a long
+        # run before its beginning, so that in one copy a header could say "committed" of a payload copied too soon.
+        headers = self._words[start // 4 : (start + n * stride) // 4 : stride // 4].tolist()
+        for i, header in enumerate(headers if headers.count(length) != n else ()):
+            if header & BUSY:
+                n = i
+                break
+            if header & ~DISCARD != length:
+                raise ValueError(f"a record of {header & ~DISCARD} bytes in a ring of {length}")
         raw = bytes(self._data[start : start + n * stride])
-        words = array("I")
-        words.frombytes(raw)
-        headers = words[:: stride // 4]
-        if headers.count(length) != n:
-            kept = []
-            for i, header in enumerate(headers):
-                if header & BUSY:
-                    n = i
-                    break
-                if header & ~DISCARD != length:
-                    raise ValueError(f"a record of {header & ~DISCARD} bytes in a ring of {length}")
-                if not header & DISCARD:
-                    kept.append(raw[i * stride : (i + 1) * stride])
-            raw = b"".join(kept)
         self._consumer[0] = consumer + n * stride
-        return raw
+        if headers[:n].count(length) == n:
+            return raw
+        return b"".join(raw[i * stride : (i + 1) * stride] for i in range(n) if not headers[i] & DISCARD)
 
     def take_all(self) -> list[bytes]:
         """Payloads of all committed records, of any length."""
@@ -90,7 +89,7 @@ class Ring:
 
     def close(self) -> None:
         """Unmap. The descriptor stays the map's owner's."""
-        for view in (self._consumer, self._producer, self._data):
+        for view in (self._consumer, self._producer, self._words, self._data):
             view.release()
         self._consumer_map.close()
         self._data_map.close()

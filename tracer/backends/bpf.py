@@ -27,6 +27,8 @@ from tracer.events import Batch, Fact, Kind
 
 _TEXT_RING: Final = 8 << 20
 _TEXT_RING_LONG: Final = 32 << 20  # for -s beyond the default
+_ARGV_MOST: Final = 1025 * 4096  # pieces that the probes' loop sends
+_SETTLE_TRIES: Final = 1000
 _FACTS: Final = frozenset(
     {
         Fact.THREADS, Fact.FLAGS, Fact.SYSCALL, Fact.NS_PIDS, Fact.ARGV, Fact.CWD, Fact.STATUS, Fact.KILLER,
@@ -60,6 +62,7 @@ class Backend:
         self._texts: Ring | None = None
         self._stats: mmap.mmap | None = None
         self._lost = (0, 0, 0)
+        self._joined = 0  # living processes that were attached to: the kernel counts only what is born afterwards
         self._data = b""
         self._facts: set[str] = set(_FACTS)
         self._notes: list[str] = []
@@ -95,21 +98,22 @@ class Backend:
         fork_cost = options.cow in ("fork", "full")
         level, inum = _host.pid_namespace()
         sighand = _host.sighand_cache_size() if options.reap_exact else 0
+        buffer = 1 << (options.buffer_bytes - 1).bit_length()
         self._data = wire.pack_options(
             ns_level=level,
             ns_inum=inum,
             everyone=int(options.everyone),
             kernel_reads=int(_host.kernel_reads_allowed()),
             fork_cost=int(fork_cost),
-            argv_max=options.argv_max,
+            argv_max=min(options.argv_max, _ARGV_MOST),
             env_max=32768 if options.env else 0,
             cgroup_v1=int(_host.uses_cgroup_v1()),
-            events_bytes=options.buffer_bytes,
+            events_bytes=buffer,
             sighand_size=sighand,
             rdonly_cast=int(_host.has_rdonly_cast()),
         )
         obj.set_data(".rodata.opt", self._data)
-        obj.resize("events", options.buffer_bytes)
+        obj.resize("events", buffer)
         obj.resize("texts", _TEXT_RING if options.argv_max <= 32768 else _TEXT_RING_LONG)
         obj.skip("on_exit_old" if _host.has_group_dead() else "on_exit")
         if not fork_cost:
@@ -136,6 +140,8 @@ class Backend:
             obj.attach()
         if self._failures is not None:
             self._failures.attach()
+        if options.everyone:
+            self._find_tasks()
 
     def _load_faults(self, obj: BpfObject) -> None:
         """The fault probes. Their refusal costs the fork tree nothing: the columns are null, and a note says why."""
@@ -173,26 +179,50 @@ class Backend:
 
     def follow(self, pid: int, pidfd: int) -> None:
         """Mark the held child; its forks grow the set from there."""
+        _, stats = self._started()
+        struct.pack_into("=Q", stats, 0, 1)  # nobody else is marked yet
         self._mark(pidfd, held=True)
 
-    def _mark(self, pidfd: int, *, held: bool) -> None:
-        obj, stats = self._started()
-        struct.pack_into("=Q", stats, 0, self._alive() + 1)
-        obj.update("marks", struct.pack("=i", pidfd), wire.pack_root_mark())
+    def _mark(self, pidfd: int, *, held: bool) -> bool:
+        """Whether the process was not marked before."""
+        obj, _ = self._started()
+        try:
+            obj.update("marks", struct.pack("=i", pidfd), wire.pack_root_mark(), new=True)
+        except FileExistsError:
+            return False
         if self._faults is not None:
             self._faults.add_root(pidfd, held=held)
+        return True
 
     def attach(self, pid: int) -> None:
-        """Mark a living process, then what is below it, until a pass over all tasks finds none that is new."""
-        _, stats = self._started()
+        """Mark a living process, then what is below it, until a pass over all tasks finds none that is new.
+
+        Raises NoInputError when there is no such process, or when it is just ending.
+        """
+        obj, _ = self._started()
         try:
             pidfd = os.pidfd_open(pid)
-        except OSError as e:
-            raise NoInputError(f"no process {pid} to attach to: {os.strerror(e.errno or 0)}") from None
+        except (OSError, OverflowError) as e:
+            raise _no_process(pid, e) from None
         try:
-            self._mark(pidfd, held=False)
+            try:
+                if not self._mark(pidfd, held=False):
+                    return  # named twice, or found below another
+            except OSError as e:  # it has gone since
+                raise _no_process(pid, e) from None
+            self._joined += 1
+            self._find_tasks()
+            mark = obj.lookup("marks", struct.pack("=i", pidfd), wire.MARK.size()) or b"\0\0\0\0"
         finally:
             os.close(pidfd)
+        if not struct.unpack_from("=I", mark)[0] & (wire.MARK_SEEN | wire.MARK_ENDED):
+            # It had passed the hook that tells its end, so nothing would ever count it down again.
+            raise NoInputError(f"process {pid} has just ended", "name one that lives")
+        if self._faults is not None:
+            self._faults.add_tree()
+
+    def _find_tasks(self) -> None:
+        _, stats = self._started()
         added_at = wire.STATS.offsets()["added"][0]
         walks = self._beside("attach")
         try:
@@ -203,8 +233,6 @@ class Backend:
                     break
         finally:
             walks.close()
-        if self._faults is not None:
-            self._faults.add_tree()
 
     def descriptors(self) -> list[int]:
         """The rings wake their reader only when a quarter is full, and at the end of the last task."""
@@ -215,14 +243,18 @@ class Backend:
         if self._events is None or self._texts is None:
             return []
         until = self._events.position()
+        said = self._texts.position()
         texts = self._texts.take_all()
+        if self._texts.consumed() < said:
+            # A text is still being written, and those behind it belong to execs in sight: take them together, later.
+            until = self._events.consumed()
         batch = self._decoder.batch(self._events.take_fixed(wire.RECORD_SIZE, until), texts)
         lost = self._losses()
         return [b for b in (batch, lost) if b is not None]
 
     def alive(self) -> int | None:
-        """Marked tasks that have not ended, threads included."""
-        return self._alive() if self._stats else None
+        """Marked tasks that have not ended, threads included; None for the whole host, which never ends."""
+        return None if self._options.everyone or not self._stats else self._alive()
 
     def finish(self) -> list[Batch]:
         """Take the probes out, then read what they left."""
@@ -231,23 +263,41 @@ class Backend:
         batches = self.read()
         if self._faults is not None:
             self._faults.detach()
-        if self._alive():
-            if self._faults is not None:
-                self._faults.snapshot()
-            walks = self._beside("attach")
-            walks.run_iterator("find_alive")
-            walks.close()
+        if self._options.everyone or self._alive():
+            self._ask_the_living()
         if self._failures is not None:
             self._failures.detach()
         self._object.detach()
-        batches += self.read()
-        rest = self._decoder.rest()
-        if rest is not None:
-            batches.append(rest)
+        batches += self._rest()
         unseen = self._stat("unseen")
         if unseen:
             self._notes.append(f"{unseen} tasks could not be marked, and what they started was not seen")
         return batches
+
+    def _ask_the_living(self) -> None:
+        """Their counters so far. What goes wrong here must not cost what was seen."""
+        try:
+            if self._faults is not None:
+                self._faults.snapshot()
+            walks = self._beside("attach")
+            try:
+                walks.run_iterator("find_alive")
+            finally:
+                walks.close()
+        except (ProbesRefusedError, NoPermissionError) as e:
+            self._notes.append(f"what the living had used so far could not be read: {e.message}")
+
+    def _rest(self) -> list[Batch]:
+        """All that is left when no probe runs any more; a record that is being written will be in microseconds."""
+        batches: list[Batch] = []
+        assert self._events is not None
+        for _ in range(_SETTLE_TRIES):
+            batches += self.read()
+            if not self._events.used():
+                break
+            os.sched_yield()
+        rest = self._decoder.rest()
+        return batches if rest is None else [*batches, rest]
 
     def close(self) -> None:
         """Probes, rings and maps."""
@@ -278,7 +328,8 @@ class Backend:
         return sum(struct.unpack_from("=" + fmt, self._stats, offset))
 
     def _alive(self) -> int:
-        return int(struct.unpack_from("=Q", self._stats, 0)[0]) if self._stats else 0
+        counted = int(struct.unpack_from("=q", self._stats, 0)[0]) if self._stats else 0
+        return max(0, counted + self._joined)
 
     def _losses(self) -> Batch | None:
         now = (self._stat("lost_events"), self._stat("lost_texts"), self._stat("unseen"))
@@ -293,3 +344,14 @@ class Backend:
         ]
         self._lost = now
         return Batch.from_rows(rows)
+
+
+def _no_process(pid: int, error: OSError | OverflowError) -> NoInputError:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text("utf-8", "replace")
+        leader = next(line.split()[1] for line in status.splitlines() if line.startswith("Tgid:"))
+    except (OSError, StopIteration):
+        return NoInputError(f"there is no process {pid} to attach to", "see `ps -e`")
+    if leader != str(pid):
+        return NoInputError(f"{pid} is a thread of process {leader}", f"use -p {leader}")
+    return NoInputError(f"process {pid} can not be attached to: {error}")

@@ -12,9 +12,10 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
-from tracer.errors import ForktraceError, UsageError
+from tracer.errors import CannotWriteError, ForktraceError, UsageError
 
 COMMANDS: Final[tuple[tuple[str, str], ...]] = (
     ("run", "run"),
@@ -50,6 +51,12 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         raise UsageError(f"{message}", f"see `{self.prog} --help`")
 
+    def format_help(self) -> str:
+        """The list of verbs is made only for who reads it: it imports them all."""
+        if self.prog == "forktrace":
+            self.epilog = _epilog()
+        return super().format_help()
+
 
 def load(verb: str) -> Command:
     """The command behind a verb."""
@@ -77,7 +84,6 @@ def parser_for(verb: str, command: Command) -> argparse.ArgumentParser:
         prog="forktrace" if bare else f"forktrace {verb}",
         usage=_USAGE if bare else None,
         description=words,
-        epilog=_epilog() if bare else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -126,7 +132,11 @@ def dispatch(words: Sequence[str]) -> int:
     if not words:
         parser.print_help()
         return 0
-    args = parser.parse_args(own)
+    args, unknown = parser.parse_known_args(own)
+    if unknown:
+        if verb == "run" and not unknown[0].startswith("-"):
+            raise UsageError(f"{unknown[0]!r} is no verb", "put `--` before a program that is to be run")
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     args.program = program
     return command.run(args)
 
@@ -135,15 +145,17 @@ def main(words: Sequence[str] | None = None) -> int:
     """The `forktrace` command. Returns the exit status; never raises."""
     words = sys.argv[1:] if words is None else words
     try:
-        status = dispatch(words)
-        sys.stdout.flush()
+        try:
+            status = dispatch(words)
+        except SystemExit as leave:  # --help, --version, and a traced program's exit code
+            status = leave.code if isinstance(leave.code, int) else 0
+        _flush()
     except ForktraceError as e:
-        sys.stdout = sys.stdout or sys.__stdout__
-        _print_error(e)
+        say(str(e))
         return e.exit_status
     except BrokenPipeError:
         # The reader of our report has left (`| head`): no error. Keep the interpreter's own flush from raising.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _mute_stdout()
         return 0
     except KeyboardInterrupt:
         return 130
@@ -151,6 +163,33 @@ def main(words: Sequence[str] | None = None) -> int:
         return status
 
 
-def _print_error(error: ForktraceError) -> None:
-    text = "".join(c if c.isprintable() else f"\\x{ord(c) & 0xFF:02x}" for c in str(error))
-    sys.stderr.write(f"forktrace: {text}\n")
+def say(line: str) -> None:
+    """To stderr, with our name before it, in one line that can not move the cursor. Never raises."""
+    from tracer.reports.terminal import clean
+
+    if sys.stderr is None:  # closed by who started us
+        return
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"forktrace: {clean(line)}\n")
+        sys.stderr.flush()
+
+
+def _flush() -> None:
+    """What was printed has to arrive, or it is an error. stdout is None when it was closed from the start."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        _mute_stdout()
+        raise CannotWriteError(
+            f"can not write to standard output: {(e.strerror or str(e)).lower()}", "name a file with -o"
+        ) from None
+
+
+def _mute_stdout() -> None:
+    with suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)

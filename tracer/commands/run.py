@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
-from tracer.backends import BACKENDS, Options
+from tracer.backends import BACKENDS, COW_LEVELS, Options
 from tracer.capture import Keeper
-from tracer.errors import UsageError
-from tracer.session import VERSION, Plan, Session, living, warn
+from tracer.commands import say
+from tracer.errors import ForktraceError, UsageError
+from tracer.session import VERSION, Plan, Session, living
 from tracer.status import pass_on
+from tracer.trace import Trace
 
 
 class Run:
@@ -43,7 +46,7 @@ class Run:
         )
         how.add_argument(
             "--cow",
-            choices=("full", "fork", "light", "off"),
+            choices=COW_LEVELS,
             default="full",
             help="copy-on-write: every fault, fork times only, the kernel's own counters, or nothing",
         )
@@ -100,22 +103,34 @@ class Run:
     def run(self, args: argparse.Namespace) -> int:
         """Capture, report, and leave as the program left."""
         plan = self._plan(args)
-        session = Session(plan, say=(lambda line: None) if args.quiet > 1 else warn)
+        session = Session(plan, say=(lambda line: None) if args.quiet > 1 else say)
         keeper = Keeper(session, args.output, redact=args.redact)
         session.living = lambda: living(keeper.batches())
-        session.start()
-        keeper.open()
-        session.run(keeper.take)
-        trace = keeper.finish()
-        if not args.quiet:
-            from tracer.reports.console import Console
-
-            Console.from_args(args, stderr=True).report(trace)
-        if keeper.failure is not None:
-            warn(str(keeper.failure))
+        with session:
+            session.start()
+            keeper.open()
+            session.run(keeper.take)
+            trace = keeper.finish()  # before a Ctrl-C can hit us again
+        failures = [e for e in (self._report(args, trace), keeper.failure) if e is not None]
+        for failure in failures:
+            say(str(failure))
         if session.status is not None:
             pass_on(session.status)
-        return 0
+        return failures[0].exit_status if failures else 0
+
+    def _report(self, args: argparse.Namespace, trace: Trace) -> ForktraceError | None:
+        """On stderr. What goes wrong here must not hide how the program ended."""
+        if args.quiet or sys.stderr is None:
+            return None
+        from tracer.reports.console import Console
+
+        try:
+            Console.from_args(args, stderr=True).report(trace)
+        except ForktraceError as e:
+            return e
+        except KeyboardInterrupt:
+            sys.stderr.write("\n")  # it has seen enough
+        return None
 
     def _plan(self, args: argparse.Namespace) -> Plan:
         pids = [_pid(word) for words in args.pid for word in words.replace(",", " ").split()]
@@ -139,7 +154,7 @@ class Run:
                 reap_exact=args.reap == "exact",
                 failures=bool(events & {"fail", "all"}),
                 everyone=args.all,
-                buffer_bytes=1 << (args.buffer - 1).bit_length(),
+                buffer_bytes=args.buffer,
             ),
             wait=not args.no_wait,
             duration=args.duration,
@@ -150,7 +165,7 @@ class Run:
 
 
 def _pid(word: str) -> int:
-    if not word.isdigit() or int(word) < 1:
+    if not (word.isascii() and word.isdigit()) or not 0 < int(word[:12]) < 1 << 31:
         raise UsageError(f"'{word}' is no pid", "give a number, as in -p 1234")
     return int(word)
 
@@ -160,7 +175,7 @@ def _seconds(word: str) -> float:
         value = float(word.removesuffix("s"))
     except ValueError:
         value = -1.0
-    if value <= 0:
+    if not 0 < value < float("inf"):  # not a number is none of these either
         raise argparse.ArgumentTypeError(f"'{word}' is not a number of seconds")
     return value
 
@@ -170,9 +185,9 @@ def _size(word: str) -> int:
     body = word.upper().removesuffix("B").removesuffix("I")
     shift = units.get(body[-1:], 0)
     digits = body[:-1] if shift else body
-    if not digits.isdigit():
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 12:
         raise argparse.ArgumentTypeError(f"'{word}' is not a size")
-    return max(4096, int(digits) << shift) if shift or int(digits) else os.sysconf("SC_PAGESIZE")
+    return int(digits) << shift
 
 
 COMMAND = Run()
