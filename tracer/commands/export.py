@@ -1,0 +1,54 @@
+"""The verb `export`: a saved trace as something that other programs read."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tracer.errors import UsageError
+
+
+class Export:
+    """Turn a saved trace into JSON lines, CSV, Parquet and the like.
+
+    The format is --as, or what the suffix of -o says. Text goes to stdout where no -o is given.
+    """
+
+    name = "export"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """FILE, format, table and output."""
+        from tracer.reports import REPORTS
+
+        parser.add_argument("file", metavar="FILE", help="a saved trace; - for standard input")
+        parser.add_argument(
+            "--as", dest="format", metavar="FORMAT", help=", ".join(listed.name for listed in REPORTS)
+        )
+        parser.add_argument("--table", choices=("processes", "events"), default="processes", help="default: processes")
+        parser.add_argument("-o", "--output", metavar="OUT", help="default: standard output")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Read, write, say nothing."""
+        from tracer import reports
+        from tracer.capture import open_trace
+        from tracer.privileges import open_output
+
+        named = None if args.format is None else reports.by_name(args.format)
+        report = named or (reports.by_suffix(args.output) if args.output else None)
+        if report is None:
+            names = ", ".join(listed.name for listed in reports.REPORTS)
+            raise UsageError("which format is wanted is not clear", f"say --as with one of: {names}")
+        trace = open_trace(args.file)
+        options = reports.Options(table=args.table)
+        if args.output in (None, "-"):
+            if report.binary and sys.stdout.isatty():
+                raise UsageError(f"{report.name} is not for a terminal", "name a file with -o")
+            report.write(trace, sys.stdout.buffer, options)
+            sys.stdout.buffer.flush()
+            return 0
+        with open_output(args.output) as out:
+            report.write(trace, out, options)
+        return 0
+
+
+COMMAND = Export()
