@@ -37,6 +37,8 @@ HIDDEN = (
     ("x '--run=mysql -p§ x' '--header=Cookie: a=§; b=§'", "x '--run=mysql -p¤ x' '--header=Cookie: ¤'"),
     ("curl -H 'Cookie: sid=§; other=§' u", "curl -H 'Cookie: ¤' u"),
     ("curl -H 'X-Api-Key: §' -H 'PRIVATE-TOKEN: §' u", "curl -H 'X-Api-Key: ¤' -H 'PRIVATE-TOKEN: ¤' u"),
+    ("x Authorization: Bearer § y", "x Authorization: Bearer ¤ y"),
+    ("sh -c 'echo Authorization: Bearer §; ls'", "sh -c 'echo Authorization: Bearer ¤ ls'"),
     ("http GET u Authorization:'Bearer §'", "http GET u Authorization:'Bearer ¤'"),
     # URLs
     ("git clone https://me:§@host/x.git", "git clone https://me:¤@host/x.git"),
@@ -104,6 +106,7 @@ KEPT = (
     "gifski --bypass 1 --two-pass 2",
     "sh -c 'tar -czf - a b | ssh -p 22 host'",
     "ssh -i key.pem user@host:22",
+    "vals eval secret://vault/path --from=token://a/b",
     "x sk-short eyJ ghp_1",
     "kubectl get secret db -o yaml",
     "x '' ' ' \t",

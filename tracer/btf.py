@@ -202,7 +202,7 @@ class Btf:
         wanted = b"\0" + name.encode("utf-8", "surrogateescape") + b"\0"
         data, end = self._data, self._types_end
         found = data.find(wanted, self._strings_at, self._strings_end)
-        if not name or found < 0:
+        if found < 0:
             return
         pattern = struct.pack("=I", found + 1 - self._strings_at)
         pos = data.find(pattern, self._types_at, end)

@@ -163,8 +163,6 @@ def cgroup_path(groups: bytes) -> str | None:
         controllers, _, name = rest.partition(b":")
         if b"pids" in controllers.split(b",") or (number == b"0" and not controllers and path is None):
             path = _text(name.removesuffix(b" (deleted)"))
-            if controllers:
-                return path
     return path
 
 

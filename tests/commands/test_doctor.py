@@ -265,7 +265,13 @@ def test_it_fits_a_real_terminal(columns: int) -> None:
 def test_no_color_on_a_terminal_that_asks_for_none() -> None:
     assert not any("\x1b" in line for line in terminal(columns=80, NO_COLOR="1"))
     assert not any("\x1b" in line for line in terminal(columns=80, TERM="dumb"))
-    assert all(line.isascii() for line in terminal(columns=80, PYTHONIOENCODING="ascii", NO_COLOR="1"))
+
+
+def test_a_terminal_that_knows_no_check_marks_gets_ascii() -> None:
+    found = terminal(columns=80, PYTHONIOENCODING="ascii", NO_COLOR="1")
+
+    assert "".join(found).isascii()
+    assert any(line.startswith("  + ok") for line in found)
 
 
 def test_it_starts_with_the_standard_library_alone() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.btf_blob import Blob
 from tracer import btf
-from tracer.kernel.bpf_checks import FAULTS, LIFECYCLE
+from tracer.kernel.bpf_checks import EXTRA, FAULTS, LIFECYCLE
 from tracer.kernel.bpfcall import Answer, BpfCall
 from tracer.kernel.host import Host
 
@@ -111,7 +111,7 @@ def kernel_types(without: Container[str] = ()) -> Blob:
     blob = Blob()
     number = blob.integer("int", 4)
     task = blob.add(btf.PTR, "", blob.struct("task_struct", 8, [("pid", number, 0)]))
-    for point in (*LIFECYCLE, *FAULTS, "rss_stat"):
+    for point in (*LIFECYCLE, *FAULTS, *EXTRA, "rss_stat"):
         name = point.partition("|")[0]
         if name not in without:
             blob.tracepoint(name, task)
@@ -119,8 +119,9 @@ def kernel_types(without: Container[str] = ()) -> Blob:
     for name, member in structs.items():
         members = [("other", number, 0)] + ([(member, number, 32)] if member not in without else [])
         blob.struct(name, 8, members)
-    if "bpf_iter_task" not in without:
-        blob.add(btf.FUNC, "bpf_iter_task", blob.prototype([]))
+    for name in ("bpf_iter_task", "bpf_rdonly_cast"):
+        if name not in without:
+            blob.add(btf.FUNC, name, blob.prototype([]))
     enums = {
         "bpf_map_type": ("BPF_MAP_TYPE_HASH", "BPF_MAP_TYPE_RINGBUF", "BPF_MAP_TYPE_TASK_STORAGE"),
         "bpf_func_id": ("BPF_FUNC_loop", "BPF_FUNC_find_vma", "BPF_FUNC_task_pt_regs"),

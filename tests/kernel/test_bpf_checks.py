@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,11 @@ import pytest
 from tests.kernel.fakes import INITIAL_USER_NS, NO, REFUSED, YES, FakeHost
 from tracer import kernel
 from tracer.kernel import bpfcall
+from tracer.kernel.bpf_checks import EXTRA, FAULTS, LIFECYCLE
 from tracer.kernel.bpfcall import Answer
 from tracer.kernel.host import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN
 
+OBJECTS = Path(__file__).parents[2] / "probes/build"
 TRIED = ("tp_btf", "ring_buffer", "task_storage", "bpf_loop", "bpf_task_pt_regs", "bpf_find_vma")
 
 
@@ -108,11 +111,27 @@ def test_rss_stat_in_batches(tmp_path: Path) -> None:
     assert (none.ok, none.detail) == (False, "no such tracepoint")
 
 
-def test_mm_lock_seq_and_task_iter(tmp_path: Path) -> None:
-    host = FakeHost(tmp_path, without=("mm_lock_seq", "bpf_iter_task"))
+@pytest.mark.parametrize(
+    ("name", "without"),
+    [("mm_lock_seq", "mm_lock_seq"), ("task_iter", "bpf_iter_task"), ("bpf_rdonly_cast", "bpf_rdonly_cast")],
+)
+def test_what_is_not_among_the_types_is_missing(tmp_path: Path, name: str, without: str) -> None:
+    assert kernel.feature(name, FakeHost(tmp_path, without=(without,))).ok is False
 
-    assert kernel.feature("mm_lock_seq", host).ok is False
-    assert kernel.feature("task_iter", host).ok is False
+
+def test_what_only_options_need_says_which_option_to_leave_out(tmp_path: Path) -> None:
+    check = kernel.feature("extra_tracepoints", FakeHost(tmp_path, without=("kmem_cache_free",)))
+
+    assert (check.ok, check.mend) == (False, "leave out --reap exact")
+
+
+@pytest.mark.parametrize("path", sorted(OBJECTS.glob("*.bpf.o")), ids=lambda path: path.stem)
+def test_every_tracepoint_of_the_probes_is_asked_for(path: Path) -> None:
+    """The sections of the compiled objects name what they attach to."""
+    used = {name.decode() for name in re.findall(rb"\0tp_btf/(\w+)(?=\0)", path.read_bytes())}
+    asked = {name for point in (*LIFECYCLE, *FAULTS, *EXTRA, "rss_stat") for name in point.split("|")}
+
+    assert used <= asked
 
 
 @pytest.mark.parametrize(

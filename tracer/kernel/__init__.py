@@ -38,6 +38,8 @@ FEATURES: Final[dict[str, tuple[str, Callable[[Host], Check]]]] = {
     "bpf_loop": ("bpf", bpf_checks.bpf_loop),
     "bpf_task_pt_regs": ("bpf", bpf_checks.bpf_task_pt_regs),
     "task_iter": ("bpf", bpf_checks.task_iter),
+    "extra_tracepoints": ("bpf", bpf_checks.extra_tracepoints),
+    "bpf_rdonly_cast": ("bpf", bpf_checks.bpf_rdonly_cast),
     "group_dead": ("bpf", bpf_checks.group_dead),
     "lockdown": ("bpf", bpf_checks.lockdown),
     "unprivileged_bpf": ("bpf", bpf_checks.unprivileged_bpf),

@@ -25,6 +25,9 @@ FAULTS: Final = (
     "writeback_dirty_folio|writeback_dirty_page",  # renamed in Linux 5.18
 )
 
+EXTRA: Final = {"sys_exit": "-e fail", "kmem_cache_free": "--reap exact"}
+"""Tracepoints of which an option asks for more; the rest works without them."""
+
 _OTHER_BACKEND: Final = "use --backend netlink or --backend strace"
 _NEWER: Final = "use a kernel of Linux {} or newer"
 
@@ -117,6 +120,26 @@ def task_iter(host: Host) -> Check:
     if host.btf.has("bpf_iter_task", btf.FUNC):
         return yes("task_iter", "it is in BTF", why)
     return no("task_iter", "it is not in BTF", why, _NEWER.format("5.8"))
+
+
+def extra_tracepoints(host: Host) -> Check:
+    """The tracepoints that only some options ask for."""
+    why = "failed forks and execs (-e fail) and reaps to the microsecond (--reap exact) come by them"
+    check = _tracepoints(host, "extra_tracepoints", tuple(EXTRA), why)
+    if check.ok is False:
+        options = " and ".join(option for point, option in EXTRA.items() if point in check.detail)
+        return no(check.name, check.detail, why, f"leave out {options}")
+    return check
+
+
+def bpf_rdonly_cast(host: Host) -> Check:
+    """Typed pointers made without a call at run time; a function of the kernel, so that BTF lists it."""
+    why = "with it the probes load several times faster"
+    if host.btf is None:
+        return unknown("bpf_rdonly_cast", "unknown without BTF", why)
+    if host.btf.has("bpf_rdonly_cast", btf.FUNC):
+        return yes("bpf_rdonly_cast", "it is in BTF", why)
+    return no("bpf_rdonly_cast", "it is not in BTF", why, _NEWER.format("6.2"))
 
 
 def group_dead(host: Host) -> Check:
