@@ -10,7 +10,6 @@ import errno
 import struct
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from tracer.events import NULL, Part
@@ -21,9 +20,10 @@ RING_HEADER: Final = 8
 STRIDE: Final = RECORD_SIZE + RING_HEADER
 
 # enum ft_kind
-KIND_NAMES: Final = frozenset(
-    "FORK EXEC EXIT ZOMBIE WAIT FREE RENAME EXISTING REAP FAULTS DECAY ALIVE EXEC_FAILED FORK_FAILED".split()
-)
+KIND_NAMES: Final = frozenset({
+    "FORK", "EXEC", "EXIT", "ZOMBIE", "WAIT", "FREE", "RENAME", "EXISTING", "REAP", "FAULTS", "DECAY", "ALIVE",
+    "EXEC_FAILED", "FORK_FAILED",
+})  # fmt: skip
 FORK, EXEC, EXIT, ZOMBIE, WAIT, FREE, RENAME, EXISTING, REAP, FAULTS, DECAY, ALIVE = range(1, 13)
 EXEC_FAILED, FORK_FAILED = 13, 14
 
@@ -251,51 +251,65 @@ class Columns:
 _COMMS: dict[bytes, str] = {}
 
 
-@dataclass
 class Words:
-    """What one exec said, put together from its text records."""
+    """What one exec said, put together from its text records, which may come in several reads."""
 
-    exe: str | None = None
-    interpreter: str | None = None
-    cwd: str | None = None
-    argv: list[str] | None = None
-    env: list[str] | None = None
-    chunks: dict[str, list[bytes]] = field(default_factory=dict)
+    __slots__ = ("_argv", "_argv_full", "_env", "_env_full", "_failed", "_next", "cwd", "exe", "interpreter")
 
+    def __init__(self) -> None:
+        self.exe: str | None = None
+        self.interpreter: str | None = None
+        self.cwd: str | None = None
+        self._argv: list[bytes] = []
+        self._env: list[bytes] = []
+        self._argv_full = self._env_full = self._failed = 0
+        self._next = 0
 
-def texts(records: Iterable[bytes]) -> dict[tuple[int, int], Words]:
-    """Text records by (time_ns, tid) of the exec they belong to."""
-    result: dict[tuple[int, int], Words] = {}
-    heads: dict[tuple[int, int], tuple[int, int, int]] = {}
-    for record in records:
-        time_ns, tid, seq, argv_full, env_full, exe_len, interp_len, cwd_len, argv_len, env_len, failed, _ = (
+    def add(self, record: bytes) -> None:
+        """The next record. Behind one that was lost nothing is taken: what is there ends early, as if it were cut."""
+        _, _, seq, argv_full, env_full, exe_len, interp_len, cwd_len, argv_len, env_len, failed, _ = (
             _TEXT_STRUCT.unpack_from(record)
         )
-        key = (time_ns, tid)
-        words = result.setdefault(key, Words())
+        if seq != self._next:
+            return
+        self._next += 1
+        self._argv_full, self._env_full = argv_full, env_full
+        self._failed |= failed
+        pieces = []
         at = _TEXT_STRUCT.size
-        if seq == 0:
-            if exe_len:
-                words.exe = _text(record[at : at + exe_len])
-            at += exe_len
-            if interp_len:
-                words.interpreter = _text(record[at : at + interp_len])
-            at += interp_len
-            if cwd_len:
-                words.cwd = _path(record[at : at + cwd_len])
-            at += cwd_len
-        words.chunks.setdefault("argv", []).append(record[at : at + argv_len])
-        at += argv_len
-        words.chunks.setdefault("env", []).append(record[at : at + env_len])
-        heads[key] = (argv_full, env_full, heads.get(key, (0, 0, 0))[2] | failed)
-    for key, words in result.items():
-        argv_full, env_full, failed = heads[key]
-        if not failed & 1:
-            words.argv = split_words(b"".join(words.chunks["argv"]), argv_full)
-        env = b"".join(words.chunks["env"])
-        if env and not failed & 2:
-            words.env = split_words(env, env_full)
-        words.chunks.clear()
+        for size in (exe_len, interp_len, cwd_len, argv_len, env_len):
+            pieces.append(record[at : at + size])
+            at += size
+        exe, interpreter, cwd, argv, env = pieces
+        if exe:
+            self.exe = _text(exe)
+        if interpreter:
+            self.interpreter = _text(interpreter)
+        if cwd:
+            self.cwd = _path(cwd)
+        self._argv.append(argv)
+        self._env.append(env)
+
+    @property
+    def argv(self) -> list[str] | None:
+        """None if it could not be read, or its beginning was lost."""
+        if not self._next or self._failed & 1:
+            return None
+        return split_words(b"".join(self._argv), self._argv_full)
+
+    @property
+    def env(self) -> list[str] | None:
+        """None if it was not asked for, or could not be read."""
+        env = b"".join(self._env)
+        return split_words(env, self._env_full) if env and not self._failed & 2 else None
+
+
+def texts(records: Iterable[bytes], known: dict[tuple[int, int], Words] | None = None) -> dict[tuple[int, int], Words]:
+    """Text records by (time_ns, tid) of the exec they belong to, added to `known`."""
+    result = {} if known is None else known
+    for record in records:
+        time_ns, tid = _TEXT_STRUCT.unpack_from(record)[:2]
+        result.setdefault((time_ns, tid), Words()).add(record)
     return result
 
 
@@ -381,8 +395,9 @@ def exec_part(c: Columns, words: dict[tuple[int, int], Words], cgroup: Callable[
         vfork_done_ns=c.ints_or_null("vfork_done_ns", 0),
         comm=c.comms(),
     )
-    if any(w.env for w in said):
-        part["env"] = [w.env for w in said]
+    env = [w.env for w in said]
+    if any(env):
+        part["env"] = env
     return part
 
 

@@ -17,6 +17,7 @@ from tracer.events import NULL, Batch, Kind, Part
 SYSCALLS: Final[tuple[str | None, ...]] = tuple(
     {56: "clone", 57: "fork", 58: "vfork", 435: "clone3"}.get(n) for n in range(436)
 )
+_MOST_WORDS: Final = 4096  # that wait for their exec's record
 _MODEL: Final = {
     wire.FORK: Kind.FORK,
     wire.EXISTING: Kind.EXISTING,
@@ -44,7 +45,7 @@ class Decoder:
 
     def batch(self, raw: bytes, texts: Iterable[bytes]) -> Batch | None:
         """`raw`: a run of fixed records with their ring headers; `texts`: the text records read before it."""
-        self._words.update(wire.texts(texts))
+        wire.texts(texts, self._words)
         if not raw:
             return None
         kinds = wire.kinds_of(raw)
@@ -74,6 +75,8 @@ class Decoder:
         if wire.RENAME in present:
             c = wire.Columns(wire.select(raw, kinds, wire.RENAME), wire.RENAME)
             parts[Kind.RENAME] = {**wire.head_part(c), "comm": c.comms()}
+        for key in list(self._words)[:-_MOST_WORDS]:  # their exec records were lost
+            del self._words[key]
         zombies = self._releases(raw, kinds, present, parts)
         out = bytearray()
         told = iter(zombies)
@@ -113,8 +116,6 @@ class Decoder:
         if "env" in part:
             keep = self._env_names
             part["env"] = [e and [v for v in e if v.partition("=")[0] in keep] for e in part["env"]]
-        if len(self._words) > 4096:  # words whose exec record was lost
-            self._words.clear()
         return part
 
     def _releases(self, raw: bytes, kinds: array[int], present: set[int], parts: dict[int, Part]) -> list[bool]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from tracer.backends import BACKENDS, COW_LEVELS, Options
@@ -47,8 +46,8 @@ class Run:
         how.add_argument(
             "--cow",
             choices=COW_LEVELS,
-            default="full",
-            help="copy-on-write: every fault, fork times only, the kernel's own counters, or nothing",
+            help="copy-on-write: every fault, fork times only, the kernel's own counters, or nothing"
+            " (default: full; light with -a)",
         )
         how.add_argument(
             "-e",
@@ -148,7 +147,7 @@ class Run:
             pids=pids,
             backend=args.backend,
             options=Options(
-                cow=args.cow,
+                cow=args.cow or ("light" if args.all else "full"),
                 argv_max=args.string_size,
                 env=tuple(name for name in args.env.split(",") if name),
                 reap_exact=args.reap == "exact",
