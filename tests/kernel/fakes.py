@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tests.btf_blob import Blob
 from tracer import btf
-from tracer.kernel.bpf_checks import EXTRA, FAULTS, LIFECYCLE
+from tracer.kernel.bpf_checks import EXTRA, LIFECYCLE
 from tracer.kernel.bpfcall import Answer, BpfCall
+from tracer.kernel.copy_checks import FAULTS
 from tracer.kernel.host import Host
 
 YES, REFUSED, NO = Answer(ok=True), Answer(None, "EPERM"), Answer(False, "EINVAL")

@@ -8,8 +8,9 @@ import pytest
 from tests.kernel.fakes import INITIAL_USER_NS, NO, REFUSED, YES, FakeHost
 from tracer import kernel
 from tracer.kernel import bpfcall
-from tracer.kernel.bpf_checks import EXTRA, FAULTS, LIFECYCLE
+from tracer.kernel.bpf_checks import EXTRA, LIFECYCLE
 from tracer.kernel.bpfcall import Answer
+from tracer.kernel.copy_checks import FAULTS
 from tracer.kernel.host import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN
 
 OBJECTS = Path(__file__).parents[2] / "probes/build"

@@ -9,8 +9,10 @@ itself, never for its version. Refuses to know: which backend to take, and how a
     check.py         the answer
     host.py          files, libraries, programs
     bpfcall.py       bpf(2)
+    asking.py        types first, bpf(2) where they do not suffice
     bpf_checks.py    the questions of the bpf backend
-    host_checks.py   the questions of the others
+    copy_checks.py   ... of its ledger of copies
+    host_checks.py   ... of the other backends
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from functools import cache
 from typing import Final
 
 from tracer.errors import BadDataError, UsageError
-from tracer.kernel import bpf_checks, host_checks
+from tracer.kernel import bpf_checks, copy_checks, host_checks
 from tracer.kernel.check import Check
 from tracer.kernel.host import Host
 
@@ -43,10 +45,10 @@ FEATURES: Final[dict[str, tuple[str, Callable[[Host], Check]]]] = {
     "group_dead": ("bpf", bpf_checks.group_dead),
     "lockdown": ("bpf", bpf_checks.lockdown),
     "unprivileged_bpf": ("bpf", bpf_checks.unprivileged_bpf),
-    "fault_tracepoints": ("copies", bpf_checks.fault_tracepoints),
-    "rss_stat": ("copies", bpf_checks.rss_stat),
-    "bpf_find_vma": ("copies", bpf_checks.bpf_find_vma),
-    "mm_lock_seq": ("copies", bpf_checks.mm_lock_seq),
+    "fault_tracepoints": ("copies", copy_checks.fault_tracepoints),
+    "rss_stat": ("copies", copy_checks.rss_stat),
+    "bpf_find_vma": ("copies", copy_checks.bpf_find_vma),
+    "mm_lock_seq": ("copies", copy_checks.mm_lock_seq),
     "bcc": ("bcc", host_checks.bcc),
     "tracefs": ("bcc", host_checks.tracefs),
     "net_admin": ("netlink", host_checks.net_admin),
