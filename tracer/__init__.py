@@ -84,7 +84,7 @@ def run(
     with session:
         session.start()
         keeper.open()
-        session.run(keeper.take)
+        session.run(keeper.take, tick=keeper.tick)
         return keeper.finish()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tracer.errors import CannotWriteError
-from tracer.events import Batch
+from tracer.events import Batch, Kind
 from tracer.session import Session
 from tracer.spool import Spool
 from tracer.trace import Trace
@@ -25,6 +25,7 @@ class Keeper:
         self._redact = redact
         self._spool = Spool()
         self._writer: Any = None
+        self._totals: dict[str, Any] = {}
 
     def open(self) -> None:
         """After the program is held, before it is let go: the file's errors must stop nothing that runs."""
@@ -42,11 +43,19 @@ class Keeper:
 
             redact_batch(batch)
         self._spool.add(batch)
+        if Kind.END in batch.parts:
+            self._totals = next(values for kind, values in batch.rows() if kind == Kind.END)
+        self._write(lambda writer: writer.write(batch))
+
+    def tick(self) -> None:
+        """Now and then: rows that have waited long enough go to the file, also when no more come."""
+        self._write(lambda writer: writer.maybe_flush())
+
+    def _write(self, do: Callable[[Any], object]) -> None:
         if self._writer is None:
             return
         try:
-            self._writer.write(batch)
-            self._writer.maybe_flush()
+            do(self._writer)
         except CannotWriteError as e:
             self.failure = e
             self._writer.abandon()
@@ -58,11 +67,7 @@ class Keeper:
 
     def finish(self) -> Trace:
         """Close the file; the trace to report from."""
-        if self._writer is not None:
-            try:
-                self._writer.close()
-            except CannotWriteError as e:
-                self.failure = e
+        self._write(lambda writer: writer.close(self._totals))
         return Trace(self._session.meta, lambda: self._spool, status=self._session.status)
 
 

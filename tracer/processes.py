@@ -75,6 +75,9 @@ _NAMES: Final = [f.name for f in PROCESS_COLUMNS]
 COW_COLUMNS: Final = tuple(_NAMES[_NAMES.index("wp_faults") : _NAMES.index("failed_wp") + 1])
 
 
+_MOST: Final = (1 << 63) - 1  # a forged file may count to there
+
+
 def cpu_split(utime: int, stime: int, runtime: int) -> tuple[int, int]:
     """User and system ns of a process, as the kernel's cputime_adjust() splits the exact run time by its ticks."""
     if stime == 0:
@@ -102,4 +105,4 @@ def add_rows(column: array[int], rows: Any, values: Any) -> None:
     for row, value in zip(rows, values, strict=True):
         if value != NULL:
             have = column[row]
-            column[row] = value if have == NULL else have + value
+            column[row] = value if have == NULL else min(have + value, _MOST)

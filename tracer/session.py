@@ -144,8 +144,11 @@ class Session:
             self._backend = backend
             return
 
-    def run(self, *sinks: Sink) -> None:
-        """Release the program and read to the end. Raises CannotStartError; the sinks' errors are theirs to keep."""
+    def run(self, *sinks: Sink, tick: Callable[[], None] = lambda: None) -> None:
+        """Release the program and read to the end. Raises CannotStartError; the sinks' errors are theirs to keep.
+
+        `tick` is called after every look at the source, five times a second at least.
+        """
         backend, target = self._backend, self._target
         assert backend is not None
         self._sinks = list(sinks)
@@ -154,7 +157,7 @@ class Session:
                 target.on_stop = self._drain
                 self._released = True  # or failed, and closed itself
                 target.release()
-            self._loop(backend, target)
+            self._loop(backend, target, tick)
             self._last_reaps(backend, target)
             if target is not None:
                 target.handle_signals()  # CLONE_PARENT makes children of ours: none may stay a zombie
@@ -166,7 +169,7 @@ class Session:
             backend.close()
             self.status = target.status if target is not None else None
 
-    def _loop(self, backend: BackendProtocol, target: Target | None) -> None:
+    def _loop(self, backend: BackendProtocol, target: Target | None, tick: Callable[[], None]) -> None:
         poll = select.poll()
         poll.register(self._signal_fd, select.POLLIN)
         for fd in backend.descriptors():
@@ -186,6 +189,7 @@ class Session:
                 self.detached = True
                 return
             pause = _BUSY_S if self._read() else min(pause * 2, _IDLE_S)
+            tick()
             now = time.monotonic()
             if self.plan.duration is not None and now - began >= self.plan.duration:
                 self.detached = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -78,7 +79,7 @@ def global_options(parser: argparse.ArgumentParser) -> None:
 
 def parser_for(verb: str, command: Command) -> argparse.ArgumentParser:
     """The parser of one verb; of `run`, as the bare command has it."""
-    words = (command.__doc__ or "").strip()
+    words = inspect.cleandoc(command.__doc__ or "")
     bare = verb == "run"
     parser = _Parser(
         prog="forktrace" if bare else f"forktrace {verb}",

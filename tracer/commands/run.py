@@ -108,7 +108,7 @@ class Run:
         with session:
             session.start()
             keeper.open()
-            session.run(keeper.take)
+            session.run(keeper.take, tick=keeper.tick)
             trace = keeper.finish()  # before a Ctrl-C can hit us again
         failures = [e for e in (self._report(args, trace), keeper.failure) if e is not None]
         for failure in failures:

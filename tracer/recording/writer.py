@@ -120,7 +120,8 @@ class Writer:
     def close(self, totals: Mapping[str, Any] | None = None) -> None:
         """Write what waits and the end row, and close the file if it was given as a path.
 
-        `totals` are JSON values to keep with the end row; `ts_ns` among them becomes its time. A file of many
+        `totals` are JSON values to keep with the end row; `ts_ns`, `utime_ns` and `stime_ns` among them become its own:
+        when, and the tracer's CPU time. A file of many
         small batches is then written anew in big ones, which take the place of the first. Raises
         CannotWriteError, if that was not said before.
         """
@@ -131,7 +132,8 @@ class Writer:
             if self.failed:
                 return
             said = {**(totals or {}), "rows": self.rows, "lost": self.lost}
-            row = {"ts_ns": said.get("ts_ns"), "count": self.rows}
+            row = {name: said.get(name) for name in ("ts_ns", "utime_ns", "stime_ns")}
+            row["count"] = self.rows
             self._waiting.append(Batch.from_rows([(Kind.END, row)]))
             self._flush({TOTALS_KEY: json.dumps(said).encode()})
             if self._path is not None and self._batches > 1 and self._bytes < SMALL_BATCH * self._batches:
