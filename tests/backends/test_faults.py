@@ -16,8 +16,8 @@ import pytest
 from tests.conftest import need
 from tests.programs import cow
 from tracer import wire
-from tracer.backends import _faults
-from tracer.backends._faults import COPIES, COUNTERS, FaultOptions, Faults
+from tracer.backends import _faults, _host
+from tracer.backends._faults import COPIES, COUNTERS, Faults
 from tracer.backends._libbpf import BpfObject
 from tracer.backends._ring import Ring
 from tracer.backends.bpf import probe_object
@@ -33,9 +33,14 @@ class Probes:
     def __init__(self) -> None:
         self._owner = BpfObject(probe_object("lifecycle"))
         self._owner.skip("on_exit_old")
+        options = wire.pack_options(
+            **{n: 0 for n, _ in wire.OPTIONS.fields}
+            | {"events_bytes": 16 << 20, "rdonly_cast": _host.has_rdonly_cast(), "fork_cost": 1}
+        )
+        self._owner.set_data(".rodata.opt", options)
         self._owner.load()
         self._ring = Ring(self._owner.map_fd("events"), self._owner.map_size("events"))
-        self.faults = Faults(probe_object("faults"), self._owner.map_fd("events"), FaultOptions())
+        self.faults = Faults(probe_object("faults"), self._owner, options)
         self.faults.load()
         self.faults.attach()
 

@@ -3,9 +3,10 @@
     python -m tests.bench.bench_faults [--rounds 25]
 
 Rounds are interleaved: in each, every loop runs once under every variant, and the ratio is the median of the paired
-ratios, so a noisy neighbour hits all alike. "empty" attaches programs that do nothing to the two tracepoints of page
-faults: no counting can cost less. "untraced" is a process that is not in the traced set while the probes are in.
-The bar: copy, full, <= 1.15. Needs root, a C compiler and clang-14.
+ratios, so a noisy neighbour hits all alike. "empty" attaches programs that do nothing to the tracepoints that a
+fault passes: no counting can cost less. "faults" are the fault probes alone, "full" those and the life-cycle probes, as
+by default. "untraced" is a process that is not in the traced set while all that is in.
+The bars: copy, full, <= 1.15; fork, full, <= 1.12. Needs root, a C compiler and clang-14.
 
 {figures}
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -22,14 +24,15 @@ from pathlib import Path
 from typing import Final
 
 from tracer import wire
-from tracer.backends._faults import FaultOptions, Faults
+from tracer.backends import _host
+from tracer.backends._faults import Faults
 from tracer.backends._libbpf import BpfObject
 from tracer.backends._ring import Ring
 from tracer.backends.bpf import probe_object
 
 HERE: Final = Path(__file__).parent
 LOOPS: Final = {"copy": "c", "reuse": "r", "fresh": "f", "read": "z", "unmap": "u", "fork": "k"}
-VARIANTS: Final = ("none", "empty", "full", "untraced")
+VARIANTS: Final = ("none", "empty", "faults", "full", "untraced")
 
 
 def _build(folder: str) -> tuple[Path, Path]:
@@ -60,37 +63,47 @@ class _Loop:
         self._process.communicate()
 
 
-def run(rounds: int, faults_object: Path) -> dict[str, dict[str, list[float]]]:
+def run(rounds: int, faults_object: Path, loops: list[str]) -> dict[str, dict[str, list[float]]]:
     """{loop: {variant: ns per fault, one for each round}}."""
     with tempfile.TemporaryDirectory() as folder:
         program, empty_object = _build(folder)
         owner = BpfObject(probe_object("lifecycle"))
-        owner.skip("on_exit_old")
+        owner.skip("on_exit_old" if _host.has_group_dead() else "on_exit", "on_sighand_free")
+        options = wire.pack_options(
+            **{n: 0 for n, _ in wire.OPTIONS.fields}
+            | {"events_bytes": 16 << 20, "rdonly_cast": _host.has_rdonly_cast(), "fork_cost": 1, "argv_max": 32768}
+        )
+        owner.set_data(".rodata.opt", options)
         owner.load()
         ring = Ring(owner.map_fd("events"), owner.map_size("events"))
-        faults = Faults(faults_object, owner.map_fd("events"), FaultOptions())
+        faults = Faults(faults_object, owner, options)
         faults.load()
         empty = BpfObject(empty_object)
         empty.load()
         traced, untraced = _Loop(program), _Loop(program)
         pidfd = os.pidfd_open(traced.pid)
         faults.add_root(pidfd, held=False)
-        result: dict[str, dict[str, list[float]]] = {n: {v: [] for v in VARIANTS} for n in LOOPS}
+        owner.update("marks", struct.pack("=i", pidfd), wire.pack_root_mark())
+        result: dict[str, dict[str, list[float]]] = {n: {v: [] for v in VARIANTS} for n in loops}
         for i in range(rounds + 1):
             for variant in VARIANTS:
                 if variant == "empty":
                     empty.attach()
                 elif variant != "none":
                     faults.attach()
-                for name, letter in LOOPS.items():
-                    ns = (untraced if variant == "untraced" else traced).measure(letter)
+                    if variant != "faults":
+                        owner.attach(lambda name, section: name != "on_rss_stat")
+                for name in loops:
+                    ns = (untraced if variant == "untraced" else traced).measure(LOOPS[name])
                     if i:  # the first round warms up
                         result[name][variant].append(ns)
-                empty.detach()
-                faults.detach()
+                for probes in (empty, owner, faults):
+                    probes.detach()
                 ring.take_fixed(wire.RECORD_SIZE, ring.position())
-        for each in (traced, untraced, faults, empty):
-            each.close()
+        traced.close()
+        untraced.close()
+        faults.close()
+        empty.close()
         ring.close()
         owner.close()
         os.close(pidfd)
@@ -113,9 +126,10 @@ def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="bench_faults")
     parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--loops", default=",".join(LOOPS), help="which, of: %(default)s")
     parser.add_argument("--object", type=Path, help="another faults.bpf.o than the committed one")
     options = parser.parse_args()
-    print(table(run(options.rounds, options.object or probe_object("faults"))))
+    print(table(run(options.rounds, options.object or probe_object("faults"), options.loops.split(","))))
     return 0
 
 

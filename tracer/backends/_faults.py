@@ -154,9 +154,9 @@ class Faults:
         """As it stands; costs no system call."""
         if self._stats is None:
             raise RuntimeError("load() comes first")
-        values = _STATS.unpack_from(self._stats)
-        decay = values[-2 * BUCKETS :]
-        return FaultStats(*values[: -2 * BUCKETS], (decay[:BUCKETS], decay[BUCKETS:]))
+        unmade, added, lost_races, second_pages, swapped_in, *decay = _STATS.unpack_from(self._stats)
+        both = (tuple(decay[:BUCKETS]), tuple(decay[BUCKETS:]))
+        return FaultStats(unmade, added, lost_races, second_pages, swapped_in, both)
 
     def detach(self) -> None:
         """Take the hooks out; `snapshot` and `stats` still work."""
