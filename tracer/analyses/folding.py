@@ -93,20 +93,24 @@ class Folder:
         """By a process itself: template, how it came to be, how it ended."""
         tree, ended = self.tree, self.shape.ended
         alike = templates(self.commands)
-        numbers: dict[tuple[int, str | None, int, str | int | None], int] = {}
+        births: dict[tuple[str | None, str | None, int, int], int] = {}
+        birth = births.setdefault
+        columns = [tree.column(name) for name in ("how", "syscall", "clone_flags", "exit_signal")]
+        how = [birth(key, len(births)) for key in zip(*columns, strict=True)]
+        numbers: dict[tuple[int, int, str | int | None], int] = {}
+        number = numbers.setdefault
         self.failed = bytearray(len(tree))
-        own = array("q", [0]) * len(tree)
-        columns = (tree.column(name) for name in ("how", "clone_flags", "exit_code", "signal"))
-        for row, (command, how, flags, code, signal) in enumerate(zip(self.commands.of, *columns, strict=True)):
-            if not ended[row]:
-                outcome: str | int | None = -1
-            elif signal is not None:
+        own = array("q")
+        ends = zip(ended, tree.column("exit_code"), tree.column("signal"), strict=True)
+        for row, (command, (dead, code, signal)) in enumerate(zip(self.commands.of, ends, strict=True)):
+            outcome: str | int | None = None if code == NULL else int(code != 0)
+            if signal is not None:
                 outcome = signal
-            else:
-                outcome = None if code == NULL else int(code != 0)
-            if outcome == 1 or signal is not None:
+            elif not dead:
+                outcome = -1
+            if outcome and dead:
                 self.failed[row] = 1
-            own[row] = numbers.setdefault((alike[command], how, flags, outcome), len(numbers))
+            own.append(number((alike[command], how[row], outcome), len(numbers)))
         return own
 
     def _sizes(self) -> tuple[array[int], array[int]]:
@@ -169,9 +173,11 @@ class Folder:
         """Rows of all children of `rows`, in order of birth."""
         if len(rows) == 1:
             return self.shape.children(rows[0])
+        size, children = self.size, self.shape.children
         found: list[int] = []
         for row in rows:
-            found.extend(self.shape.children(row))
+            if size[row] > 1:
+                found.extend(children(row))
         found.sort()
         return found
 
@@ -195,14 +201,17 @@ class _Selection:
         self.loose = loose
         self.show_idle = show_idle
         self.nodes = [_Node((), -1, shown=True)]
-        self._open(0, folder.shape.roots())
+        self._open(0, self._groups(folder.shape.roots()))
         self._choose(limit)
         self.hidden = sum(
             self._processes(at) for node in self.nodes if node.shown for at in node.kids if not self.nodes[at].shown
         )
 
-    def _open(self, at: int, below: Sequence[int]) -> None:
-        for group in self.folder.groups(below, loose=self.loose, idle=self.show_idle):
+    def _groups(self, rows: Sequence[int]) -> list[Sequence[int]]:
+        return self.folder.groups(rows, loose=self.loose, idle=self.show_idle)
+
+    def _open(self, at: int, groups: Sequence[Sequence[int]]) -> None:
+        for group in groups:
             self.nodes.append(_Node(group, at))
             self.nodes[at].kids.append(len(self.nodes) - 1)
 
@@ -239,30 +248,24 @@ class _Selection:
 
     def _expand(self, at: int) -> None:
         """The nodes below; where a chain begins, its middle as one node and its end below that."""
-        run = self._run(at)
-        if not run:
-            self._open(at, self.folder.below(self.nodes[at].rows))
+        own = self.folder.own
+        rows = self.nodes[at].rows
+        first = groups = self._groups(self.folder.below(rows))
+        run: list[Sequence[int]] = []
+        while len(groups) == 1 and own[groups[0][0]] == own[rows[0]]:
+            rows = groups[0]
+            run.append(rows)
+            groups = self._groups(self.folder.below(rows))
+        if len(run) + 1 < _CHAIN:
+            self._open(at, first)
             return
         middle = array("q")
-        for rows in run[:-1]:
-            middle.extend(rows)
+        for generation in run[:-1]:
+            middle.extend(generation)
         self.nodes.append(_Node(middle, at, levels=len(run) - 1, tops=len(run[0])))
         self.nodes[at].kids.append(len(self.nodes) - 1)
         self.nodes.append(_Node(run[-1], len(self.nodes) - 1))
         self.nodes[-2].kids.append(len(self.nodes) - 1)
-
-    def _run(self, at: int) -> list[Sequence[int]]:
-        """The generations of a chain below this node, if it is long enough."""
-        own = self.folder.own
-        node = self.nodes[at]
-        rows: Sequence[int] = node.rows
-        run: list[Sequence[int]] = []
-        while True:
-            groups = self.folder.groups(self.folder.below(rows), loose=self.loose, idle=self.show_idle)
-            if len(groups) != 1 or own[groups[0][0]] != own[rows[0]]:
-                return run if len(run) + 1 >= _CHAIN else []
-            rows = groups[0]
-            run.append(rows)
 
     def lines(self) -> list[Line]:
         """In order of display, without recursion: the nodes that are shown, and what is hidden below each."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from operator import ge
 
 from tracer.events import NULL
 from tracer.tree import ProcessTree
@@ -27,10 +28,10 @@ class Shape:
         self.parent = array("q", [-1 if above == NULL else above for above in tree.column("parent_id")])
         self._broken: set[int] = set()
         self.order: Sequence[int] = range(len(tree))
-        if any(above >= row for row, above in enumerate(self.parent)):
+        if any(map(ge, self.parent, self.order)):
             self.order = self._sorted()
         self.depth = self._depths()
-        self.ended = bytearray(tree.ended(row) for row in range(len(tree)))
+        self.ended = bytearray(map(tree.ended, range(len(tree))))
         self.begin, self.life = self._lives()
 
     def __len__(self) -> int:
@@ -81,8 +82,7 @@ class Shape:
 
     def _lives(self) -> tuple[array[int], array[int]]:
         tree, ended = self.tree, self.ended
-        begin_ns = tree.begin_ns
-        begin = array("q", [NULL if (at := begin_ns(row)) is None else at for row in range(len(tree))])
+        begin = array("q", [NULL if at is None else at for at in map(tree.begin_ns, range(len(tree)))])
         born = tree.column("born_ns")
         for row, how in enumerate(tree.column("how")):
             if how == "existing":  # it was there before the trace, and so was its life

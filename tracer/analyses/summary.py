@@ -82,7 +82,7 @@ def summarize(tree: ProcessTree, shape: Shape | None = None) -> Summary:
     return Summary(
         processes=len(tree) - existing,
         existing=existing,
-        gaps=sum(tree.is_gap(row) for row in range(len(tree))),
+        gaps=sum(map(tree.is_gap, range(len(tree)))),
         ways=tuple(ways.most_common()),
         threads=sum(n for n in threads if n != NULL) if Fact.THREADS in facts else None,
         execs=len(tree.all_execs()[0]),
@@ -175,9 +175,9 @@ def _zombies(tree: ProcessTree) -> tuple[int, int | None, int | None, int]:
     """(how many waited, longest wait, whose, how many wait still)."""
     waits = array("q", tree.column("zombie_ns"))
     unreaped = 0
-    for row in range(len(waits)):
+    for row in [row for row, wait in enumerate(waits) if wait == NULL]:
         since = tree.zombie_since(row)
-        if since is not None and waits[row] == NULL and not tree.released(row):
+        if since is not None and not tree.released(row):
             unreaped += 1
             waits[row] = max(0, (tree.last_ns or since) - since)
     longest = max(waits, default=NULL)

@@ -173,7 +173,8 @@ class Console:
         if self._full:
             rows = Rows(tree, shape, births, self.terminal, threads=self._threads)
             # Twice over the tree instead of once with a list of a million rows.
-            layout = Layout(map(rows.row, unfolded(tree, shape)), self.terminal, times=self._times)
+            figures = (rows.row(line, figures_only=True) for line in unfolded(tree, shape))
+            layout = Layout(figures, self.terminal, times=self._times)
             yield layout.heading()
             for line in unfolded(tree, shape):
                 yield from layout.lines(rows.row(line))

@@ -7,18 +7,17 @@ small number, in the tree and in the legend. Knows no layout.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tracer.events import NULL
-from tracer.reports.words import is_plain_fork, sharing
+from tracer.reports.words import UNKNOWN, is_plain_fork, sharing
 from tracer.tree import ProcessTree, signal_name
 
 _SUPERSCRIPTS: Final = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _NOT_MADE_HERE: Final = frozenset({"root", "existing"})
 
-_Key = tuple[str, tuple[str, ...] | None, int]  # how, its flags behind an empty string, exit signal
+_Key = tuple[str, tuple[str, ...] | None, int]  # how, its flags, exit signal
 
 
 @dataclass(frozen=True)
@@ -40,30 +39,29 @@ class Births:
         self._flags = tree.column("flags")
         self._signal = tree.column("exit_signal")
         self._unicode = unicode
-        self._sets: dict[int, tuple[str, ...] | None] = {}
         self._labels: dict[_Key, str] = {}
         self._births: list[tuple[bool, Birth]] = []
         self._count()
 
     def _key(self, row: int) -> _Key:
         flags = self._flags[row]
-        known = self._sets.get(id(flags), ())  # one list stands for the same set in all rows
-        if known == ():
-            known = self._sets[id(flags)] = None if flags is None else ("", *flags)
-        return self._name(row), known, self._signal[row]
+        return self._name(self._how[row], self._syscall[row]), _frozen(flags), self._signal[row]
 
-    def _name(self, row: int) -> str:
+    def _name(self, how: str | None, syscall: str | None) -> str:
         """As in the table; a clone by the system call's own name, since that is what it was called with."""
-        how = self._how[row] or "-"
-        return (self._syscall[row] or how) if how == "clone" else how
+        return (syscall or how) if how == "clone" else how or UNKNOWN
 
     def _count(self) -> None:
-        counts = Counter(map(self._key, range(len(self._tree))))
+        # One list stands for the same set in all rows, so a million rows are few different quadruples.
+        quadruples = Counter(zip(self._how, self._syscall, map(id, self._flags), self._signal, strict=True))
+        sets = {id(flags): _frozen(flags) for flags in {id(flags): flags for flags in self._flags}.values()}
+        counts: Counter[_Key] = Counter()
+        for (how, syscall, flags_id, number), n in quadruples.items():
+            counts[self._name(how, syscall), sets[flags_id], number] += n
         names = [name for name, _, _ in counts]
         numbers: dict[str, int] = {}
         for key, n in counts.items():
-            name, known, number = key
-            flags = None if known is None else known[1:]
+            name, flags, number = key
             signal = None if number == NULL else signal_name(number) if number else ""
             label = name
             plain = flags is None or name in _NOT_MADE_HERE or is_plain_fork(flags, signal)
@@ -74,11 +72,14 @@ class Births:
             if flags is not None and name not in _NOT_MADE_HERE:
                 self._births.append((plain, Birth(label, n, str(sharing(flags, signal)))))
 
-    def label(self, rows: Sequence[int]) -> str:
-        """How these processes came to be: one label, or what the labels have in common."""
-        labels = {self._labels[self._key(row)] for row in rows}
-        return labels.pop() if len(labels) == 1 else self._name(rows[0])
+    def label(self, row: int) -> str:
+        """How this process came to be. Alike processes, as folding has them, came to be alike."""
+        return self._labels[self._key(row)]
 
     def legend(self, *, everything: bool = False) -> list[Birth]:
         """The ways that need words, in order of first appearance; `everything`: plain forks too."""
         return [birth for plain, birth in self._births if everything or not plain]
+
+
+def _frozen(flags: list[str] | None) -> tuple[str, ...] | None:
+    return None if flags is None else tuple(flags)

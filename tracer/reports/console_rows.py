@@ -68,8 +68,8 @@ class Rows:
         self._adopters, self._waits = tree.column("adopted_by"), tree.column("zombie_ns")
         self._made = tree.column("threads")
 
-    def row(self, line: Line) -> Row:
-        """The text of one line."""
+    def row(self, line: Line, *, figures_only: bool = False) -> Row:
+        """The text of one line. `figures_only`: enough to find the widths of the columns."""
         rows = line.rows
         if line.sort is Sort.MORE:
             words = f"{count(len(rows))} more" + (
@@ -81,15 +81,19 @@ class Rows:
         return Row(
             line,
             (pid, "" if one else "fold"),
-            how=self._births.label(rows),
+            how=self._births.label(rows[0]),
             born=self._since_start(self._shape.begin[rows[0]]),
             life=self._life(rows),
             cow=self._copied(rows),
             exit=self._exit(rows),
-            command=tuple(self._commands.one(rows[0]) if one else self._commands.alike(rows)),
-            marks=tuple((mark, style) for mark, style in self._marks(line) if mark),
+            command=() if figures_only else self._command(line),
+            marks=() if figures_only else tuple(mark for mark in self._marks(line) if mark[0]),
             threads=tuple(self._thread_rows(line)) if one and self._threads else (),
         )
+
+    def _command(self, line: Line) -> tuple[Span, ...]:
+        words = self._commands.one(line.rows[0]) if line.sort is Sort.ONE else self._commands.alike(line.rows)
+        return tuple(words)
 
     def _times(self) -> str:
         return "×" if self._unicode else "x"
@@ -157,6 +161,7 @@ class Rows:
         one = len(rows) == 1
         if line.sort is Sort.CHAIN:
             yield f"{count(line.levels)} generations", "fold"
+        yield self._zombie(rows), "warn"
         threads = [n for row in rows if (n := self._made[row]) > 0]
         if threads:
             low, high = min(threads), max(threads)
@@ -168,7 +173,6 @@ class Rows:
             yield (f"adopted{by}" if one else f"{count(len(adopted))} adopted{by}"), "mark"
         if one and self._made_by(rows[0]):
             yield self._made_by(rows[0]), "mark"
-        yield self._zombie(rows), "warn"
         if one and self._is_cut(tree.value(rows[0], "argv")):
             yield "argv cut", "mark"
         if any(tree.is_gap(row) for row in rows):
@@ -195,8 +199,10 @@ class Rows:
             longest = max(longest, wait)
         if longest < ZOMBIE_NS:
             return ""
-        most = f"zombie {'up to ' if len(rows) > 1 else ''}{duration(longest, ascii_only=not self._unicode)}"
-        return most + (", never reaped" if unreaped == len(rows) else f", {unreaped} never reaped" if unreaped else "")
+        return (
+            f"zombie {'up to ' if len(rows) > 1 else ''}{duration(longest, ascii_only=not self._unicode)}"
+            f"{'+' if unreaped else ''}"  # as for a life that goes on
+        )
 
     def _thread_rows(self, line: Line) -> Iterator[Row]:
         """A row for each thread; one for all where they are many, unless everything is asked for."""

@@ -86,8 +86,8 @@ class SummaryLines:
     def _processes(self) -> Iterator[Chunk]:
         s = self._s
         yield [(count(s.processes), "figure"), (f" in {self._time(s.span_ns)}" if s.span_ns is not None else "", "")]
-        if s.forks:
-            yield [(", ".join(f"{count(n)} by {how}" for how, n in s.ways), "")]
+        for how, n in s.ways:
+            yield [(f"{count(n)} by {how}", "")]
         if s.execs or self._verbose:
             yield [(plural(s.execs, "exec"), "")]
         if s.threads or self._verbose:

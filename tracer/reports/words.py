@@ -108,7 +108,7 @@ _NAMESPACES: Final = (
     ("CLONE_NEWCGROUP", "cgroup"),
 )
 _ASIDES: Final = (
-    ("CLONE_VFORK", "parent waits until it execs or ends"),
+    ("CLONE_VFORK", "parent waits until exec"),
     ("CLONE_PARENT", "child of its maker's parent"),
     ("CLONE_INTO_CGROUP", "born into a cgroup of its own"),
     ("CLONE_CLEAR_SIGHAND", "signal handlers reset"),
