@@ -26,7 +26,7 @@ from tracer.terminal import Signals
 
 VERSION: Final = "0.1.0"
 
-_BUSY_S: Final = 0.02
+_BUSY_S: Final = 0.1
 _IDLE_S: Final = 0.2
 _LAST_REAPS_S: Final = 0.1
 _SAY_WHO_S: Final = 1.0
