@@ -33,7 +33,7 @@ const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;
 /* clang drops types that nothing refers to; the layout test wants them all */
 const union ft_record *ft_keep_record __attribute__((unused));
 
-enum class { NONE, COPY, UNDECIDED, DIRECT, FILE_COPY, ZEROED, FRESH };
+enum class { NONE, COPY, UNDECIDED, DIRECT, FILE_COPY, ZEROED, LARGE };
 
 /* include/linux/gfp_types.h; these have not moved from 5.15 to 6.18. GFP_HIGHUSER_MOVABLE without the bits that page
  * cache fills, readahead, write(2) and page tables carry. */
@@ -62,9 +62,9 @@ static __always_inline __u32 bucket_of(__u64 ns)
 	return n < FT_DECAY_BUCKETS ? n : FT_DECAY_BUCKETS - 1;
 }
 
-/* A clock reading costs as much as all else here on some virtual machines (230 ns seen). So one serves for the next
- * copy too, the next for two, for four ..., as long as the tick stands (1 to 10 ms): of a burst the first copies are dated
- * exactly, and the buckets grow by doubling as well. */
+/* A clock reading costs as much as all else here on some virtual machines (230 ns seen). So the second one serves for the
+ * next 3 copies too, the third for 15, then 63, as long as the tick stands (1 to 10 ms): of a burst the first copies
+ * are dated exactly, and the buckets are logarithmic as well. */
 static __always_inline __u64 now_or_so(struct counters *c)
 {
 	__u64 tick = bpf_jiffies64();
@@ -74,8 +74,8 @@ static __always_inline __u64 now_or_so(struct counters *c)
 	} else if (c->stamp_uses) {
 		c->stamp_uses--;
 		return c->stamp_ns;
-	} else if (c->stamp_grown < 128) {
-		c->stamp_grown += c->stamp_grown + 1;
+	} else if (c->stamp_grown < 63) {
+		c->stamp_grown = c->stamp_grown * 4 + 3;
 	}
 	c->stamp_uses = c->stamp_grown;
 	c->stamp_ns = bpf_ktime_get_boot_ns();
@@ -114,6 +114,19 @@ static __always_inline void take_back(struct task_struct *t, struct counters *c)
 		__sync_fetch_and_add(&process->decay[c->bucket], -1);
 }
 
+static __always_inline void uncount(struct task_struct *t, struct counters *c)
+{
+	if (c->class == COPY)
+		take_back(t, c);
+	else if (c->class == ZEROED)
+		c->count[C_ZERO]--;
+	else if (c->class == FILE_COPY || c->class == DIRECT)
+		c->count[C_FILE_COPIES]--;
+	else if (c->class == LARGE)
+		c->count[C_LARGE]--;
+	c->class = NONE;
+}
+
 static __always_inline void settle_gup(struct task_struct *t, struct counters *c, __u64 flt)
 {
 	if (c->gup_pages) {
@@ -126,7 +139,8 @@ static __always_inline void settle_gup(struct task_struct *t, struct counters *c
 	}
 }
 
-/* At the thread's next event: the write-protect fault that got no page has ended, or it failed. */
+/* At the thread's next event: the write-protect fault that got no page has ended, or it failed; one that failed with a
+ * page in hand gave it back. */
 static __always_inline void settle(struct task_struct *t, struct counters *c, __u64 flt)
 {
 	settle_gup(t, c, flt);
@@ -135,6 +149,8 @@ static __always_inline void settle(struct task_struct *t, struct counters *c, __
 			c->count[C_REUSES]++;
 		else
 			c->count[C_FAILED]++;
+	} else if (c->state == ALLOCATED && flt == c->flt) {
+		uncount(t, c);
 	}
 	c->state = IDLE;
 }
@@ -200,40 +216,67 @@ static long name_vma(struct task_struct *t, struct vm_area_struct *vma, struct f
 	return 0;
 }
 
-static __always_inline bool lock_seq(struct mm_struct *mm, __u32 *seq)
+/* Moves at the beginning and at the end of every change to the mappings; as an int only at the end. */
+static __always_inline __u32 lock_seq(struct mm_struct *mm)
 {
 	if (bpf_core_field_exists(struct mm_struct___seqcount, mm_lock_seq.sequence))
-		*seq = ((struct mm_struct___seqcount *)mm)->mm_lock_seq.sequence;
-	else if (bpf_core_field_exists(struct mm_struct___int, mm_lock_seq))
-		*seq = ((struct mm_struct___int *)mm)->mm_lock_seq;
-	else
-		return false;
-	return true;
+		return ((struct mm_struct___seqcount *)mm)->mm_lock_seq.sequence;
+	if (bpf_core_field_exists(struct mm_struct___int, mm_lock_seq))
+		return ((struct mm_struct___int *)mm)->mm_lock_seq;
+	return 0;
+}
+
+static __always_inline __u32 lock_seq_step(void)
+{
+	if (bpf_core_field_exists(struct mm_struct___seqcount, mm_lock_seq.sequence))
+		return 2;
+	return bpf_core_field_exists(struct mm_struct___int, mm_lock_seq) ? 1 : 0;
 }
 
 /* Only where a page was allocated: there interrupts are on. At the exception they are off, and the look-up would give its
- * lock back through a self-interrupt (six times the price of the fault). mm_lock_seq moves whenever a mapping
- * of that address space changes, so until then the last answer holds. */
+ * lock back through a self-interrupt (six times the price of the fault). */
 static __always_inline __u32 mapping_of(struct task_struct *t, struct counters *c)
 {
 	struct mm_struct *mm = plain(t)->mm;
-	__u32 seq = 0;
+	__u64 addr = c->addr;
 	if (!mm || !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_find_vma))
 		return UNKNOWN;
-	bool known = lock_seq(mm, &seq);
-	if (known && c->vma_seq == seq && c->vma_mm == (__u64)mm && c->addr >= c->vma_start && c->addr < c->vma_end)
-		return c->vma_mapping;
-	struct found f = { .brk_start = mm->start_brk, .brk_end = mm->brk, .stack = mm->start_stack, .mapping = UNKNOWN };
-	if (bpf_find_vma(t, c->addr, name_vma, &f, 0))
-		return UNKNOWN;
-	if (known) {
-		c->vma_mm = (__u64)mm;
-		c->vma_start = f.start;
-		c->vma_end = f.end;
+	__u64 brk_start = mm->start_brk, brk_end = mm->brk;
+	if (addr >= brk_start && addr < brk_end)
+		return HEAP;
+	__u32 seq = lock_seq(mm);
+	if (lock_seq_step() && c->vma_seq == seq && c->vma_mm == (__u64)mm) {
+#pragma unroll
+		for (int i = 0; i < KNOWN_VMAS; i++)
+			if ((addr | 7) >= c->vmas[i].start && addr < c->vmas[i].end)
+				return c->vmas[i].start & 7;
+	} else {
 		c->vma_seq = seq;
-		c->vma_mapping = f.mapping;
+		c->vma_mm = (__u64)mm;
+#pragma unroll
+		for (int i = 0; i < KNOWN_VMAS; i++)
+			c->vmas[i].end = 0;
 	}
+	struct found f = { .brk_start = brk_start, .brk_end = brk_end, .stack = mm->start_stack, .mapping = UNKNOWN };
+	if (bpf_find_vma(t, addr, name_vma, &f, 0))
+		return UNKNOWN;
+	struct known_vma *v = &c->vmas[c->vma_next++ % KNOWN_VMAS];
+	v->start = f.start | (f.mapping & 7);
+	v->end = f.end;
 	return f.mapping;
+}
+
+/* A fork is one change to the parent's mappings that changes none, and the child's are the same: both go on with what
+ * is known. */
+static __always_inline void keep_vmas(struct task_struct *t, struct counters *c, struct task_struct *child, struct counters *n)
+{
+	struct mm_struct *mm = plain(t)->mm, *new = plain(child)->mm;
+	if (!mm || !new || !lock_seq_step() || c->vma_mm != (__u64)mm || lock_seq(mm) != c->vma_seq + lock_seq_step())
+		return;
+	c->vma_seq += lock_seq_step();
+	n->vma_mm = (__u64)new;
+	n->vma_seq = lock_seq(new);
+	__builtin_memcpy(n->vmas, c->vmas, sizeof(n->vmas));
 }
 
 SEC("tp_btf/mm_page_alloc")
@@ -267,10 +310,10 @@ int BPF_PROG(on_page_alloc, struct page *page, unsigned int order, unsigned int 
 	c->page = (__u64)page;
 	if (order) {
 		c->count[C_LARGE] += c->wp;
-		c->class = NONE;
+		c->class = c->wp ? LARGE : NONE;
 	} else if (gfp & GFP_ZERO) {
 		c->count[C_ZERO] += c->wp;
-		c->class = c->wp ? ZEROED : FRESH;
+		c->class = c->wp ? ZEROED : NONE;
 	} else {
 		/* Until rss_stat says otherwise, and whatever the exception said of the page being there: the entry can
 		 * change between the exception and its handler. */
@@ -325,7 +368,9 @@ int BPF_PROG(on_rss_stat, struct mm_struct *mm, int member)
 	return 0;
 }
 
-/* The page of this very fault is given back: another thread was first, or the fault is begun anew. */
+/* The page of this very fault is given back: another thread was first, or the fault is begun anew. Where there are no
+ * threads only the second happens, and the page that is allocated anew needs no counting. As this fires for every
+ * page that anyone frees, user space attaches it when the first thread is seen. */
 SEC("tp_btf/mm_page_free")
 int BPF_PROG(on_page_free, struct page *page, unsigned int order)
 {
@@ -333,15 +378,7 @@ int BPF_PROG(on_page_free, struct page *page, unsigned int order)
 	struct counters *c = counters_if_made(t);
 	if (!c || c->state != ALLOCATED || c->page != (__u64)page || faults_done(t) != c->flt)
 		return 0;
-	if (c->class == COPY)
-		take_back(t, c);
-	else if (c->class == ZEROED)
-		c->count[C_ZERO]--;
-	else if (c->class == FILE_COPY || c->class == DIRECT)
-		c->count[C_FILE_COPIES]--;
-	else if (c->class == NONE && order)
-		c->count[C_LARGE] -= c->wp;
-	c->class = NONE;
+	uncount(t, c);
 	c->state = PENDING;
 	__sync_fetch_and_add(&fault_stats.lost_races, 1);
 	return 0;
@@ -382,6 +419,12 @@ int BPF_PROG(on_newtask, struct task_struct *child, __u64 clone_flags)
 	struct counters *n = bpf_task_storage_get(&thrs, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!n)
 		__sync_fetch_and_add(&fault_stats.unmade, 1);
+	if ((clone_flags & (CLONE_VM | CLONE_VFORK)) == CLONE_VM && !fault_stats.threads) {
+		fault_stats.threads = 1;
+		union ft_record *r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
+		if (r)
+			bpf_ringbuf_discard(r, BPF_RB_FORCE_WAKEUP);
+	}
 	if (clone_flags & CLONE_THREAD) {
 		if (n)
 			n->flags = T_THREAD | (c->flags & T_EXECED);
@@ -391,13 +434,15 @@ int BPF_PROG(on_newtask, struct task_struct *child, __u64 clone_flags)
 	struct counters *process = process_of(t, c);
 	if (!process)
 		return 0;
-	__u64 now = bpf_ktime_get_boot_ns();
+	__u64 now = child->start_boottime;	/* set after the page tables were copied, and read at no price */
 	if (n) {
 		n->flags = T_EDGE | (clone_flags & CLONE_VM ? T_SAME_MM : 0);
 		n->shared_ns = clone_flags & CLONE_VM ? 0 : now;
 		n->parent_born = plain(t)->group_leader->start_boottime;
 		n->parent_cow_birth = copies_of(process);
 		n->parent_image = process->image;
+		if (!(clone_flags & CLONE_VM))
+			keep_vmas(t, c, child, n);
 	}
 	if (!(clone_flags & CLONE_VM)) {
 		c->stamp_tick = 0;

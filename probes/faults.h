@@ -17,6 +17,9 @@ enum { T_HELD = 1, T_EXECED = 2, T_ENDED = 4, T_THREAD = 8, T_EDGE = 16, T_SAME_
 
 #define NO_BUCKET (2 * FT_DECAY_BUCKETS)
 
+#define KNOWN_VMAS 8
+struct known_vma { __u64 start, end; };	/* enum mapping in the low bits of start */
+
 /* Written by its own thread alone, so nothing here needs an atomic, but for what is marked. What a copy touches comes
  * first. */
 struct counters {
@@ -33,9 +36,9 @@ struct counters {
 	__u64 flt;		/* min_flt + maj_flt when the fault began */
 	__u64 addr;
 	__u64 page;		/* allocated for it */
-	__u64 vma_mm;		/* the mapping that was looked up last */
-	__u64 vma_start, vma_end;
-	__u32 vma_seq, vma_mapping;
+	__u64 vma_mm;		/* mappings that were looked up, good while their address space stands at vma_seq */
+	__u32 vma_seq, vma_next;
+	struct known_vma vmas[KNOWN_VMAS];
 	__s64 count[COUNTERS];
 	__u64 stamp_ns, stamp_tick;
 	/* In its leader's: of the process. */
@@ -52,7 +55,7 @@ struct counters {
 	__u64 before;		/* copies that are not told: of the time when the root was held */
 	__s64 told[COUNTERS];	/* atomic: by its own thread and by snapshots */
 };
-#define FT_COUNTERS_SIZE 632
+#define FT_COUNTERS_SIZE 744
 _Static_assert(sizeof(struct counters) == FT_COUNTERS_SIZE, "change tracer/backends/_faults.py too");
 
 struct {

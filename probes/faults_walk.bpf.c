@@ -60,6 +60,8 @@ int find_faulters(struct bpf_iter__task *ctx)
 	if (!c)
 		return 0;
 	c->flags |= T_EXECED | (t->pid == t->tgid ? 0 : T_THREAD);
+	if (t->pid != t->tgid)
+		fault_stats.threads = 1;
 	__sync_fetch_and_add(&fault_stats.added, 1);
 	return 0;
 }

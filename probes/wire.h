@@ -265,6 +265,7 @@ struct ft_fault_stats {
 	__u64 lost_races;	/* copies thrown away, as another thread was first: not counted as copies */
 	__u64 second_pages;	/* a second page inside one fault: not counted */
 	__u64 swapped_in;
+	__u64 threads;		/* there are some: on_page_free is needed */
 	__s64 decay[2 * FT_DECAY_BUCKETS];	/* since birth, then since own last fork */
 };
 

@@ -66,6 +66,7 @@ class Probes:
     def counted(self, pid: int) -> dict[str, int]:
         """What the process' threads have counted since the last call, by a snapshot."""
         self.faults.snapshot()
+        self.faults.poll()
         mine = [row for row in self.take() if row["pid"] == pid]
         return {n: sum(row[n] or 0 for row in mine) for n in COUNTERS}
 

@@ -45,12 +45,14 @@ FT_DECAY_FIELDS: Final = (("buckets", f"{BUCKETS}i"),)
 FT_FAULT_OPTIONS_FIELDS: Final = (("decay_min", "I"),)
 FT_FAULT_STATS_FIELDS: Final = (
     ("unmade", "Q"), ("added", "Q"), ("lost_races", "Q"), ("second_pages", "Q"), ("swapped_in", "Q"),
+    ("threads", "Q"),
     ("decay", f"{2 * BUCKETS}q"),
 )  # fmt: skip
 _STATS: Final = struct.Struct("=" + "".join(f for _, f in FT_FAULT_STATS_FIELDS))
-COUNTERS_SIZE: Final = 632  # struct counters, faults.h
+COUNTERS_SIZE: Final = 744  # struct counters, faults.h
 _HELD: Final = 1
 _EXECED: Final = 2
+_PAGE_FREE: Final = "on_page_free"
 
 _HEAD_WORDS: Final = 5  # the ring's header and ft_head, in words of 8 bytes
 _STRIDE_WORDS: Final = 21
@@ -73,6 +75,7 @@ class FaultStats(NamedTuple):
     lost_races: int
     second_pages: int
     swapped_in: int
+    threads: int
     decay: tuple[tuple[int, ...], tuple[int, ...]]
 
 
@@ -93,6 +96,7 @@ class Faults:
         self._walks: BpfObject | None = None
         self._stats: mmap.mmap | None = None
         self._unmade = 0
+        self._threads = False
 
     def load(self) -> None:
         """Raises ProbesRefusedError or NoPermissionError with the kernel's reason."""
@@ -109,9 +113,20 @@ class Faults:
         for shared in ("marks", "unmarked", "events", ".data.stats"):
             obj.share(shared, self._owner.map_fd(shared))
 
-    def attach(self) -> None:
-        """All hooks. The owner's on_rss_stat is not needed besides: on this tracepoint one program does both."""
-        self._object.attach()
+    def attach(self, *, threads: bool = False) -> None:
+        """All hooks. The owner's on_rss_stat is not needed besides: on this tracepoint one program does both.
+
+        mm_page_free fires for every page that anyone on the host gives back, and only matters where two threads may
+        write to one page at once. So it waits until there are `threads`: `poll` attaches it when the first is born.
+        """
+        self._threads = threads
+        self._object.attach(lambda name, section: threads or name != _PAGE_FREE)
+
+    def poll(self) -> None:
+        """To be called when the ring has been read; a first thread wakes the ring's reader."""
+        if not self._threads and self.stats().threads:
+            self._threads = True
+            self._object.attach(lambda name, section: name == _PAGE_FREE)
 
     def add_root(self, pidfd: int, *, held: bool = True) -> None:
         """A process by its pidfd. `held`: its counters begin at its next exec, and nothing before is told."""
@@ -124,7 +139,8 @@ class Faults:
             before = self.stats().added
             self._walk("find_faulters")
             if self.stats().added == before:
-                return
+                break
+        self.poll()
 
     def snapshot(self) -> None:
         """What all that live have counted since they last told, into the ring. Works after `detach` too."""
@@ -154,12 +170,13 @@ class Faults:
         """As it stands; costs no system call."""
         if self._stats is None:
             raise RuntimeError("load() comes first")
-        unmade, added, lost_races, second_pages, swapped_in, *decay = _STATS.unpack_from(self._stats)
+        unmade, added, lost_races, second_pages, swapped_in, threads, *decay = _STATS.unpack_from(self._stats)
         both = (tuple(decay[:BUCKETS]), tuple(decay[BUCKETS:]))
-        return FaultStats(unmade, added, lost_races, second_pages, swapped_in, both)
+        return FaultStats(unmade, added, lost_races, second_pages, swapped_in, threads, both)
 
     def detach(self) -> None:
         """Take the hooks out; `snapshot` and `stats` still work."""
+        self._threads = True  # nothing is attached any more
         self._object.detach()
 
     def close(self) -> None:

@@ -135,7 +135,7 @@ class Backend:
             self._load_faults(obj)
         if self._faults is not None:
             obj.attach(lambda name, _: name != "on_rss_stat")  # that one is in the fault probes too
-            self._faults.attach()
+            self._faults.attach(threads=options.everyone)
         else:
             obj.attach()
         if self._failures is not None:
@@ -250,6 +250,8 @@ class Backend:
             until = self._events.consumed()
         batch = self._decoder.batch(self._events.take_fixed(wire.RECORD_SIZE, until), texts)
         lost = self._losses()
+        if self._faults is not None:
+            self._faults.poll()
         return [b for b in (batch, lost) if b is not None]
 
     def alive(self) -> int | None:
