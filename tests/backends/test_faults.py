@@ -8,8 +8,10 @@ outside. Three answers have to agree: what the program says it did, what the pro
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,14 +19,15 @@ from tests.conftest import need
 from tests.programs import cow
 from tracer import wire
 from tracer.backends import _faults, _host
-from tracer.backends._faults import COPIES, COUNTERS, Faults
+from tracer.backends._faults import Faults
 from tracer.backends._libbpf import BpfObject
 from tracer.backends._ring import Ring
 from tracer.backends.bpf import probe_object
+from tracer.btf import Btf
 
 pytestmark = pytest.mark.kernel
 
-Row = dict[str, int | None]
+Row = dict[str, Any]
 
 
 class Probes:
@@ -56,11 +59,9 @@ class Probes:
         rows: list[Row] = []
         for at in range(0, len(raw), wire.STRIDE):
             record = raw[at : at + wire.STRIDE]
-            if wire.kinds_of(record)[0] == _faults.FAULTS:
-                part = _faults.faults_part(record)
-                row: Row = {n: part[n][0] for n in (*COUNTERS, "cow_copies", *_faults.EDGES, "before_exec")}
-                row |= {"pid": int.from_bytes(record[24:28], "little"), "tid": int.from_bytes(record[28:32], "little")}
-                rows.append(row)
+            if wire.kinds_of(record)[0] == wire.FAULTS:
+                part = wire.faults_part(wire.Columns(record, wire.FAULTS))
+                rows.append({name: column[0] for name, column in part.items()})
         return rows
 
     def counted(self, pid: int) -> dict[str, int]:
@@ -68,7 +69,7 @@ class Probes:
         self.faults.snapshot()
         self.faults.poll()
         mine = [row for row in self.take() if row["pid"] == pid]
-        return {n: sum(row[n] or 0 for row in mine) for n in COUNTERS}
+        return {n: sum(row[n] for row in mine) for n in wire.COUNTERS}
 
     def close(self) -> None:
         """Everything."""
@@ -145,7 +146,7 @@ def compare(probes: Probes, program: str, phase: str, folder: Path) -> int:
     for line, counted, changed in ends:
         told = dict(line.counters)
         loose, pages_unknown = told.pop("loose", 0), told.pop("pages_unknown", 0)
-        copies = sum(counted[n] for n in COPIES)
+        copies = sum(counted[n] for n in wire.COPIES)
         if loose:
             assert {n: counted[n] for n in told} == told
         else:
@@ -156,3 +157,21 @@ def compare(probes: Probes, program: str, phase: str, folder: Path) -> int:
             assert counted["zero_copies"] == len(changed["zero"])
             assert changed["copied"] | changed["file"] | changed["zero"] == line.pages
     return len(ends)
+
+
+@pytest.mark.parametrize("record", [_faults.OPTIONS, _faults.STATS], ids=lambda r: str(r.name))
+def test_layout_is_the_objects(record: wire.Record) -> None:
+    found = Btf.from_elf(probe_object("faults")).struct(record.name)
+
+    assert found is not None
+    assert {m.name: (m.offset, m.size) for m in found.members} == {
+        name: (at, struct.calcsize("=" + fmt)) for name, (at, fmt) in record.offsets().items()
+    }
+
+
+def test_size_of_the_counters_is_the_objects() -> None:
+    for name in ("faults", "faults_walk"):
+        found = Btf.from_elf(probe_object(name)).struct("counters")
+
+        assert found is not None
+        assert found.size == _faults.COUNTERS_SIZE

@@ -5,8 +5,8 @@
     faults.close()
 
 Its refusal costs the fork tree nothing: the caller keeps the fork columns and says why the others are null.
-`faults_readiness` asks the kernel which columns can be had, and how sure they are. `faults_part` and
-`decay_part` turn records into columns. Knows the layouts of its own records only; no ring, no tree.
+`faults_readiness` asks the kernel which columns can be had, and how sure they are. Knows no ring, no column, no
+tree.
 """
 
 from __future__ import annotations
@@ -14,48 +14,24 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from array import array
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tracer import kernel
+from tracer import kernel, wire
 from tracer.backends import _host
 from tracer.backends._libbpf import BpfObject
 from tracer.errors import ForktraceError
-from tracer.events import NULL, Part
 
-FAULTS: Final = 10
-DECAY: Final = 11
-BEFORE_EXEC: Final = 512
-SNAPSHOT: Final = 1024
-EDGE: Final = 2048
-FORKED: Final = 4096
-
-COUNTERS: Final = (
-    "wp_faults", "cow_heap", "cow_stack", "cow_anon", "cow_file", "cow_unknown", "cow_gup",
-    "file_copies", "zero_copies", "large_copies", "reuses", "mkwrites", "failed_wp",
-)  # fmt: skip
-COPIES: Final = COUNTERS[1:7]  # these together are cow_copies
-EDGES: Final = ("parent_cow_birth", "parent_cow_end", "cow_total")
-BUCKETS: Final = 32
-
-# (field, format) behind ft_head, as tables of wire.py
-FT_FAULTS_FIELDS: Final = (*((n, "q") for n in COUNTERS), *((n, "Q") for n in EDGES))
-FT_DECAY_FIELDS: Final = (("buckets", f"{BUCKETS}i"),)
-FT_FAULT_OPTIONS_FIELDS: Final = (("decay_min", "I"),)
-FT_FAULT_STATS_FIELDS: Final = (
+OPTIONS: Final = wire.Record("ft_fault_options", (("decay_min", "I"),))
+STATS: Final = wire.Record("ft_fault_stats", (
     ("unmade", "Q"), ("added", "Q"), ("lost_races", "Q"), ("second_pages", "Q"), ("swapped_in", "Q"),
-    ("threads", "Q"),
-    ("decay", f"{2 * BUCKETS}q"),
-)  # fmt: skip
-_STATS: Final = struct.Struct("=" + "".join(f for _, f in FT_FAULT_STATS_FIELDS))
+    ("threads", "Q"), ("decay", f"{2 * wire.DECAY_BUCKETS}q"),
+))  # fmt: skip
+_STATS: Final = struct.Struct("=" + "".join(fmt for _, fmt in STATS.fields))
 COUNTERS_SIZE: Final = 744  # struct counters, faults.h
 _HELD: Final = 1
 _EXECED: Final = 2
 _PAGE_FREE: Final = "on_page_free"
-
-_HEAD_WORDS: Final = 5  # the ring's header and ft_head, in words of 8 bytes
-_STRIDE_WORDS: Final = 21
 
 
 class Readiness(NamedTuple):
@@ -171,7 +147,7 @@ class Faults:
         if self._stats is None:
             raise RuntimeError("load() comes first")
         unmade, added, lost_races, second_pages, swapped_in, threads, *decay = _STATS.unpack_from(self._stats)
-        both = (tuple(decay[:BUCKETS]), tuple(decay[BUCKETS:]))
+        both = (tuple(decay[: wire.DECAY_BUCKETS]), tuple(decay[wire.DECAY_BUCKETS :]))
         return FaultStats(unmade, added, lost_races, second_pages, swapped_in, threads, both)
 
     def detach(self) -> None:
@@ -211,36 +187,3 @@ def faults_readiness() -> Readiness:
         return Readiness(True, "inferred", why, frozenset({"cow_file"}))
     why = f"a copy because of a fork passes for a first write to a file page: {rss.detail}; {find.detail}"
     return Readiness(True, "inferred", why, by_mapping | {"cow_copies", "file_copies"})
-
-
-def faults_part(raw: bytes) -> Part:
-    """Columns of a run of FT_FAULTS ring records, headers included; the head's columns are the caller's."""
-    words = array("q")
-    words.frombytes(raw)
-    part: Part = {n: words[_HEAD_WORDS + i :: _STRIDE_WORDS] for i, n in enumerate(COUNTERS)}
-    part["cow_copies"] = array("q", map(sum, zip(*(part[n] for n in COPIES), strict=True)))
-    for i, name in enumerate(EDGES, len(COUNTERS)):
-        column = words[_HEAD_WORDS + i :: _STRIDE_WORDS]
-        part[name] = array("q", [NULL if v == -1 else v for v in column]) if -1 in column else column
-    flags = _flags(raw)
-    part["before_exec"] = array("q", [1 if f & BEFORE_EXEC else 0 for f in flags])
-    part["evidence"] = ["snapshot" if f & SNAPSHOT else "measured" for f in flags]
-    return part
-
-
-def decay_part(raw: bytes) -> Part:
-    """Columns of a run of FT_DECAY ring records: `since_own_fork` (else birth), and `decay`, 32 counts."""
-    words = array("i")
-    words.frombytes(raw)
-    stride, first = 2 * _STRIDE_WORDS, 2 * _HEAD_WORDS
-    starts = range(first, len(words), stride)
-    return {
-        "since_own_fork": array("q", [1 if f & FORKED else 0 for f in _flags(raw)]),
-        "decay": [list(words[at : at + BUCKETS]) for at in starts],
-    }
-
-
-def _flags(raw: bytes) -> array[int]:
-    words = array("I")
-    words.frombytes(raw)
-    return words[8 :: 2 * _STRIDE_WORDS]  # ring header 8 bytes, then ft_head.flags at 24
