@@ -5,10 +5,12 @@ Knows the file and the spool, and no report.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from tracer.errors import CannotWriteError
+from tracer.errors import CannotWriteError, ForktraceError
 from tracer.events import Batch, Kind
 from tracer.session import Session
 from tracer.spool import Spool
@@ -26,6 +28,8 @@ class Keeper:
         self._spool = Spool()
         self._writer: Any = None
         self._totals: dict[str, Any] = {}
+        self._rereads = False
+        self._unwritten: list[Batch] = []  # given to the writer, and not in the file yet
 
     def open(self) -> None:
         """After the program is held, before it is let go: the file's errors must stop nothing that runs."""
@@ -35,6 +39,7 @@ class Keeper:
         from tracer.recording import Writer
 
         self._writer = Writer(self._path, self._session.meta, opener=open_output, as_caller=as_caller)
+        self._rereads = Path(self._path).is_file()
 
     def take(self, batch: Batch) -> None:
         """A sink that never raises."""
@@ -42,9 +47,15 @@ class Keeper:
             from tracer.redact import redact_batch
 
             redact_batch(batch)
-        self._spool.add(batch)
         if Kind.END in batch.parts:
             self._totals = next(values for kind, values in batch.rows() if kind == Kind.END)
+        if self._writer is None:
+            self._spool.add(batch)
+            return
+        if self._rereads:
+            self._unwritten.append(batch)
+        else:  # a pipe, a terminal: what is written there can not be read back
+            self._spool.add(batch)
         self._write(lambda writer: writer.write(batch))
 
     def tick(self) -> None:
@@ -60,15 +71,27 @@ class Keeper:
             self.failure = e
             self._writer.abandon()
             self._writer = None
+            for batch in self._unwritten:
+                self._spool.add(batch)
+            self._unwritten.clear()
+            return
+        if self._writer.next_flush_at is None:
+            self._unwritten.clear()
 
-    def batches(self) -> Spool:
-        """What has come so far."""
-        return self._spool
+    def batches(self) -> Iterator[Batch]:
+        """What has come so far: from the file, what it does not hold yet, and the spool."""
+        if self._rereads and self._path is not None:
+            from tracer.recording import Recording
+
+            with contextlib.suppress(ForktraceError):  # a file that can not be read back was told of when it failed
+                yield from Recording(self._path).batches()
+        yield from self._unwritten
+        yield from self._spool
 
     def finish(self) -> Trace:
         """Close the file; the trace to report from."""
         self._write(lambda writer: writer.close(self._totals))
-        return Trace(self._session.meta, lambda: self._spool, status=self._session.status)
+        return Trace(self._session.meta, self.batches, status=self._session.status)
 
 
 def open_trace(path: str, progress: Callable[[int, int], object] | None = None) -> Trace:

@@ -170,16 +170,23 @@ class Session:
             self.status = target.status if target is not None else None
 
     def _loop(self, backend: BackendProtocol, target: Target | None, tick: Callable[[], None]) -> None:
-        poll = select.poll()
-        poll.register(self._signal_fd, select.POLLIN)
-        for fd in backend.descriptors():
-            poll.register(fd, select.POLLIN)
+        with select.epoll() as poll:
+            poll.register(self._signal_fd, select.EPOLLIN)
+            for fd in backend.descriptors():
+                # Edge-triggered: a BPF ring is readable as long as one record is in it, and we come by the clock;
+                # only its wake-ups count.
+                poll.register(fd, select.EPOLLIN | select.EPOLLET)
+            self._turn(poll, backend, target, tick)
+
+    def _turn(
+        self, poll: select.epoll, backend: BackendProtocol, target: Target | None, tick: Callable[[], None]
+    ) -> None:
         began = time.monotonic()
         waiting_since: float | None = None
         said = False
         pause = _BUSY_S
         while True:
-            poll.poll(pause * 1000)
+            poll.poll(pause)
             if target is not None:
                 action = target.handle_signals()
                 if action is Action.DETACH:

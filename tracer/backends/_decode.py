@@ -135,11 +135,11 @@ class Decoder:
             row = next(rows[kind])
             if kind == wire.ZOMBIE:
                 at, pid, born, flags, parent, pgid = row
+                waited = flags & wire.WAITED != 0
                 told.append(
                     reaps.zombie(
                         (pid, born), at, parent, pgid,
-                        waited=bool(flags & wire.WAITED), maybe=bool(flags & wire.MAYBE),
-                        auto=bool(flags & wire.AUTOREAP),
+                        waited=waited, maybe=flags & wire.MAYBE != 0, auto=flags & wire.AUTOREAP != 0,
                     )
                 )  # fmt: skip
             elif kind == wire.WAIT:
@@ -149,16 +149,16 @@ class Decoder:
                 at, pid, born = row
                 reaps.exact((pid, born), at)
             else:
-                pid, tid, born, parent, signal = row
+                pid, tid, born, signal = row
                 if pid != tid:
                     reap_ns.append(NULL)
                     zombie_ns.append(NULL)
                     evidence.append(None)
                     continue
-                found = reaps.free((pid, born), parent, signal)
-                reap_ns.append(NULL if found.reap_ns is None else found.reap_ns)
-                zombie_ns.append(NULL if found.zombie_ns is None else found.zombie_ns)
-                evidence.append(found.evidence)
+                reaped_at, lasted, sure = reaps.free((pid, born), signal)
+                reap_ns.append(NULL if reaped_at is None else reaped_at)
+                zombie_ns.append(NULL if lasted is None else lasted)
+                evidence.append(sure)
         if wire.FREE in wanted:
             parts[Kind.REAP] = _reap_part(columns[wire.FREE], reap_ns, zombie_ns, evidence)
         if any(told):
@@ -201,5 +201,5 @@ _ROWS: Final = {
     wire.ZOMBIE: _zip("time_ns", "pid", "born_ns", "flags", "parent_pid", "pgid"),
     wire.WAIT: _zip("time_ns", "pid", "target"),
     wire.REAP: _zip("time_ns", "pid", "born_ns"),
-    wire.FREE: _zip("pid", "tid", "born_ns", "parent_pid", "exit_signal"),
+    wire.FREE: _zip("pid", "tid", "born_ns", "exit_signal"),
 }

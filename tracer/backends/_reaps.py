@@ -12,6 +12,7 @@ Knows nothing of records or columns; times are CLOCK_BOOTTIME ns, a process is (
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -44,71 +45,108 @@ class Reap(NamedTuple):
     evidence: str
 
 
+class _Waiting:
+    """The children of one parent that nobody was waiting for: by pid, and by birth."""
+
+    __slots__ = ("by_birth", "by_pid")
+
+    def __init__(self) -> None:
+        self.by_pid: dict[int, Zombie] = {}
+        self.by_birth: list[Process] = []  # a heap of (born_ns, pid); those that were taken by pid are still in it
+
+    def add(self, z: Zombie) -> None:
+        pid, born = z.process
+        self.by_pid[pid] = z
+        heapq.heappush(self.by_birth, (born, pid))
+
+    def first(self) -> Zombie | None:
+        """Born first, of those that wait: do_wait() walks them in this order."""
+        while self.by_birth:
+            born, pid = self.by_birth[0]
+            z = self.by_pid.get(pid)
+            if z is not None and z.process[1] == born:
+                return z
+            heapq.heappop(self.by_birth)
+        return None
+
+
 class Reaps:
     """Feed it in stream order; `free` answers for one child. Holds only children that are zombies now."""
 
     def __init__(self) -> None:
-        self._zombies: dict[Process, Zombie] = {}
-        self._waiting: dict[int, list[Zombie]] = {}  # by parent pid, in order of becoming zombies
+        self._zombies: dict[Process, Zombie | tuple[int, int]] = {}  # (at, parent): the parent was waiting
+        self._waiting: dict[int, _Waiting] = {}  # by parent pid
 
     def __len__(self) -> int:
         return len(self._zombies)
 
     def zombie(self, child: Process, at: int, parent: int, pgid: int, *, waited: bool, maybe: bool, auto: bool) -> bool:
         """A child's end was told to `parent`. Returns whether it now waits to be waited for."""
-        z = self._zombies.get(child)
-        if z is not None:
+        if child in self._zombies:
+            return False
+        if waited:
+            self._zombies[child] = (at, parent)
             return False
         z = self._zombies[child] = Zombie(child, at, parent, pgid)
         if auto:  # there is nothing to wait for: no reap, and no time as a zombie
             z.zombie_ns = 0
             return False
-        if waited:
-            z.reap_ns, z.zombie_ns = at, 0
-            return False
         z.maybe = maybe
-        self._waiting.setdefault(parent, []).append(z)
+        waiting = self._waiting.get(parent)
+        if waiting is None:
+            waiting = self._waiting[parent] = _Waiting()
+        waiting.add(z)
         return True
 
     def wait(self, parent: int, at: int, target: int) -> None:
         """`parent` entered a wait: `target` is a pid, 0 for any, -pgid for a group."""
         waiting = self._waiting.get(parent)
-        if not waiting:
+        if waiting is None:
             return
-        fits = [
-            z
-            for z in waiting
-            if z.at <= at and (target == 0 or z.process[0] == target or (target < 0 and z.pgid == -target))
-        ]
-        if not fits:
+        if target > 0:
+            z = waiting.by_pid.get(target)
+        elif target == 0:
+            z = waiting.first()
+        else:
+            group = [z for z in waiting.by_pid.values() if z.pgid == -target]
+            z = min(group, key=lambda z: z.process[1]) if group else None
+        if z is None or z.at > at:
             return
-        z = min(fits, key=lambda z: z.process[1])
         z.reap_ns, z.zombie_ns = at, at - z.at
-        waiting.remove(z)
-        if not waiting:
-            del self._waiting[parent]
+        self._done(z)
+
+    def _done(self, z: Zombie) -> None:
+        """It waits no longer."""
+        if z.parent is None:
+            return
+        waiting = self._waiting.get(z.parent)
+        if waiting is not None and waiting.by_pid.get(z.process[0]) is z:
+            del waiting.by_pid[z.process[0]]
+            if not waiting.by_pid:
+                del self._waiting[z.parent]
 
     def exact(self, child: Process, at: int) -> None:
         """The child was reaped at this moment, measured."""
-        z = self._zombies.get(child)
-        if z is None:
-            z = self._zombies[child] = Zombie(child, at, None, 0)
-        else:
+        known = self._zombies.get(child)
+        if isinstance(known, Zombie):
+            z = known
             z.zombie_ns = max(0, at - z.at)
+        else:
+            told, parent = known or (None, None)
+            z = self._zombies[child] = Zombie(child, at, parent, 0)
+            z.zombie_ns = None if told is None else max(0, at - told)
         z.reap_ns, z.evidence = at, "measured"
 
-    def free(self, child: Process, parent: int, exit_signal: int) -> Reap:
-        """The child is gone; `parent` is whose child it was. Forgets it."""
+    def free(self, child: Process, exit_signal: int) -> Reap:
+        """The child is gone. Forgets it."""
         z = self._zombies.pop(child, None)
         if z is None:
             # Nobody was told: SIGCHLD is ignored, and the kernel released it at once. A child that sends no signal
             # at all is a zombie nobody hears of, so nothing is known of its time.
             return Reap(None, 0 if exit_signal > EXIT_SIGNAL_NONE else None, "inferred")
-        waiting = self._waiting.get(parent)
-        if waiting and z in waiting:
-            waiting.remove(z)
-            if not waiting:
-                del self._waiting[parent]
+        if isinstance(z, tuple):
+            return Reap(z[0], 0, "inferred")
+        self._done(z)
         if z.reap_ns is None and z.maybe:
             z.reap_ns, z.zombie_ns = z.at, 0
         return Reap(z.reap_ns, z.zombie_ns, z.evidence)
@@ -116,6 +154,11 @@ class Reaps:
     def rest(self) -> Iterator[tuple[Process, int | None, Reap]]:
         """(child, who reaped it, when) of children known to be reaped whose release has not come. Forgets them."""
         for child, z in list(self._zombies.items()):
-            if z.reap_ns is not None:
-                del self._zombies[child]
-                yield child, z.parent, Reap(z.reap_ns, z.zombie_ns, z.evidence)
+            if isinstance(z, tuple):
+                found, parent = Reap(z[0], 0, "inferred"), z[1]
+            elif z.reap_ns is not None:
+                found, parent = Reap(z.reap_ns, z.zombie_ns, z.evidence), z.parent or 0
+            else:
+                continue
+            del self._zombies[child]
+            yield child, parent or None, found
