@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tracer.cgroups import place
-from tracer.events import NULL, TYPES, Batch, Event, Fact, Kind, Meta, Part, flag_names
+from tracer.events import NULL, Batch, Event, Fact, Kind, Meta, Part, flag_names
 from tracer.processes import COLUMN_TYPES, COW_COLUMNS, PROCESS_COLUMNS, add_rows, cpu_split, set_rows
 
 _CLONE_THREAD: Final = 0x10000
@@ -80,7 +80,8 @@ class ProcessTree:
         self._columns: dict[str, Any] = {}
         self._index: dict[tuple[int, int], int] = {}
         self._parent = array("q")  # row, -1: outside
-        self._parent_keys: dict[int, tuple[int, int]] = {}  # parents that were not there yet
+        self._parent_keys: dict[int, tuple[int, int]] = {}  # rows whose parent was not there yet
+        self._strays: dict[tuple[int, int], list[int]] = {}  # the same by parent
         self._gap = bytearray()
         # execs, one row each, in order; _last_exec points into them
         self._exec_row, self._exec_ts, self._exec_old_tid = array("q"), array("q"), array("q")
@@ -91,7 +92,7 @@ class ProcessTree:
         # threads: process row, tid, birth, end
         self._thread_row, self._thread_tid = array("q"), array("q")
         self._thread_born, self._thread_end = array("q"), array("q")
-        self._live_threads: dict[tuple[int, int], int] = {}
+        self._live_threads: dict[tuple[int, int], tuple[int, ...]] = {}  # by (tid, row); tids are used again
         self._child_start: array[int] | None = None
         self._child_rows = array("q")
 
@@ -114,8 +115,7 @@ class ProcessTree:
         if Kind.EXEC in parts:
             self._execs(parts[Kind.EXEC])
         if Kind.RENAME in parts:
-            part = parts[Kind.RENAME]
-            set_rows(self._col("comm"), self._rows(part), part["comm"])
+            self._renames(parts[Kind.RENAME])
         if Kind.EXIT in parts:
             self._exits(parts[Kind.EXIT])
         if Kind.ZOMBIE in parts:
@@ -127,7 +127,7 @@ class ProcessTree:
             self._alive(parts[Kind.ALIVE])
         if Kind.FAULTS in parts:
             self._faults(parts[Kind.FAULTS])
-        if Kind.DECAY in parts:
+        if Kind.DECAY in parts and parts[Kind.DECAY].keys() >= {"since_own_fork", "decay"}:
             self._decay(parts[Kind.DECAY])
         if parts.keys() & {Kind.LOST, Kind.END, Kind.EXEC_FAILED, Kind.FORK_FAILED}:
             self._rare(batch)
@@ -182,15 +182,17 @@ class ProcessTree:
             if ppids is not None and parent_borns is not None and how[i] != "root":
                 above = (ppids[i], parent_borns[i])
             known = index.get(key)
+            if known is not None and known >= self._n:
+                continue  # born twice in one batch: the first stands
             if known is not None:
                 # A fork record is the truth about parentage; anything else only fills gaps.
                 if fork or self._gap[known]:
                     self._rebirth(known, part, i, above)
                 continue
             index[key] = row
-            above_row = index.get(above, -1) if above else -1
+            above_row = index.get(above, -1) if above and above != key else -1
             if above and above_row < 0:
-                self._parent_keys[row] = above
+                self._await_parent(row, above)
             parent.append(above_row)
             self._gap.append(0)
             fresh.append(i)
@@ -202,8 +204,9 @@ class ProcessTree:
                 if values is not None:
                     self._col(name).extend(values if whole else type(values)(*_typed(values, fresh)))
             self._grow(len(fresh))
-            if self._parent_keys:
-                self._adopt_strays()
+            if self._strays:
+                for at in range(self._n - len(fresh), self._n):
+                    self._gather((self._col("pid")[at], self._col("born_ns")[at]), at)
         for key, tid, ts in threads:
             self._thread_birth(key, tid, ts)
 
@@ -213,29 +216,61 @@ class ProcessTree:
             if values is not None:
                 set_rows(self._col(name), (row,), (values[i],))
         self._gap[row] = 0
-        if above and above in self._index and self._index[above] != row:
-            self._parent[row] = self._index[above]
+        if above:
+            self._link_or_await(row, above)
 
-    def _adopt_strays(self) -> None:
-        """Parents that were first heard of after their children."""
-        for row, key in list(self._parent_keys.items()):
-            found = self._index.get(key)
-            if found is not None and found != row:
-                self._parent[row] = found
-                del self._parent_keys[row]
-        if len(self._parent_keys) > 65536:
-            self._parent_keys.clear()
+    def _link_or_await(self, row: int, key: tuple[int, int]) -> None:
+        if key in self._index:
+            self._link(row, self._index[key])
+        else:
+            self._parent[row] = -1
+            self._await_parent(row, key)
+
+    def _await_parent(self, row: int, key: tuple[int, int]) -> None:
+        self._parent_keys[row] = key
+        self._strays.setdefault(key, []).append(row)
+
+    def _gather(self, key: tuple[int, int], parent: int) -> None:
+        """A process has got its row after its children had theirs."""
+        for row in self._strays.pop(key, ()):
+            if self._parent_keys.get(row) == key:
+                self._link(row, parent)
+
+    def _link(self, row: int, above: int) -> None:
+        """Make `above` the parent. No process is its own ancestor: a file that says so is not believed."""
+        self._parent_keys.pop(row, None)
+        self._parent[row] = -1
+        up = above
+        while up >= 0:
+            if up == row:
+                return
+            up = self._parent[up]
+        self._parent[row] = above
 
     def _thread_birth(self, key: tuple[int, int], tid: int, ts: int) -> None:
         row = self._index.get(key)
         if row is None:
             row = self._gap_row(key)
-        self._live_threads[(tid, row)] = len(self._thread_row)
+        self._live_threads[tid, row] = (*self._live_threads.get((tid, row), ()), len(self._thread_row))
         self._thread_row.append(row)
         self._thread_tid.append(tid)
         self._thread_born.append(ts)
         self._thread_end.append(NULL)
         add_rows(self._col("threads"), (row,), (1,))
+
+    def _thread_end_at(self, tid: int, row: int, ts: int) -> None:
+        """Of those that had this tid, the last one born by then: births of a batch are taken before ends."""
+        living = self._live_threads.get((tid, row), ())
+        born = self._thread_born
+        at = next((i for i in reversed(living) if NULL in (ts, born[i]) or born[i] <= ts), None)
+        if at is None:
+            return  # an io_uring worker had the number before
+        self._thread_end[at] = ts
+        rest = tuple(i for i in living if i != at)
+        if rest:
+            self._live_threads[tid, row] = rest
+        else:
+            del self._live_threads[tid, row]
 
     def _gap_row(self, key: tuple[int, int]) -> int:
         row = self._n
@@ -244,6 +279,7 @@ class ProcessTree:
         self._gap.append(1)
         self._grow(1)
         self._col("pid")[row], self._col("born_ns")[row] = key
+        self._gather(key, row)
         return row
 
     def _rows(self, part: Part) -> list[int]:
@@ -262,7 +298,7 @@ class ProcessTree:
                     if ppids is not None:
                         self._col("ppid")[row] = ppids[i]
                         if parent_borns is not None:
-                            self._parent[row] = index.get((ppids[i], parent_borns[i]), -1)
+                            self._link_or_await(row, (ppids[i], parent_borns[i]))
                 rows[i] = row
         return rows
 
@@ -303,7 +339,18 @@ class ProcessTree:
         for name in ("uid", "cgroup", "comm"):
             if name in part:
                 set_rows(self._col(name), rows, part[name])
+        if "old_tid" in part and self._live_threads:  # it becomes the leader, and as a thread it never ends
+            for row, tid, ts in zip(rows, part["old_tid"], stamps, strict=True):
+                self._thread_end_at(tid, row, ts)
         self._adoptions(rows, part)
+
+    def _renames(self, part: Part) -> None:
+        """A process' new names. An exec gives one too, and those of the same batch were taken before."""
+        rows, stamps = self._rows(part), part["ts_ns"]
+        last, exec_ts = self._col("last_exec"), self._exec_ts
+        keep = [i for i, row in enumerate(rows) if last[row] == NULL or exec_ts[last[row]] <= stamps[i]]
+        names = part["comm"]
+        set_rows(self._col("comm"), [rows[i] for i in keep], [names[i] for i in keep])
 
     def _intern(self, argvs: Sequence[Sequence[str] | None]) -> list[tuple[str, ...] | None]:
         known = self._known_argv
@@ -322,25 +369,27 @@ class ProcessTree:
         ppids = part.get("ppid")
         if ppids is None:
             return
-        born_to, adopted = self._col("ppid"), self._col("adopted_by")
-        for row, ppid in zip(rows, ppids, strict=True):
+        born_to, adopted, since = self._col("ppid"), self._col("adopted_by"), self._col("adopted_ns")
+        for row, ppid, ts in zip(rows, ppids, part["ts_ns"], strict=True):
             first = born_to[row]
-            if ppid not in (first, NULL) and adopted[row] == NULL and first != NULL:
-                adopted[row] = ppid
+            if ppid in (first, NULL) or first == NULL:
+                continue
+            # An exec may be taken before the earlier end of a thread: the first new parent by time counts.
+            if adopted[row] == NULL or NULL < ts < since[row]:
+                adopted[row], since[row] = ppid, ts
 
     def _exits(self, part: Part) -> None:
         rows = self._rows(part)
         for name in _COUNTERS:
             if name in part:
                 add_rows(self._col(name), rows, part[name])
+        self._adoptions(rows, part)
         last = part.get("last")
         tids, pids = part.get("tid"), part["pid"]
         if tids is not None and self._live_threads:
             for i, row in enumerate(rows):
                 if tids[i] != pids[i]:
-                    at = self._live_threads.pop((tids[i], row), None)
-                    if at is not None:
-                        self._thread_end[at] = part["ts_ns"][i]
+                    self._thread_end_at(tids[i], row, part["ts_ns"][i])
         if last is not None and not all(v == 1 for v in last):
             keep = [i for i, v in enumerate(last) if v == 1]
             part = {name: type(col)(*_typed(col, keep)) for name, col in part.items()}
@@ -366,7 +415,6 @@ class ProcessTree:
         for i, row in enumerate(rows):
             if how[row] in ("vfork", "posix_spawn") and execs[row] == NULL and NULL not in (birth[row], stamps[i]):
                 blocked[row] = stamps[i] - birth[row]
-        self._adoptions(rows, part)
 
     def _reaps(self, part: Part) -> None:
         rows = self._rows(part)
