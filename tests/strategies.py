@@ -10,6 +10,7 @@ Knows nothing of trees: what a tree should say of a life is in test_tree.py.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -44,7 +45,7 @@ _WAYS: Final = (
     ("clone", "clone", int(_VM)),
 )
 _NAMES: Final = ("sh", "make", "cc1", "\udcff\x1b[2J", "")
-_ARGVS: Final = (["sh"], ["cc1", "-O2"], [], None, ["x", "..."])
+_ARGVS: Final[tuple[list[str] | None, ...]] = (["sh"], ["cc1", "-O2"], [], None, ["x", "..."])
 COUNTED: Final = ("min_flt", "maj_flt", "utime_ns", "stime_ns", "runtime_ns")
 COPIES: Final = ("wp_faults", "cow_copies", "reuses")
 
@@ -186,7 +187,7 @@ class Machine:
             if life.how in ("vfork", "posix_spawn"):
                 life.vfork_blocked_ns = ts - 1 - life.birth_ts
             if life.how == "root":
-                life.base = {name: 3 + b for name in COUNTED}
+                life.base = dict.fromkeys(COUNTED, 3 + b)
         life.execs.append((ts, exe, argv, by.tid if by else life.pid))
         used = {name: life.base.get(name, b) for name in COUNTED}
         self._row(
@@ -305,7 +306,7 @@ class Machine:
         *,
         creator: Life | None = None,
         kind: Kind = Kind.FORK,
-    ) -> None:
+    ) -> Life:
         born = self._tick()
         under = parent.key if parent else OUTSIDE
         inner = bool(flags and flags & CloneFlags.CLONE_NEWPID)
@@ -320,6 +321,7 @@ class Machine:
             clone_flags=flags, comm=life.comm, ns_pids=self.ns_pids(life), uid=n,
             creator_pid=creator.pid if creator else None, creator_born_ns=creator.born_ns if creator else None,
         )  # fmt: skip
+        return life
 
     @staticmethod
     def ns_pids(life: Life) -> list[int]:
@@ -331,7 +333,9 @@ class Machine:
         life.others.remove(task)
         self._held.append((life, task))
 
-    def _ends(self, life: Life, tid: int, *, last: bool, exit_code: int | None = None, signal: int | None = None) -> None:
+    def _ends(
+        self, life: Life, tid: int, *, last: bool, exit_code: int | None = None, signal: int | None = None
+    ) -> None:
         self._row(
             Kind.EXIT, life, tid, ppid=life.now_under[0], parent_born_ns=life.now_under[1], last=last,
             exit_code=exit_code, signal=signal, comm=life.comm if tid == life.pid else None,
@@ -377,7 +381,7 @@ def histories(draw: st.DrawFn) -> History:
 def cut(rows: Sequence[Row], at: Sequence[int]) -> list[Batch]:
     """`rows` as batches, cut before each index in `at`."""
     edges = [0, *sorted(i % (len(rows) + 1) for i in at), len(rows)]
-    return [Batch.from_rows(rows[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [Batch.from_rows(rows[a:b]) for a, b in itertools.pairwise(edges)]
 
 
 cut_points = st.lists(st.integers(0, 200), max_size=12)

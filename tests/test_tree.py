@@ -291,8 +291,8 @@ def test_a_leader_that_ends_first_does_not_end_its_process() -> None:
 
 
 def test_figures_of_the_root_begin_at_its_first_exec_and_no_one_elses_do() -> None:
-    used = {name: 1000 for name in COUNTED}
-    more = {name: 1500 for name in COUNTED}
+    used = dict.fromkeys(COUNTED, 1000)
+    more = dict.fromkeys(COUNTED, 1500)
     tree = tree_of(
         root(), row(Kind.EXEC, ROOT, **used), row(Kind.EXEC, ROOT, 150, **more), row(Kind.EXIT, ROOT, 200, **more),
         fork(ROOT, A), row(Kind.EXEC, A, **used), row(Kind.EXIT, A, **more),
