@@ -41,7 +41,7 @@ def measure(mib: int, how: str, pages: str, times: int) -> tuple[float, list[Edg
     calls = told(lambda env, fd: subprocess.run(words, env=env, pass_fds=(fd,), check=True))
     traces: list[Any] = []
     told(lambda env, fd: traces.append(tracer.run(words, env=env, pass_fds=(fd,))))
-    return statistics.median(calls), [e for e in edges(traces[0].tree)]
+    return statistics.median(calls), list(edges(traces[0].tree))
 
 
 def told(run: Callable[[dict[str, str], int], object]) -> list[int]:

@@ -6,7 +6,7 @@ Everything is made when it is first asked for. Knows no source and no report.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tracer.events import Batch, Event, Meta
 from tracer.tree import ProcessTree
@@ -55,13 +55,12 @@ class Trace:
 
     @property
     def torn(self) -> bool:
-        """Known once it was read: the file has no end, as its writer was killed or still writes. What is there is true."""
+        """Known once it was read: the file has no end, as its writer was killed or still writes."""
         return self._is_torn()
 
     @property
     def processes(self) -> pd.DataFrame:
         """The process table as a pandas frame: tracer.tables says dtypes and units."""
-        from tracer import tables
+        from tracer.tables import processes_frame
 
-        frame: Any = tables.processes_frame(self.tree)
-        return frame  # type: ignore[no-any-return]
+        return processes_frame(self.tree)

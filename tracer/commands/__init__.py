@@ -22,6 +22,7 @@ COMMANDS: Final[tuple[tuple[str, str], ...]] = (
     ("run", "run"),
     ("report", "report"),
     ("export", "export"),
+    ("import", "import_"),
     ("doctor", "doctor"),
 )
 """(verb, module in this package). `run` is what a line without a verb means."""
