@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from tracer.errors import UsageError
-from tracer.session import warn
+from tracer.commands import say
 
 _SHOWN: Final = 40
 _EVERY_S: Final = 0.2
@@ -62,7 +62,7 @@ class Import:
             bar.clear()
         if not args.quiet:
             for line in said(skipped, notes, all_of_it=bool(args.verbose)):
-                warn(line)
+                say(line)
         return 0
 
 
