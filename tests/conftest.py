@@ -2,7 +2,7 @@
 
 `need("bpf")` skips a test, with the reason and its mend, where that backend (or root, or a program) is not
 ready. FORKTRACE_REQUIRE=bpf,strace,root turns a skip for want of one of these into a failure, so that CI can
-not pass by skipping.
+not pass by skipping. `golden(name, text)` compares a text with tests/golden/NAME.txt; --update-golden writes it anew.
 Knows nothing of what the tests test.
 """
 
@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import pytest
 
+GOLDEN: Final = Path(__file__).parent / "golden"
 BACKENDS: Final = ("bpf", "bcc", "netlink", "strace")
 
 
@@ -45,3 +48,22 @@ def need(*names: str) -> None:
         if name in required():
             pytest.fail(f"{name} is required here (FORKTRACE_REQUIRE): {why}", pytrace=False)
         pytest.skip(f"{name}: {why}; FORKTRACE_REQUIRE={name} makes this a failure")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden anew; look at the diff")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with the file of that name, byte for byte."""
+    update = request.config.getoption("--update-golden")
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / f"{name}.txt"
+        if update:
+            path.write_text(text, encoding="utf-8", newline="")
+        assert path.exists(), f"there is no {path.name} yet: run pytest --update-golden, and read it"
+        assert text == path.read_bytes().decode(), f"not as in tests/golden/{path.name} (--update-golden writes it)"
+
+    return compare

@@ -2,7 +2,7 @@
 
     shape = Shape(tree)
     shape.order     rows, parents before children
-    shape.parent    row of the parent, -1 for none; never a circle, whatever the trace says
+    shape.parent    row of the parent, -1 for none
     shape.depth     generations below a root
     shape.begin     ns, NULL unknown: where a life begins on the screen
     shape.life      ns, NULL unknown; of a process that still lives, its life so far
@@ -26,7 +26,6 @@ class Shape:
     def __init__(self, tree: ProcessTree) -> None:
         self.tree = tree
         self.parent = array("q", [-1 if above == NULL else above for above in tree.column("parent_id")])
-        self._broken: set[int] = set()
         self.order: Sequence[int] = range(len(tree))
         if any(map(ge, self.parent, self.order)):
             self.order = self._sorted()
@@ -43,32 +42,15 @@ class Shape:
 
     def children(self, row: int) -> Sequence[int]:
         """Rows of its children, in order of birth."""
-        rows = self.tree.children(row)
-        return [child for child in rows if child not in self._broken] if self._broken else rows
+        return self.tree.children(row)
 
     def _sorted(self) -> array[int]:
-        """Parents first, where a child was heard of before its parent. What hangs in a circle becomes a root."""
-        order, seen = array("q"), bytearray(len(self.parent))
-        children = self.tree.children
-        starts = self.roots()
-        late = iter(range(len(self.parent)))
-        while len(order) < len(self.parent):
-            for row in starts:
-                seen[row] = 1
-            at = len(order)
-            order.extend(starts)
-            while at < len(order):
-                fresh = [child for child in children(order[at]) if not seen[child]]
-                for child in fresh:
-                    seen[child] = 1
-                order.extend(fresh)
-                at += 1
-            starts = []
-            if len(order) < len(self.parent):
-                knot = next(row for row in late if not seen[row])
-                self.parent[knot] = -1
-                self._broken.add(knot)
-                starts = [knot]
+        """Parents first, where a child was heard of before its parent: generation by generation."""
+        order = array("q", self.roots())
+        at = 0
+        while at < len(order):
+            order.extend(self.tree.children(order[at]))
+            at += 1
         return order
 
     def _depths(self) -> array[int]:

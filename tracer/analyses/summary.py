@@ -48,8 +48,8 @@ class Summary:
     failed_forks: int | None
     core_dumps: int | None
     oom_kills: int | None
-    alive: int  # still there at the end of the trace
-    peak_alive: int | None
+    alive: int  # of `processes`, still there at the end of the trace
+    peak_alive: int | None  # at one time, those that were there before included
     depth: int  # generations below the roots
     forks: int
     peak_forks: int | None  # most births within one second
@@ -93,7 +93,7 @@ def summarize(tree: ProcessTree, shape: Shape | None = None) -> Summary:
         failed_forks=len(tree.failed_forks) if Fact.FORK_FAILED in facts else None,
         core_dumps=_trues(tree.column("core_dumped")) if Fact.STATUS in facts else None,
         oom_kills=_trues(tree.column("oom_killed")) if Fact.KILLER in facts else None,
-        alive=len(tree) - sum(shape.ended),
+        alive=sum(not dead and word != "existing" for dead, word in zip(shape.ended, how, strict=True)),
         peak_alive=_peak_alive(tree, shape),
         depth=max(shape.depth, default=0),
         forks=sum(ways.values()),
@@ -138,9 +138,9 @@ def _failures(tree: ProcessTree) -> tuple[int, tuple[Failure, ...]]:
 def _span(tree: ProcessTree, shape: Shape) -> int | None:
     """From the first begin to the last end, or to the last record if something still lives."""
     begins = [at for at, how in zip(shape.begin, tree.column("how"), strict=True) if how != "existing" and at != NULL]
-    first = min(begins, default=tree.first_ns)
-    if any(how == "existing" for how in tree.column("how")):
-        first = tree.first_ns
+    first = tree.first_ns
+    if first is not None and begins and len(begins) == len(tree):
+        first = max(first, min(begins))  # the root is held for a while before it begins
     last = tree.last_ns if not all(shape.ended) else max(tree.column("exit_ns"), default=NULL)
     return None if first is None or last is None or last == NULL else max(0, last - first)
 

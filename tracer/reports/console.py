@@ -164,10 +164,10 @@ class Console:
         summary = SummaryLines(tree, summarize(tree, shape), self.terminal, verbose=self._verbose)
         legend = list(summary.legend(births.legend(everything=self._verbose > 0)))
         yield from [[], *legend] if legend else []
-        yield []
-        if len(tree) and not self._quiet:
-            yield from summary.figures()
-        yield from summary.caveats(torn=trace.torn)
+        figures = list(summary.figures()) if len(tree) and not self._quiet else []
+        caveats = list(summary.caveats(torn=trace.torn))
+        if figures or caveats:
+            yield from ([], *figures, *caveats)
 
     def _tree_lines(self, tree: ProcessTree, shape: Shape, births: Births) -> Iterator[Spans]:
         if self._full:
@@ -190,14 +190,15 @@ class Console:
         yield from self._left_out(folded)
 
     def _left_out(self, folded: Fold) -> Iterator[Spans]:
-        words = []
+        chunks: list[Spans] = []
         if folded.hidden:
-            words.append(f"{plural(folded.hidden, 'process', 'processes')} not shown")
+            chunks.append([(plural(folded.hidden, "process", "processes"), "warn")])
         if folded.idle:
-            words.append(f"{count(folded.idle)} that were there before and did nothing not shown")
-        if words:
+            chunks.append([(f"{count(folded.idle)} that were there before and did nothing", "")])
+        if chunks:
             yield []
-            yield [(f" {'; '.join(words)}: ", "warn"), (self._how_to_see_all, "program"), (" shows all", "")]
+            chunks.append([(self._how_to_see_all, "program"), (" shows all", "")])
+            yield from wrap(("not shown", "label"), chunks, self.terminal)
 
 
 def _mute(stream: IO[str]) -> None:

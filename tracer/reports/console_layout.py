@@ -56,6 +56,8 @@ class Layout:
         widths["exit"] = min(widths["exit"], _EXIT_MOST)
         if not times:
             widths["born"] = 0
+        if widths["cow"] == 1:  # nothing but dashes
+            widths["cow"] = 0
         columns = [column for column in _COLUMNS if widths[column.name]]
         while True:
             self._columns = [(c, max(widths[c.name], len(c.heading))) for c in columns]

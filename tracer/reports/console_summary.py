@@ -65,7 +65,11 @@ class SummaryLines:
         lost = self._s.lost
         if lost or self._s.losses:
             where = Counter(clean(loss.where or "somewhere", unicode=self._terminal.unicode) for loss in self._s.losses)
-            words = f"{plural(lost, 'record')} ({', '.join(where)}): what is here is true, but not all there was"
+            known = sum(loss.count or 0 for loss in self._s.losses)
+            words = (
+                f"{'at least ' if lost is None else ''}{plural(known, 'record')} ({', '.join(where)}): "
+                "what is here is true, but it is not all there was"
+            )
             yield from wrap(("LOST", "loud"), [[(words, "loud")]], self._terminal)
         if torn:
             words = "this trace has no end: its writer was killed, or is still writing"
@@ -95,7 +99,7 @@ class SummaryLines:
         if s.existing:
             yield [(f"{count(s.existing)} there before", "")]
         if s.alive:
-            yield [(f"{count(s.alive)} still running", "warn" if not s.existing else "")]
+            yield [(f"{count(s.alive)} still running", "warn")]
 
     def _peak(self) -> Iterator[Chunk]:
         s = self._s

@@ -27,17 +27,19 @@ def trimmed(spans: Spans) -> Spans:
 
 def fitted(spans: Sequence[Span], room: int, dots: str) -> Spans:
     """`spans` in at most `room` columns, ending in `dots` if something was left out."""
+    if sum(cells(text) for text, _ in spans) <= room:
+        return list(spans)
+    if room <= len(dots):
+        return [(dots[: max(0, room)], "dim")]
     result: Spans = []
-    for i, (text, style) in enumerate(spans):
-        width = cells(text)
-        rest = i + 1 < len(spans)
-        if width < room or (width == room and not rest):
-            result.append((text, style))
-            room -= width
-            continue
-        shown = cut(text + "  " if rest else text, room, dots=dots)
-        return [*result, (shown, style)]
-    return result
+    room -= len(dots)
+    for text, style in spans:
+        shown = cut(text, room, dots="")
+        room -= cells(shown)
+        result.append((shown, style))
+        if len(shown) < len(text):
+            break
+    return [*result, (dots, "dim")]
 
 
 def wrap(
@@ -50,7 +52,7 @@ def wrap(
     """
     separator, dots = (" · ", "…") if terminal.unicode else (", ", "...")
     blank = (" " * (width + 4), "")
-    room = left = max(16, terminal.width - width - 5)
+    room = left = max(16, terminal.width - width - 4 - len(separator.rstrip()))
     lines: list[Spans] = [[("  ", ""), (f"{label[0]:<{width}}  ", label[1])]]
     if len(label[0]) > width:
         lines.append([blank])
