@@ -40,7 +40,8 @@ def test_duration(ns: int | None, words: str) -> None:
     ("low", "high", "words"),
     [
         (12_400_000, 40 * MS, "12.4…40.0 ms"), (820, 1_240 * MS, "820 ns…1.24 s"), (5, 5, "5 ns"), (None, 5, "-"),
-        (12_345_600, 12_345_700, "12.3 ms"), (60 * S, 125 * S, "1 min…2 min 5 s"), (S, 125 * S, "1.00 s…2 min 5 s"),
+        (12_345_600, 12_345_700, "12.3 ms"), (60 * S, 125 * S, "1…2 min"), (S, 125 * S, "1.00 s…2 min"),
+        (122 * S, 125 * S, "2 min"), (90 * S, 4000 * S, "1 min…1 h"),
     ],
 )  # fmt: skip
 def test_duration_range(low: int | None, high: int | None, words: str) -> None:

@@ -132,7 +132,8 @@ class Rows:
 
     def _exit(self, rows: Sequence[int]) -> Span:
         if not self._shape.ended[rows[0]]:
-            return "running", "warn"
+            # Of what was there before, nobody expects an end.
+            return ("", "") if self._tree.value(rows[0], "how") == "existing" else ("running", "warn")
         signal = self._tree.value(rows[0], "signal")
         if signal is not None:
             return f"{signal}{self._killer(rows)}", "bad"

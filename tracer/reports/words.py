@@ -21,15 +21,15 @@ def _three(value: float) -> str:
     return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
 
 
-def _duration(ns: int, ascii_only: bool) -> tuple[str, str]:
-    """(number, unit); a duration over a minute is one word with no unit."""
+def _duration(ns: int, ascii_only: bool, *, coarse: bool = False) -> tuple[str, str]:
+    """(number, unit); over a minute there are two of each, or one if `coarse`."""
     ns = max(0, ns)
     if ns >= 59_995_000_000:
         seconds = (ns + 500_000_000) // 10**9
         for large, big, small, little in _LONG_UNITS:
             if seconds >= large:
-                rest = seconds % large // small
-                return f"{seconds // large:,} {big} {rest} {little}" if rest else f"{seconds // large:,} {big}", ""
+                rest = 0 if coarse else seconds % large // small
+                return (f"{seconds // large:,} {big} {rest}", little) if rest else (f"{seconds // large:,}", big)
     for i, (factor, unit) in enumerate(_TIME_UNITS):
         if ns * 2 < 1999 * factor or i == len(_TIME_UNITS) - 1:  # 999.5 µs is 1.00 ms already
             number = str(ns) if factor == 1 else _three(ns / factor)
@@ -41,20 +41,20 @@ def duration(ns: int | None, *, ascii_only: bool = False) -> str:
     """`820 ns`, `12.4 ms`, `1.24 s`, `2 min 5 s`, `3 d 4 h`; `-` for None. Negative is 0: stamps of two CPUs."""
     if ns is None:
         return UNKNOWN
-    number, unit = _duration(ns, ascii_only)
-    return f"{number} {unit}" if unit else number
+    return " ".join(_duration(ns, ascii_only))
 
 
 def duration_range(low: int | None, high: int | None, *, ascii_only: bool = False) -> str:
-    """`12.4…40.0 ms`, the unit said once where it is one; one figure where the two look the same."""
+    """`12.4…40.0 ms`, `2…40 min`: the unit said once where it is one; one figure where the two look the same."""
     if low is None or high is None:
         return UNKNOWN
-    (a, unit_a), (b, unit_b) = _duration(low, ascii_only), _duration(high, ascii_only)
-    if (a, unit_a) == (b, unit_b):
+    if _duration(low, ascii_only) == _duration(high, ascii_only):
         return duration(low, ascii_only=ascii_only)
+    (a, unit_a), (b, unit_b) = _duration(low, ascii_only, coarse=True), _duration(high, ascii_only, coarse=True)
+    if (a, unit_a) == (b, unit_b):
+        return f"{a} {unit_a}"
     dots = ".." if ascii_only else "…"
-    first = f"{a} {unit_a}" if unit_a and unit_a != unit_b else a
-    return f"{first}{dots}{b} {unit_b}".rstrip()
+    return f"{a if unit_a == unit_b else f'{a} {unit_a}'}{dots}{b} {unit_b}"
 
 
 def size(n: int | None) -> str:
