@@ -18,7 +18,7 @@ from tracer.errors import BadDataError
 from tracer.events import Batch, CloneFlags, Fact, Kind, Meta
 from tracer.importers.opening import Progress, Source
 from tracer.importers.perf_tasks import At, Tasks
-from tracer.importers.strace_stream import Skipped
+from tracer.importers.strace_owners import Skipped
 
 NAME: Final = "perf-script"
 _LINE: Final = re.compile(

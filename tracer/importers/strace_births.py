@@ -17,10 +17,12 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from tracer.events import CloneFlags
-from tracer.importers.strace_rows import Rows, Task
+from tracer.importers.strace_rows import Rows
+from tracer.importers.strace_task import Task
 from tracer.importers.strace_values import End, ForkArgs
 
 UNKNOWN: Final = ForkArgs(None, None, None)
+_RESERVED: Final = 300  # RESERVED_PIDS, kernel/pid.c
 _LIMIT: Final = 4096  # undecided things remembered at once; more than that is no log, and must not grow
 
 
@@ -59,8 +61,9 @@ class Births:
         self.strays: dict[Task, None] = {}
         self.open_forks: dict[Task, Fork] = {}
         self.pending: list[Fork] = []
-        self.early: dict[tuple[Task, int], Wait] = {}  # waits for children that are pending
-        self.whole_lines = True  # no call was seen in two parts: calls may stand at their start (strace-log-merge)
+        self.early: dict[tuple[Task, int], Wait] = {}  # waits for children that are yet to be named
+        self.one_file_each = False  # -ff
+        self.whole_lines = True  # no call was seen in two parts: calls stand at their start (-ff, strace-log-merge)
         self.follows = False  # children have lines of their own (-f)
         self.threads_announced = 0  # by `attached with N threads`
         self.attached: Task | None = None  # the process they belong to
@@ -103,6 +106,12 @@ class Births:
         self.match_pending(task)
         return task
 
+    def suppose(self, task: Task, creator: Task) -> None:
+        """A notice says who made a stray; the fork's own line says more, if it comes."""
+        call = self.open_forks.get(creator)
+        task.tentative = creator
+        task.tentative_call = call if call is not None else Fork(creator, None, UNKNOWN, None, self.line)
+
     def match_pending(self, task: Task) -> None:
         """A stray meets the result that named it, or the earliest one that named nobody."""
         if not self.pending:
@@ -132,21 +141,21 @@ class Births:
             task.start_ns = task.first_ns
         if fork.inferred:
             task.evidence = "inferred"
-        flags, early = task.flags, None
+        flags = task.flags
+        early = self.early.pop((creator.lead, fork.seen), None) if self.early and fork.seen is not None else None
         if fork.seen is not None and fork.seen != task.tid:
             task.in_ns = True
             creator.lead.in_ns = True
             if creator.lead.kids is None:
                 creator.lead.kids = {}
             creator.lead.kids[fork.seen] = task
-            early = self.early.pop((creator.lead, fork.seen), None)
         elif creator.lead.in_ns or (flags is not None and flags & CloneFlags.CLONE_NEWPID):
             task.in_ns = True
         if flags is None:
             # Old straces do not show clone3's arguments; what the task does will tell.
             if task.kind is None and fork.syscall in ("clone3", None) and fork.seen is not None:
                 task.host = creator.lead
-                if task.called_exit and not task.dying:
+                if task.called_exit and not task.called_group_exit:
                     self.be_thread(task, creator.lead)
                 return
             task.kind = task.kind or "process"
@@ -166,8 +175,28 @@ class Births:
     def be_thread(self, task: Task, lead: Task) -> None:
         """It is a thread of `lead`."""
         self.strays.pop(task, None)
-        task.kind, task.lead, task.ready = "thread", lead, True
+        self.joins(task, lead)
+        task.ready = True
         self.rows.drain()
+
+    def joins(self, task: Task, lead: Task) -> None:
+        """What was taken for a process is one of the threads of `lead`; so are the threads that it has made."""
+        lead = lead.lead
+        task.kind = "thread"
+        if lead is task:
+            return
+        for thread in (task, *(task.followers or ())):
+            thread.lead = lead
+            if not lead.ready:  # it may turn out to be a thread itself
+                lead.followers = [*(lead.followers or ()), thread]
+        task.followers = None
+        lead.leaving = [*(lead.leaving or ()), *(task.leaving or ())]
+        lead.kids = {**(lead.kids or {}), **(task.kids or {})}
+        lead.children += task.children
+        if task.called_group_exit:
+            lead.dying, lead.dying_ns = task.dying, task.dying_ns
+        elif task.called_exit and not task.dead:
+            lead.leaving = [*(lead.leaving or ()), task]
 
     def be_process(self, task: Task) -> None:
         """It did what only a process does; its fork is known."""
@@ -175,12 +204,26 @@ class Births:
             task.kind, task.ready = "process", True
             self.rows.drain()
 
+    def adopt(self, task: Task, lead: Task) -> None:
+        """Somebody took notice of the end of a stray as its parent does."""
+        self.bind(task, Fork(lead, None, UNKNOWN, None, self.line, task.tid, inferred=True))
+        task.kind, task.ready = "process", True
+        self.rows.drain()
+
     def child(self, fork: Fork, real: int | None) -> Task | None:
         """A fork returned `fork.seen`, in strace's namespace `real` if the log says so. None: a number of nobody."""
         creator, seen = fork.creator, fork.seen
         assert seen is not None
         tid = real if real is not None else seen
         task = self.tasks.get(tid)
+        if task is not None and task.syscall is None and task not in self.strays and self._meant(task, fork):
+            # It was taken for a root, or its parent was known from less than this: SIGCHLD, a wait, a notice of 4.5's.
+            if task.lead is task:
+                task.ready, task.evidence, task.kind = False, "measured", None
+                self.bind(task, fork)
+                if task.placed:
+                    self.rows.correct(task)
+            return task
         if real is None and (task is None or not (task in self.strays or task.final or task.reaped)):
             if task is not None and task.creator is creator and not task.seen and task.start_ns == fork.start_ns:
                 return task
@@ -205,12 +248,19 @@ class Births:
         self.bind(task, fork)
         return task
 
+    def _meant(self, task: Task, fork: Fork) -> bool:
+        """Whether a fork made a task of which less was known: it was called before, by the lines or by the clock."""
+        if fork.order <= task.order:
+            return True
+        first = task.first_ns if task.first_ns is not None else task.over_ns
+        return fork.start_ns is not None and first is not None and fork.start_ns <= first
+
     def replace(self, task: Task) -> None:
         """The pid of `task` has a new life: whatever is still to be said of the old one must be said now."""
 
     def _same_life(self, task: Task, fork: Fork) -> bool:
         """Whether a stray that bears the pid can be the child that this fork made."""
-        if not task.final and not task.dead:
+        if (not task.final and not task.dead) or self.one_file_each:
             return True
         # It has ended. Its whole life may stand before its birth where the fork was called before its first line, or
         # where lines are printed on return (-z); else the pid is used anew.
@@ -222,11 +272,12 @@ class Births:
         """Match a result that may be of an inner pid namespace; else put it aside if it looks like one."""
         creator, seen = fork.creator, fork.seen
         assert seen is not None
-        inner = creator.lead.in_ns or (creator.tid is not None and seen < creator.tid)
+        # Inner numbers lag behind outer ones. (The kernel itself never comes back below 300 when pids wrap.)
+        inner = creator.lead.in_ns or seen < (creator.tid if creator.tid is not None else _RESERVED)
         for stray in islice(self.strays, 16):
-            if stray.order < fork.order or stray.tid is None or not (inner or seen < stray.tid):
+            if not inner or stray.order < fork.order or stray.tid is None:
                 continue
-            if stray.tentative is creator or (inner and stray.tentative is None):
+            if stray.tentative in (creator, None):
                 self.bind(stray, fork)
                 return stray
         if inner and len(self.pending) < _LIMIT:
@@ -239,22 +290,27 @@ class Births:
         """Say of a stray what is most likely."""
         self.strays.pop(task, None)
         if task.creator is not None:  # made by a clone3 that was not shown
-            if task.dying or task.execs_first:
+            if task.called_group_exit or task.execs_first:
                 task.kind = "process"
             else:
-                task.kind, task.lead = "thread", task.creator.lead
+                self.joins(task, task.creator.lead)
             return
         if self.pending and not task.children and task.order >= self.pending[0].order:
             self.bind(task, self.pending.pop(0))
             return
         call: Fork | None = task.tentative_call
-        if task.called_exit and not task.dying and task.host is not None and task.host is not task:
-            task.kind, task.lead, task.evidence = "thread", task.host.lead, "inferred"
+        if task.called_exit and not task.called_group_exit and task.host is not None and task.host is not task:
+            self.joins(task, task.host)
+            task.evidence = "inferred"
             return
-        if call is not None and task.tentative is not None and not task.children:
+        if call is None and task.tentative is not None:
+            self.adopt(task, task.tentative)
+            return
+        if call is not None and not task.children:
             self.bind(task, call._replace(inferred=True))
             return
         if task.host is not None and task.host is self.attached and not task.children:
-            task.kind, task.lead, task.evidence = "thread", task.host.lead, "inferred"
+            self.joins(task, task.host)
+            task.evidence = "inferred"
             return
         task.kind = "root" if task is self.first else "process"

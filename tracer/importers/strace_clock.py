@@ -24,12 +24,19 @@ _DAY: Final = 24 * _HOUR
 class Clock:
     """Time of one log. `kind` is that of the first stamp; stamps of another kind give no time."""
 
-    def __init__(self) -> None:
+    def __init__(self, base: int = 0) -> None:
+        """`base`: ns to add to each stamp, for a log that begins on a later day than another."""
         self.kind = TIME_NONE
         self.steps_back = 0
         self.mixed = False
         self.latest: int | None = None
-        self._base = 0
+        self._base = base
+
+    def peek(self, prefix: Prefix) -> int | None:
+        """Roughly the time of a line that may not be the next one: for comparing, not for keeping."""
+        if prefix.clock != self.kind or self.kind in (TIME_NONE, TIME_RELATIVE):
+            return None
+        return prefix.ns + self._base
 
     def at(self, prefix: Prefix, task_ns: int | None) -> int | None:
         """The time of a line; `task_ns` is that of the task's line before. Call it once a line, in order."""

@@ -10,11 +10,13 @@ Knows nothing of text and of births' riddles.
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import Any, Final
 
 from tracer.events import NULL, Kind
-from tracer.importers.strace_births import UNKNOWN, Births, Fork, Wait
-from tracer.importers.strace_rows import Rows, Task
+from tracer.importers.strace_births import Births, Fork, Wait
+from tracer.importers.strace_rows import Rows
+from tracer.importers.strace_task import Task
 from tracer.importers.strace_values import End
 
 _EXIT, _REAP = int(Kind.EXIT), int(Kind.REAP)
@@ -41,22 +43,24 @@ class Ends(Births):
     def exit_called(self, task: Task, name: bytes, code: int | None, ns: int | None) -> None:
         """exit ends the calling thread, exit_group (and the exit of an only thread) the process."""
         task.called_exit = task.final = True
+        task.dying, task.dying_ns = End(code=code, core=False), ns
         lead = task.lead
         if name == b"exit_group":
-            lead.dying, lead.dying_ns = End(code=code, core=False), ns
-            if task.lead is task:
+            task.called_group_exit = True
+            lead.dying, lead.dying_ns = task.dying, ns
+            if lead is task:
                 self.be_process(task)
-        elif task is lead and task.kind is None and task.creator is not None:
+        elif lead is not task:
+            lead.leaving = [*(t for t in lead.leaving or () if not t.dead), task]
+        elif task.kind is None and task.creator is not None:
             self.be_thread(task, task.creator.lead)  # of a clone3 not shown: only threads call exit
-        elif task is lead and task not in self.strays:
-            # The leader's exit is the process' end only if no other thread lives; its +++ line waits for them.
-            task.dying, task.dying_ns = End(code=code, core=False), ns
+        # A leader's exit is the process' end only if no other thread lives; its +++ line waits for them.
 
     def exit_line(self, task: Task, end: End, ns: int | None) -> None:
         """`+++ exited` or `+++ killed`: the best there is."""
         task.exit_line = task.final = True
         self.live.pop(task, None)
-        if task.kind is None and task.creator is not None and not task.dying and end.signal is None:
+        if task.kind is None and task.creator is not None and not task.called_group_exit and end.signal is None:
             # Of a clone3 that was not shown, ended without a word of its own: a thread, by another's exit_group.
             self.be_thread(task, task.creator.lead)
         if task.lead is task:
@@ -64,8 +68,12 @@ class Ends(Births):
             if task.pending_reap is not None:
                 self._reap_now(task)
         else:
-            self.rows.add(_EXIT, task, ns, (_null(end.code), _null(end.signal), _null(end.core), 0, NULL), _MEASURED)
+            self._thread_end(task, end, ns, _MEASURED)
+
+    def _thread_end(self, task: Task, end: End, ns: int | None, evidence: tuple[str]) -> None:
+        if not task.dead:
             task.dead = True
+            self.rows.add(_EXIT, task, ns, (_null(end.code), _null(end.signal), _null(end.core), 0, NULL), evidence)
             self._bury(task)
 
     def end(self, task: Task, end: End, ns: int | None, *, measured: bool = False) -> None:
@@ -74,7 +82,9 @@ class Ends(Births):
         if lead.dead:
             return
         lead.dead = True
-        lead.exit_ns = ns
+        lead.exit_ns = lead.over_ns = ns
+        for thread in lead.leaving or ():
+            self._thread_end(thread, thread.dying, thread.dying_ns, _INFERRED)
         killer = lead.senders.get(end.signal or 0) if lead.senders and end.signal else None
         self.live.pop(lead, None)
         self.unseen.pop(lead, None)
@@ -156,9 +166,10 @@ class Ends(Births):
             self.strays[child] = None
             self.rows.birth(child)
         if child in self.strays and child.lead is not lead:
-            self.bind(child, Fork(task.lead, None, UNKNOWN, None, self.line, child.tid, inferred=True))
-            child.kind, child.ready = "process", True
-            self.rows.drain()
+            if any(f.creator.lead is lead and f.order <= child.order for f in islice(self.open_forks.values(), 64)):
+                child.tentative, child.tentative_call = lead, None  # one of these will name it, and say more
+                return child
+            self.adopt(child, lead)
         self.be_process(child)
         return child
 
@@ -180,9 +191,13 @@ class Ends(Births):
     def waited(self, wait: Wait) -> None:
         """A wait returned: that reaps the child, and tells its end if nothing better has."""
         task, number = wait.by, wait.number
+        if self.whole_lines and self.follows and len(self.early) < _REMEMBERED:
+            # Calls stand where they began: another thread may have made the child since.
+            child = self.lookup(task, number)
+            if child is None or child.reaped:
+                self.early[task.lead, number] = wait
+                return
         child = self.known(task, number)
-        if child is None and any(f.creator.lead is task.lead and f.seen == number for f in self.pending):
-            self.early[task.lead, number] = wait
         if child is None or child.reaped or child.lead is task.lead:
             return
         child.reaped = True
@@ -197,6 +212,8 @@ class Ends(Births):
         wait: Wait = child.pending_reap
         child.pending_reap = None
         ns = wait.ns
+        if ns is not None and (child.over_ns is None or ns > child.over_ns):
+            child.over_ns = ns
         zombie = NULL
         if ns is not None and child.exit_ns is not None:
             ns = max(ns, child.exit_ns)
@@ -246,14 +263,17 @@ class Ends(Births):
 
     def finish(self) -> None:
         """The log is over."""
+        self.whole_lines = False
+        for wait in list(self.early.values()):
+            self.waited(wait)
         for fork in self.pending:
             if not fork.creator.lead.in_ns:
                 self._plain(fork)
         self.pending.clear()
-        for task in list(self.tasks.values()):
+        for task in (*self.tasks.values(), *((self.first,) if self.first is not None else ())):
             self.settle(task)
-        if self.first is not None:
-            self.settle(self.first)
+            for thread in task.leaving or ():
+                self._thread_end(thread, thread.dying, thread.dying_ns, _INFERRED)
         self.rows.finish()
 
     def note_alive(self) -> Any:

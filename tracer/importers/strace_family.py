@@ -21,7 +21,8 @@ _FORK: Final = re.compile(rb"\b(?:v?fork|clone[23]?|syscall_(?:435|0x1b3))\b")
 _WAIT: Final = re.compile(rb"\bwait(?:4|pid)\b")
 _SI_PID: Final = re.compile(rb"\bsi_pid=(\d{1,10})")
 _SUPERSEDED: Final = re.compile(rb"superseded by execve in pid (\d{1,10})")
-_DAY: Final = 86_400_000_000_000
+_SECOND: Final = 1_000_000_000
+_DAY: Final = 86_400 * _SECOND
 _SMALL: Final = 65536  # files up to this are read at once: a family may have more files than a process descriptors
 
 
@@ -79,11 +80,16 @@ Step = Callable[[Member], None]
 
 def in_order(members: list[Member], done: Step) -> Iterator[tuple[int, bytes, bool]]:
     """(pid, line, has newline) of a family; `done` is called for each member that is read to its end."""
-    clocks = {m.clock for m in members if m.clock}
-    if clocks and clocks <= {lines.TIME_EPOCH, lines.TIME_OF_DAY} and len(clocks) == 1:
-        yield from _by_time(members, done)
-    else:
-        yield from _by_edges(members, done)
+    timed = [m for m in members if m.clock]
+    clocks = {m.clock for m in timed}
+    if clocks == {lines.TIME_OF_DAY}:
+        start = day_start([m.stamp for m in timed])
+        for m in timed:
+            m.offset = _DAY if m.stamp < start else 0
+    # Stamps of whole seconds are no order.
+    if clocks in ({lines.TIME_EPOCH}, {lines.TIME_OF_DAY}) and any(m.stamp % _SECOND for m in timed):
+        return _by_time(members, done)
+    return _Edges(members).ordered(done)
 
 
 # -- by time ----------------------------------------------------------------------------------------------------
@@ -100,11 +106,6 @@ def day_start(stamps: list[int]) -> int:
 
 
 def _by_time(members: list[Member], done: Step) -> Iterator[tuple[int, bytes, bool]]:
-    timed = [m for m in members if m.clock]
-    if timed and timed[0].clock == lines.TIME_OF_DAY:
-        start = day_start([m.stamp for m in timed])
-        for m in timed:
-            m.offset = _DAY if m.stamp < start else 0
     # A file without a single time is one that was cut short: it stands where it may, at the beginning.
     waiting = sorted(members, key=lambda m: (m.stamp + m.offset, m.pid), reverse=True)
     heap: list[tuple[int, int, int, Iterator[tuple[int, bytes, bool]], bytes, bool, Member]] = []
@@ -213,12 +214,12 @@ class _Edges:
                 whose = self._number(one, _tells_end_of(row[0]))
                 if whose is not None and whose in self.todo:
                     one.held = row  # first all of that task, then this line
-                    namer = self.namer.get(whose)
                     stack.append(self._take(whose))
-                    if namer is not None and namer in self.todo:
-                        maker = self._take(namer)  # and before that, its birth
+                    while (namer := self.namer.get(whose)) is not None and namer in self.todo:
+                        maker = self._take(namer)  # and before that its birth, and its maker's
                         maker.until = whose
                         stack.append(maker)
+                        whose = namer
                     continue
                 yield one.member.pid, *row
                 child = self._number(one, _names(row[0]), birth=True)
@@ -246,7 +247,3 @@ class _Edges:
                 self.unnamed.remove(following)
                 self.inner[pid, number] = following
         return self.inner.get((pid, number))
-
-
-def _by_edges(members: list[Member], done: Step) -> Iterator[tuple[int, bytes, bool]]:
-    return _Edges(members).ordered(done)

@@ -102,6 +102,7 @@ RESULT: Final = re.compile(
     rb"(?: \([^()]{0,300}\))*+( \(INJECTED\))?(?: \([^()]{0,300}\))*+"
     rb"(?: <(\d{1,12})(?:\.(\d{1,9}))?>)?[ ]*+$"
 )
+_STRINGS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|$)', re.DOTALL)
 _ANY_RESULT: Final = re.compile(rb"\)[ ]*+= (?:-?\d|0x[0-9a-f]|\?)")
 
 
@@ -147,7 +148,10 @@ def complete(body: bytes) -> bool:
     if body.endswith(b"...>") or (body.endswith(b">") and b"exit status" in body[-30:]):
         return OPEN_END.search(body, max(0, len(body) - 60)) is not None
     # A result of a call that matters not may have any decoration: `= 1 ([{fd=3, revents=POLLIN}])`.
-    return _ANY_RESULT.search(body, max(0, body.rfind(b'"'))) is not None or _ANY_RESULT.search(body) is not None
+    if _ANY_RESULT.search(body, max(0, body.rfind(b'"'))) is not None:
+        return True
+    # Strings may hold what looks like a result, and stand behind a true one.
+    return b'"' in body and _ANY_RESULT.search(_STRINGS.sub(b"", body)) is not None
 
 
 # -- notices and noise --------------------------------------------------------------------------------------------
@@ -163,7 +167,7 @@ DEBUG: Final = re.compile(rb" \[wait\(0x[0-9a-f]{1,8}\) = \d{1,10}\] .*$")
 SGR: Final = re.compile(rb"\x1b\[[0-9;]{0,20}[mK]")
 NOISE: Final = re.compile(
     rb" > |\s\| [0-9a-f]{5} |[^ ]*strace: |% time |-{6} -{11} |\s*\d{1,3}\.\d\d +\d+\.\d{6} |System call usage summary"
-    rb"|Process \d+ |\[ Process PID="
+    rb"|Process \d+ |\[ Process PID=|\[stopped \d+ \(|\+\+\+ stopped with \d"
 )
 
 

@@ -15,9 +15,10 @@ from tracer.events import Batch, Fact, Meta
 from tracer.importers import strace_family as family
 from tracer.importers import strace_lines as lines
 from tracer.importers.opening import Progress, Source
-from tracer.importers.strace_clock import NAMES
+from tracer.importers.strace_clock import NAMES, Clock
+from tracer.importers.strace_owners import Skipped
 from tracer.importers.strace_rows import Rows
-from tracer.importers.strace_stream import Skipped, Stream
+from tracer.importers.strace_stream import Stream
 
 NAME: Final = "strace-log"
 _FACTS: Final = (
@@ -44,7 +45,7 @@ class Look:
     """What the first lines of a log say of it."""
 
     def __init__(self, head: bytes) -> None:
-        self.lines = self.calls = self.pids = 0
+        self.lines = self.calls = self.pids = self.bare = 0
         self.clock = lines.TIME_NONE
         self.times = b"ru_utime=" in head
         self.rusage = b"ru_minflt=" in head
@@ -64,10 +65,12 @@ class Look:
                 continue
             self.calls += 1
             self.pids += prefix.pid is not None
+            self.bare += prefix.pid is not None and not prefix.bracketed
             seen.add(prefix.pid)
             if not self.clock and prefix.clock:
                 self.clock = prefix.clock
         self.follows = len(seen) > 1
+        self.numbered = 2 * self.bare > self.calls
 
     @property
     def score(self) -> float:
@@ -137,6 +140,7 @@ class StraceImport(Iterator[Batch]):
         self.meta = meta(look, relative_family=self.relative_family and not plain)
         facts = self.meta.facts
         self._usage = tuple(name for name, fact in _USAGE.items() if str(fact) in facts)
+        self._numbered = look.numbered
         self._follows = look.follows or any(len(files) > 1 for files in members.values())
         self._batches = self._run(plain, members)
 
@@ -166,6 +170,7 @@ class StraceImport(Iterator[Batch]):
         stream = Stream(self.rows, self.skipped)
         stream.machine.usage = self._usage
         stream.machine.follows = self._follows
+        stream.numbered = self._numbered
         return stream
 
     def _plain(self, stream: Stream, source: Source) -> Iterator[Batch]:
@@ -185,6 +190,7 @@ class StraceImport(Iterator[Batch]):
         members = [family.Member(path, family.pid_of(path) or 0) for path in paths]
         stream = self._stream()
         stream.timed = not self.relative_family
+        stream.machine.one_file_each = True
 
         def done(member: family.Member) -> None:
             stream.pause(member.pid)
@@ -194,7 +200,9 @@ class StraceImport(Iterator[Batch]):
             if self._progress is not None:
                 self._progress(self._done, self._total)
 
-        for pid, raw, ended in family.in_order(members, done):
+        ordered = family.in_order(members, done)
+        stream.clocks = {member.pid: Clock(member.offset) for member in members}
+        for pid, raw, ended in ordered:
             stream.feed_of(pid, raw, ended=ended)
             if self.rows.out:
                 yield from self._take()
@@ -213,11 +221,11 @@ class StraceImport(Iterator[Batch]):
     def _end(self, stream: Stream) -> Iterator[Batch]:
         stream.close()
         yield from self._take()
-        if stream.clock.steps_back:
-            self.notes.append(
-                f"The clock was set back {stream.clock.steps_back} times: durations across that are too short."
-            )
-        if stream.clock.mixed:
+        clocks = [stream.clock, *stream.clocks.values()]
+        steps = sum(clock.steps_back for clock in clocks)
+        if steps:
+            self.notes.append(f"The clock was set back {steps} times: durations across that are too short.")
+        if any(clock.mixed for clock in clocks):
             self.notes.append("The log changes its sort of times: events after that have none.")
         if self.rows.unknown_pids:
             self.notes.append("The log does not say the pid of its first process: it is null.")

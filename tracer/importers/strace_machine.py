@@ -16,7 +16,8 @@ from tracer.importers import strace_lines as lines
 from tracer.importers import strace_values as values
 from tracer.importers.strace_births import Fork, Wait
 from tracer.importers.strace_ends import Ends
-from tracer.importers.strace_rows import Rows, Task
+from tracer.importers.strace_rows import Rows
+from tracer.importers.strace_task import Task
 from tracer.importers.strace_values import End
 
 _EXEC, _EXEC_FAILED = int(Kind.EXEC), int(Kind.EXEC_FAILED)
@@ -37,14 +38,9 @@ KILLS: Final = frozenset((b"kill", b"tkill", b"tgkill"))
 _RESTARTS: Final = frozenset(("ERESTARTSYS", "ERESTARTNOINTR", "ERESTARTNOHAND", "ERESTART_RESTARTBLOCK", "ERESTART"))
 _EXIT_ARG: Final = re.compile(rb"\s*(?:\w{1,20}=)?(-?\d{1,20}|0x[0-9a-f]{1,16})")
 _KILL_ARGS: Final = re.compile(rb"\s*(?:\w{1,20}=)?(-?\d{1,10})\b.*?, (?:\w{1,20}=)?(SIG\w{1,16}|\d{1,3})")
-_DIRFD: Final = re.compile(rb"\s*(?:\w{1,20}=)?(AT_FDCWD|\d{1,10})(?:<([^>]*)>)?, (?:\w{1,20}=)?(?=[\"])")
 _BALANCED: Final = re.compile(rb'[^"]*+(?:"(?:[^"\\]++|\\.)*+"[^"]*+)*+', re.DOTALL)
 _WNOWAIT: Final = re.compile(rb"\}, 0x1[0-9a-f]{6}\b")  # -X raw
 _COMM_LENGTH: Final = 15
-
-
-Image = tuple[str | None, list[str] | None, str | None]
-"""What an exec shows: path, arguments, working directory."""
 
 
 class Call(NamedTuple):
@@ -84,7 +80,6 @@ class Machine(Ends):
         if end is not None or partial:
             head = args[: end.start()] if end is not None else args
             if end is not None and end[2] is not None:  # <pid changed to N ...>
-                self.whole_lines = False
                 task.open = (name, head, ns)
                 self.exec_moves(task, self.tasks.get(int(end[2])), ns)
                 return
@@ -93,10 +88,11 @@ class Machine(Ends):
                 if end is not None and end[3] is not None:
                     self._exit_status(task, int(end[3]), ns)
             elif end is None or end[1] is not None:
-                self.whole_lines = False
                 task.open = (name, head, ns)
                 if name in FORKS:
                     self._fork_open(task, name, head, ns)
+                elif name in EXECS:
+                    task.lead.exec_thread = task
             elif end[3] is not None:
                 self._exit_status(task, int(end[3]), ns)
             else:
@@ -113,15 +109,14 @@ class Machine(Ends):
 
     def resumed(self, task: Task, name: bytes, rest: bytes, ns: int | None) -> None:
         """`<... name resumed>rest`: joined to the head that is open, if there is one."""
-        self.whole_lines = False
+        self.whole_lines = self.one_file_each
         opened = task.open
         if opened is None and name in EXECS and task.lead is task:
             # The line that says whose exec superseded the leader may be switched off (-qqq).
-            for other in list(self.tasks.values()) if len(self.tasks) < 1024 else ():
-                if other.lead is task and other is not task and other.open and other.open[0] in EXECS:
-                    self.exec_moves(other, task, ns)
-                    opened = task.open
-                    break
+            other, task.exec_thread = task.exec_thread, None
+            if other is not None and other.open is not None and other.open[0] in EXECS:
+                self.exec_moves(other, task, ns)
+                opened = task.open
         task.open = None
         head, start_ns = b"", None
         if opened is not None:
@@ -173,32 +168,6 @@ class Machine(Ends):
 
     # -- exec
 
-    def _exec_args(self, name: bytes, args: bytes) -> Image:
-        cwd = None
-        start = 0
-        if name in (b"execveat", b"SYS_322"):
-            m = _DIRFD.match(args)
-            if m is None:
-                return None, None, None
-            start = m.end()
-            path, end = values.first_string(args, start)
-            if m[1] == b"AT_FDCWD":
-                cwd = values.text(m[2]) if m[2] else None
-            elif path is not None and not path.startswith("/"):
-                # As the kernel names it: fs/exec.c, alloc_bprm().
-                path = f"/dev/fd/{m[1].decode()}" + (f"/{path}" if path else "")
-        elif args[:1] in b'"p':
-            path, end = values.first_string(args, start)
-        else:
-            path, end = None, 0
-        if path is None:
-            return None, None, cwd
-        following = args[end : end + 16]
-        argv = None
-        if following.startswith((b", [", b", argv=[")):
-            argv, _ = values.string_list(args, end)
-        return path, argv, cwd
-
     def _exec(self, call: Call) -> None:
         task, name, args, got, _, ns = call
         quoted = _BALANCED.match(args)
@@ -206,7 +175,7 @@ class Machine(Ends):
             return  # cut inside a string that looks like a result
         if got.value is None or got.error in _RESTARTS:
             return
-        exe, argv, cwd = self._exec_args(name, args)
+        exe, argv, cwd = values.exec_args(name, args)
         if got.value < 0:
             error = got.error if got.error is not None else f"errno {-got.value}"
             number = values.error_number(error)
@@ -215,7 +184,7 @@ class Machine(Ends):
         if got.value == 0:
             self.exec_done(task, (exe, argv, cwd), ns)
 
-    def exec_done(self, task: Task, image: Image, ns: int | None, *, inferred: bool = False) -> None:
+    def exec_done(self, task: Task, image: values.Image, ns: int | None, *, inferred: bool = False) -> None:
         """A process began a new image."""
         self.be_process(task)
         lead = task.lead
@@ -228,7 +197,7 @@ class Machine(Ends):
         old_tid, lead.old_tid = lead.old_tid if lead.old_tid is not None else task.tid, None
         texts = (exe, argv, lead.comm, cwd, "inferred" if inferred else "measured")
         self.rows.add(_EXEC, lead, ns, (NULL if old_tid is None else old_tid,), texts)
-        lead.execs_first = True
+        lead.execs_first, lead.exec_thread = True, None
         if lead.dying is not None and not lead.dead and task is lead:
             lead.dying = None
 
@@ -283,7 +252,7 @@ class Machine(Ends):
         task.detached = True
         self.open_forks.pop(task, None)
         if name in EXECS and task.lead is task:
-            self.exec_done(task, self._exec_args(name, head), ns, inferred=True)
+            self.exec_done(task, values.exec_args(name, head), ns, inferred=True)
 
     def _wait(self, call: Call) -> None:
         task, name, args, got, start_ns, ns = call

@@ -1,4 +1,4 @@
-"""Tasks seen in a log, and the rows they become, in an order that makes sense.
+"""The rows that tasks become, in an order that makes sense.
 
 A child may run, exec and end before its parent's fork line returns, and a log may never say whose child it was. So
 a birth waits in a queue until it is known (`Task.ready`), and what happened after it waits behind it:
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tracer.events import NULL, Batch, CloneFlags, Kind
+from tracer.importers.strace_task import Task, how_of
 
 _HEAD: Final = ("ts_ns", "pid", "tid", "born_ns")
 COLUMNS: Final[dict[int, tuple[tuple[str, ...], tuple[str, ...]]]] = {
@@ -38,85 +39,9 @@ COLUMNS: Final[dict[int, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 }  # fmt: skip
 """Columns of a row by kind: first those of integers, then those of text."""
 _FORK, _EXISTING, _LOST = int(Kind.FORK), int(Kind.EXISTING), int(Kind.LOST)
-_REAP, _EXEC, _RENAME = int(Kind.REAP), int(Kind.EXEC), int(Kind.RENAME)
-
-
-class Task:
-    """One life of one tid. Defaults stand on the class: a million births should set few attributes each."""
-
-    tid: int | None = None  # None: the log has not said it (yet)
-    lead: Task  # the first task of its process; itself for a process
-    # birth
-    ready = False  # its birth may be told
-    placed = False  # its birth was told
-    nameless = False  # it will be told without a pid
-    kind: str | None = None  # "process", "thread", None: not yet known
-    creator: Task | None = None
-    tentative: Task | None = None  # who alone had a fork call open when it first appeared
-    tentative_call: Any = None
-    syscall: str | None = None
-    flags: int | None = None
-    exit_signal: int | None = None
-    own_stack: bool | None = None
-    evidence = "measured"
-    start_ns: int | None = None  # when its fork was called
-    first_ns: int | None = None  # its first line
-    order = 0  # the number of that line
-    host: Task | None = None  # the process it would be a thread of, if it turns out to be one
-    execs_first = False
-    announced = False
-    seen = False  # has a line of its own, or a notice
-    in_ns = False  # its pid namespace is not strace's
-    # identity, once placed
-    pid: int = NULL  # its tid as rows bear it: fixed when its birth is told, even if the log names it later
-    born = 0
-    ppid: int = NULL
-    parent_born: int = NULL
-    comm: str | None = None
-    born_comm: str | None = None
-    former_comm: str | None = None  # before its last exec
-    # now
-    open: tuple[bytes, bytes, int | None] | None = None  # an unfinished call: name, text, when
-    last_ns: int | None = None
-    kids: dict[int, Task] | None = None  # children by the pid that their creator sees, where that differs
-    children = 0  # edges that lead away from it
-    old_tid: int | None = None  # the thread whose exec took over this leader's tid
-    senders: dict[int, int | None] | None = None  # signal -> pid that sent it
-    # end
-    called_exit = False  # itself called exit or exit_group
-    dying: Any = None  # End: what exit_group said
-    dying_ns: int | None = None
-    final = False  # no further line of this life can come
-    dead = False  # its EXIT was told
-    exit_line = False  # by a +++ line
-    exit_ns: int | None = None
-    chld: Any = None  # End: what SIGCHLD said
-    chld_from: Task | None = None
-    chld_ns: int | None = None
-    reaped = False
-    pending_reap: Any = None
-    detached = False
-    kids_usage: dict[str, int] | None = None
-    kids_blind = False  # it reaped a child without asking for rusage
-
-    def __init__(self, tid: int | None) -> None:
-        self.tid = tid
-        self.lead = self
-
-
-def how_of(task: Task) -> str | None:
-    """How a process was made, by the call, the flags and the stack. None where the flags were not shown."""
-    flags = task.flags
-    if task.syscall == "vfork":
-        return "vfork"
-    if flags is None:
-        return "fork" if task.syscall == "fork" else None
-    if flags & CloneFlags.CLONE_VM and flags & CloneFlags.CLONE_VFORK:
-        # A vfork shares its parent's stack; posix_spawn gives the child one of its own.
-        return "posix_spawn" if task.own_stack else "vfork"
-    if flags & CloneFlags.CLONE_VM or task.exit_signal != 17:
-        return "clone"
-    return "fork"
+_AGAIN: Final = 0
+_REAP, _EXIT = int(Kind.REAP), int(Kind.EXIT)
+_EXEC, _RENAME = int(Kind.EXEC), int(Kind.RENAME)
 
 
 class Rows:
@@ -171,6 +96,12 @@ class Rows:
             kind, task, ts, ints, texts = queue[0]
             if kind == _LOST:
                 self.append(_LOST, ints, texts)
+            elif kind == _AGAIN:
+                maker = task.creator.lead if task.creator is not None else task
+                if not maker.placed and maker is not task and not self._climb(maker):
+                    return
+                self._tell_fork(task)
+                task.creator = None
             else:
                 if not task.placed and not self._climb(task):
                     return
@@ -213,12 +144,19 @@ class Rows:
         if len(self.kinds) >= self.size:
             self.cut()
 
+    def correct(self, task: Task) -> None:
+        """Tell the birth of a process again, now that its fork is known: a reader takes the fork's word."""
+        self.queue.append((_AGAIN, task, NULL, (), ()))
+        self.drain()
+
     # -- inside
 
     def _row(self, kind: int, task: Task, ts: int, ints: tuple[Any, ...], texts: tuple[Any, ...]) -> None:
         lead = task.lead
         if kind == _REAP:
             ints = (ints[0].lead.pid, *ints[1:])  # who waited may have got its pid after the row was made
+        elif kind == _EXIT and lead is not task:
+            ints = (*ints[:3], 0, *ints[4:])  # it may have turned out to be a thread since
         self.append(kind, (ts, lead.pid, task.pid, lead.born, *ints), texts)
 
     def _force(self) -> None:
@@ -286,10 +224,19 @@ class Rows:
             how = "root" if root else "existing"
             self.append(_EXISTING, (ts, task.pid, task.pid, task.born), (how, task.born_comm, task.evidence))
             return
+        self._tell_fork(task)
+        # The chain of ancestors must not be kept alive by it: a log may hold a million generations.
+        task.creator = task.tentative = task.tentative_call = task.host = None
+
+    def _tell_fork(self, task: Task) -> None:
+        lead, creator = task.lead, task.creator
+        ns = task.start_ns if task.start_ns is not None else task.first_ns
+        ts = NULL if ns is None else ns
         made = (NULL, NULL, NULL)
         if creator is not None:
             maker = creator.lead
-            made = (maker.pid, creator.pid, maker.born)
+            by = creator.tid if not creator.placed and creator.tid is not None else creator.pid
+            made = (maker.pid, by, maker.born)
             if lead is task:
                 # Under CLONE_PARENT the new one is its creator's brother.
                 brother = task.flags is not None and task.flags & CloneFlags.CLONE_PARENT
@@ -302,5 +249,3 @@ class Rows:
             (ts, lead.pid, task.pid, lead.born, *made, task.ppid, task.parent_born, flags, signal),
             ("clone" if lead is not task else how_of(task), task.syscall, task.born_comm, task.evidence),
         )
-        # The chain of ancestors must not be kept alive by it: a log may hold a million generations.
-        task.creator = task.tentative = task.tentative_call = task.host = None

@@ -288,3 +288,33 @@ def rusage(args: bytes) -> dict[str, int]:
         else:
             out["min_flt" if counter == b"minflt" else "maj_flt"] = int(value)
     return out
+
+
+_DIRFD: Final = re.compile(rb'\s*(?:\w{1,20}=)?(AT_FDCWD|\d{1,10})(?:<([^>]*)>)?, (?:\w{1,20}=)?(?=")')
+
+Image = tuple[str | None, list[str] | None, str | None]
+"""What an exec shows: path, arguments, working directory."""
+
+
+def exec_args(name: bytes, args: bytes) -> Image:
+    """The arguments of execve, or of execveat: `name` says which."""
+    cwd, start = None, 0
+    if name in (b"execveat", b"SYS_322"):
+        m = _DIRFD.match(args)
+        if m is None:
+            return None, None, None
+        start = m.end()
+        path, end = first_string(args, start)
+        if m[1] == b"AT_FDCWD":
+            cwd = text(m[2]) if m[2] else None
+        elif path is not None and not path.startswith("/"):
+            # As the kernel names it: fs/exec.c, alloc_bprm().
+            path = f"/dev/fd/{m[1].decode()}" + (f"/{path}" if path else "")
+    elif args[:1] in b'"p':  # -N writes pathname=
+        path, end = first_string(args, start)
+    else:
+        return None, None, None
+    if path is None or not args[end : end + 16].startswith((b", [", b", argv=[")):
+        return path, None, cwd
+    argv, _ = string_list(args, end)
+    return path, argv, cwd
