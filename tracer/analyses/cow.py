@@ -32,8 +32,8 @@ class Edge:
     fork_ns: int | None
     pgtables_bytes: int | None
     rss_bytes: int | None
-    child_copies: int | None
-    before_exec: int | None  # of these, before its first exec; all of them if it never called exec
+    child_copies: int | None  # while it shared the parent's memory: up to its first exec
+    before_exec: int | None  # the same if it went on to exec, else 0
     parent_copies: int | None  # while the child shared its memory
     to_exec_ns: int | None  # from birth to first exec
 
@@ -124,6 +124,8 @@ def edges(tree: ProcessTree) -> Iterator[Edge]:
         shared = how in ("vfork", "posix_spawn") or (flags != NULL and bool(flags & _CLONE_VM))
         if end == NULL and birth != NULL and parent is not None:
             end = totals[parent]  # the parent ended first: what it had copied by then is the end
+        execed = exec_ns != NULL
+        own = 0 if early == NULL and copies != NULL else early  # no row from before the exec: nothing was copied
         yield Edge(
             row=row,
             parent=parent,
@@ -131,10 +133,11 @@ def edges(tree: ProcessTree) -> Iterator[Edge]:
             fork_ns=_known(fork_ns),
             pgtables_bytes=_known(tables),
             rss_bytes=_known(rss),
-            child_copies=_known(copies),
-            before_exec=_known(early) if early != NULL or copies == NULL else 0,
+            # What it copied later belongs to forks of its own: after an exec nothing is shared with the parent.
+            child_copies=_known(own if execed else copies),
+            before_exec=_known(own) if execed else 0,
             parent_copies=None if NULL in (birth, end) else max(0, end - birth),
-            to_exec_ns=None if NULL in (exec_ns, born) else exec_ns - born,
+            to_exec_ns=exec_ns - born if execed and born != NULL else None,
         )
 
 

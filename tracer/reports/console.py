@@ -24,6 +24,7 @@ from tracer.analyses.summary import summarize
 from tracer.errors import CannotWriteError
 from tracer.reports.console_births import Births
 from tracer.reports.console_layout import Layout
+from tracer.reports.console_ledger import LedgerLines
 from tracer.reports.console_rows import Rows
 from tracer.reports.console_summary import SummaryLines
 from tracer.reports.console_text import Spans, wrap
@@ -164,6 +165,9 @@ class Console:
         summary = SummaryLines(tree, summarize(tree, shape), self.terminal, verbose=self._verbose)
         legend = list(summary.legend(births.legend(everything=self._verbose > 0)))
         yield from [[], *legend] if legend else []
+        if not self._quiet:
+            book = list(LedgerLines(tree, self.terminal, verbose=self._verbose).lines())
+            yield from [[], *book] if book else []
         figures = list(summary.figures()) if len(tree) and not self._quiet else []
         caveats = list(summary.caveats(torn=trace.torn))
         if figures or caveats:

@@ -1,0 +1,136 @@
+"""The ledger on the terminal: the forks that cost most, what was copied because of them, and when.
+
+Comes only where there is something to say: a fork that copied a good deal of memory, or took long to copy page
+tables. Knows how a table is laid out; what the figures mean is analyses/cow.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from tracer.analyses.cow import PAGE, Edge, Ledger, ledger
+from tracer.reports.console_commands import CommandWords
+from tracer.reports.console_text import Spans, fitted, trimmed, wrap
+from tracer.reports.terminal import Terminal
+from tracer.reports.words import UNKNOWN, count, duration, plural, size
+from tracer.tree import ProcessTree
+
+_WORTH_BYTES: Final = 256 << 10
+_WORTH_NS: Final = 1_000_000
+_SHOWN: Final = 8
+_SHOWN_VERBOSE: Final = 100
+_BARS: Final = " ▁▂▃▄▅▆▇█"
+_HEADINGS: Final = ("COPIED", "CHILD", "PARENT", "OF RSS", "FORK", "TABLES", "TO EXEC")
+_LEAST_COMMAND: Final = 16
+
+
+class LedgerLines:
+    """`lines` of one tree; none where forks cost nothing worth a line (`verbose`: wherever there were forks)."""
+
+    def __init__(self, tree: ProcessTree, terminal: Terminal, *, verbose: int = 0) -> None:
+        self._tree = tree
+        self._terminal = terminal
+        self._verbose = verbose
+        self._words = CommandWords(tree, terminal)
+
+    def lines(self) -> Iterator[Spans]:
+        """A table, dearest fork first, and what all of them came to."""
+        book = ledger(self._tree, _SHOWN_VERBOSE if self._verbose else _SHOWN)
+        worth = [e for e in book.edges if self._verbose or _is_worth(e)]
+        if not worth:
+            return
+        yield from self._table(worth)
+        left = book.forks - len(worth)
+        if left:
+            yield [(f"  and {plural(left, 'more fork')}", "dim")]
+        yield []
+        yield from wrap(("copies", "label"), list(self._totals(book)), self._terminal)
+        yield from self._decay(book)
+
+    def _table(self, edges: Sequence[Edge]) -> Iterator[Spans]:
+        rows = [self._figures(edge) for edge in edges]
+        keep = [i for i in range(len(_HEADINGS)) if any(row[i] != UNKNOWN for row in rows)]
+        # On a narrow screen the least telling go first: what is fork's own, then whose copies they were.
+        for spare in (6, 5, 3):
+            if sum(self._width(rows, i) for i in keep) + _LEAST_COMMAND > self._terminal.width and spare in keep:
+                keep.remove(spare)
+        widths = {i: self._width(rows, i) for i in keep}
+        yield trimmed([(f"{_HEADINGS[i]:>{widths[i]}}", "heading") for i in keep] + [("  OF", "heading")])
+        room = self._terminal.width - sum(widths.values()) - 2
+        dots = "…" if self._terminal.unicode else "..."
+        for edge, row in zip(edges, rows, strict=True):
+            line: Spans = [(f"{row[i]:>{widths[i]}}", self._style(i, edge)) for i in keep]
+            yield trimmed([*line, ("  ", ""), *fitted(list(self._who(edge)), room, dots)])
+
+    @staticmethod
+    def _width(rows: Sequence[Sequence[str]], i: int) -> int:
+        return max(len(_HEADINGS[i]), *(len(row[i]) for row in rows)) + 2
+
+    @staticmethod
+    def _style(column: int, edge: Edge) -> str:
+        if column == 0:
+            return "mark"
+        return "warn" if column == 6 and edge.wasted and (edge.before_exec or 0) * PAGE >= _WORTH_BYTES else ""
+
+    def _figures(self, edge: Edge) -> tuple[str, ...]:
+        plain = not self._terminal.unicode
+        share = UNKNOWN if edge.share is None else f"{edge.share * 100:.0f} %"
+        return (
+            size(edge.bytes),
+            size(None if edge.child_copies is None else edge.child_copies * PAGE),
+            size(None if edge.parent_copies is None else edge.parent_copies * PAGE),
+            share,
+            duration(edge.fork_ns, ascii_only=plain),
+            size(edge.pgtables_bytes),
+            duration(edge.to_exec_ns, ascii_only=plain),
+        )
+
+    def _who(self, edge: Edge) -> Spans:
+        """`PID command, of PID command`."""
+        by: Spans = [] if edge.parent is None else [(", by ", "dim"), *self._one(edge.parent)]
+        return [*self._one(edge.row), *by]
+
+    def _one(self, row: int) -> Spans:
+        pid = self._tree.value(row, "pid")
+        return [(f"{UNKNOWN if pid is None else pid} ", "dim"), *self._words.one(row)]
+
+    def _totals(self, book: Ledger) -> Iterator[Spans]:
+        if book.copies is not None:
+            yield [(size(book.copies * PAGE), "figure"), (f" in {plural(book.copies, 'page')}", "")]
+        if book.before_exec:
+            yield [(size(book.before_exec * PAGE), "warn"), (" of it just before an exec: for nothing", "")]
+        if book.fork_ns is not None:
+            yield [(f"{duration(book.fork_ns, ascii_only=not self._terminal.unicode)} copying page tables", "")]
+        if book.wp_faults is not None and book.reuses is not None:
+            yield [(f"{count(book.wp_faults)} write-protect faults, {count(book.reuses)} of which copied nothing", "")]
+        if book.gup:
+            yield [(f"{plural(book.gup, 'page')} by the kernel's own hand", "")]
+
+    def _decay(self, book: Ledger) -> Iterator[Spans]:
+        """How long after the fork the copies were made: one bar a doubling, 1 us first."""
+        for label, who, buckets in (
+            ("when", "after its birth", book.since_birth),
+            ("", "after the parent's last fork", book.since_fork),
+        ):
+            found = [i for i, n in enumerate(buckets) if n > 0]
+            if not found:
+                continue
+            first, last = found[0], found[-1]
+            shown = buckets[first : last + 1]
+            plain = not self._terminal.unicode
+            begin = duration(1024 << max(0, first - 1), ascii_only=plain)
+            end = duration(1024 << last, ascii_only=plain)
+            most = max(shown)
+            if plain:
+                bars = " ".join(str(max(0, n)) for n in shown)
+            else:
+                bars = "".join(_BARS[0 if n <= 0 else max(1, round(n / most * 8))] for n in shown)
+            yield from wrap(
+                (label, "label"), [[(f"{begin} ", "dim"), (bars, "mark"), (f" {end}", "dim"), (f" {who}", "")]],
+                self._terminal,
+            )  # fmt: skip
+
+
+def _is_worth(edge: Edge) -> bool:
+    return (edge.bytes or 0) >= _WORTH_BYTES or (edge.fork_ns or 0) >= _WORTH_NS
