@@ -66,7 +66,7 @@ class Ledger:
     """`edges`: the dearest first. Totals are of the whole trace, not only of `edges`."""
 
     edges: tuple[Edge, ...]
-    forks: int  # edges in the trace
+    forks: int  # that copied an address space; those that shared it have no place in here
     copies: int | None  # pages, each once
     wp_faults: int | None  # what a tool that counts write-protect faults would say
     reuses: int | None
@@ -84,6 +84,8 @@ def ledger(tree: ProcessTree, limit: int | None = 20) -> Ledger:
     def counted() -> Iterator[Edge]:
         nonlocal count, wasted
         for edge in edges(tree):
+            if edge.shares_memory:
+                continue
             count += 1
             if edge.wasted:
                 wasted += edge.before_exec or 0

@@ -37,7 +37,8 @@ class LedgerLines:
     def lines(self) -> Iterator[Spans]:
         """A table, dearest fork first, and what all of them came to."""
         book = ledger(self._tree, _SHOWN_VERBOSE if self._verbose else _SHOWN)
-        worth = [e for e in book.edges if self._verbose or _is_worth(e)]
+        known = [e for e in book.edges if e.copies is not None or e.fork_ns is not None]
+        worth = [e for e in known if self._verbose or _is_worth(e)]
         if not worth:
             return
         yield from self._table(worth)
