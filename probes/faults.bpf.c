@@ -48,18 +48,26 @@ static __always_inline __u64 faults_done(struct task_struct *t)
 	return t->min_flt + t->maj_flt;
 }
 
+/* 1 if v is above limit: without a branch, as the verifier would go both ways from each. */
+static __always_inline __u64 above(__u64 limit, __u64 v)
+{
+	__u64 d = limit - v;
+	barrier_var(d);
+	return d >> 63;
+}
+
 /* 0 up to 1024 ns, n up to 1024 << n. */
 static __always_inline __u32 bucket_of(__u64 ns)
 {
-	__u32 n = 0;
-	ns >>= 10;
-#define STEP(k) if (ns >= 1ULL << (k)) { ns >>= (k); n += (k); }
-	if (ns >> 32)
-		return FT_DECAY_BUCKETS - 1;
-	STEP(16); STEP(8); STEP(4); STEP(2);
-#undef STEP
-	n += ns < 2 ? ns : 2;
-	return n < FT_DECAY_BUCKETS ? n : FT_DECAY_BUCKETS - 1;
+	__u64 v = ns >> 10, n, k;
+	v |= above(0xffffffff, v) * 0x80000000;
+	v &= 0xffffffff;
+	n = above(0xffff, v) << 4, v >>= n;
+	k = above(0xff, v) << 3, v >>= k, n += k;
+	k = above(0xf, v) << 2, v >>= k, n += k;
+	k = above(0x3, v) << 1, v >>= k, n += k;
+	n += v - above(2, v);	/* v is 0 to 3: its two bits are 0, 1, 2, 2 buckets */
+	return n - above(FT_DECAY_BUCKETS - 1, n);
 }
 
 /* A clock reading costs as much as all else here on some virtual machines (230 ns seen). So the second one serves for the
@@ -408,6 +416,17 @@ int BPF_PROG(on_dirty_page)
 	return dirtied();
 }
 
+/* A record that says nothing, but wakes the reader, who then attaches on_page_free. */
+static __always_inline void say_threads(void)
+{
+	if (fault_stats.threads)
+		return;
+	fault_stats.threads = 1;
+	union ft_record *r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
+	if (r)
+		bpf_ringbuf_discard(r, BPF_RB_FORCE_WAKEUP);
+}
+
 /* The child's counters, and what its parent had copied by then. */
 SEC("tp_btf/task_newtask")
 int BPF_PROG(on_newtask, struct task_struct *child, __u64 clone_flags)
@@ -419,15 +438,10 @@ int BPF_PROG(on_newtask, struct task_struct *child, __u64 clone_flags)
 	struct counters *n = bpf_task_storage_get(&thrs, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!n)
 		__sync_fetch_and_add(&fault_stats.unmade, 1);
-	if ((clone_flags & (CLONE_VM | CLONE_VFORK)) == CLONE_VM && !fault_stats.threads) {
-		fault_stats.threads = 1;
-		union ft_record *r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
-		if (r)
-			bpf_ringbuf_discard(r, BPF_RB_FORCE_WAKEUP);
-	}
 	if (clone_flags & CLONE_THREAD) {
 		if (n)
 			n->flags = T_THREAD | (c->flags & T_EXECED);
+		say_threads();
 		return 0;
 	}
 	settle_gup(t, c, faults_done(t));
@@ -441,14 +455,17 @@ int BPF_PROG(on_newtask, struct task_struct *child, __u64 clone_flags)
 		n->parent_born = plain(t)->group_leader->start_boottime;
 		n->parent_cow_birth = copies_of(process);
 		n->parent_image = process->image;
-		if (!(clone_flags & CLONE_VM))
-			keep_vmas(t, c, child, n);
 	}
-	if (!(clone_flags & CLONE_VM)) {
-		c->stamp_tick = 0;
-		process->shared_ns = now;
-		process->flags |= T_FORKED;
+	if (clone_flags & CLONE_VM) {
+		if (!(clone_flags & CLONE_VFORK))
+			say_threads();
+		return 0;
 	}
+	c->stamp_tick = 0;
+	process->shared_ns = now;
+	process->flags |= T_FORKED;
+	if (n)
+		keep_vmas(t, c, child, n);
 	return 0;
 }
 

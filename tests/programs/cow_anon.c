@@ -301,20 +301,20 @@ static char in_bss[61 * PAGE] __attribute__((aligned(4096)));
 static char in_data[31 * PAGE] __attribute__((aligned(4096))) = { 1 };
 static char *heap;
 
-__attribute__((noinline)) static char *on_stack(long pages)
+__attribute__((noinline)) static char *on_stack(long first, long pages)
 {
 	volatile char area[64 * PAGE];
 	char *p = (char *)(((long)area + 2 * PAGE) & ~(PAGE - 1));
-	dirty(p, pages, 1);
+	dirty(p + first * PAGE, pages, 1);
 	return p;
 }
 
 static void write_all_kinds(void)
 {
-	on_stack(0);
+	on_stack(0, 0);
 	begin();
 	dirty(heap, 41, 1);
-	char *stack = on_stack(19);
+	char *stack = on_stack(0, 19);
 	dirty(in_bss, 61, 1);
 	dirty(in_data, 31, 1);
 	dirty(buf, 53, 1);
@@ -330,7 +330,7 @@ static void mappings(void)
 		die("brk");
 	buf = anon(53);
 	dirty(heap, 41, 1);
-	on_stack(19);
+	on_stack(-1, 21);	/* from a frame that may lie in another page than the child's */
 	dirty(in_bss, 61, 1);
 	dirty(in_data, 31, 1);
 	dirty(buf, 53, 1);
