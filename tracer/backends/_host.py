@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 from tracer import btf, procfs
 from tracer.cgroups import hierarchy
 from tracer.errors import ProbesRefusedError
+
+DEEPEST_LEVEL: Final = 4  # pid_nr() in probes/marks.h
 
 
 @cache
@@ -78,5 +81,10 @@ def pid_namespace() -> tuple[int, int]:
         raise ProbesRefusedError(
             "the depth of this pid namespace can not be told, so pids would be wrong",
             "run forktrace in the host's pid namespace, or mount /proc of it",
+        )
+    if namespace.level > DEEPEST_LEVEL:
+        raise ProbesRefusedError(
+            f"this pid namespace is {namespace.level} deep, and the probes know pids down to {DEEPEST_LEVEL}",
+            "run forktrace further out",
         )
     return namespace.level, namespace.inum
