@@ -1,0 +1,127 @@
+"""What the probes' options are, asked of kernels that were never built, and of the one that runs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.btf_blob import Blob
+from tracer import btf, procfs
+from tracer.backends import _host
+from tracer.errors import ProbesRefusedError
+from tracer.procfs import PidNamespace
+
+
+@pytest.fixture
+def blob(monkeypatch: pytest.MonkeyPatch) -> Iterator[Blob]:
+    """The BTF of the kernel that `_host` sees: what a test puts into it."""
+    made = Blob()
+    monkeypatch.setattr(_host, "_vmlinux", made.btf)
+    yield made
+
+
+def pointer(blob: Blob, name: str) -> int:
+    return blob.add(btf.PTR, "", blob.struct(name, 8, []))
+
+
+def test_exit_that_tells_the_last_thread(blob: Blob) -> None:
+    assert not _host.has_group_dead()
+
+    task = pointer(blob, "task_struct")
+    blob.tracepoint("sched_process_exit", task)
+
+    assert not _host.has_group_dead()
+
+
+def test_exit_that_tells_the_last_thread_since_6_16(blob: Blob) -> None:
+    blob.tracepoint("sched_process_exit", pointer(blob, "task_struct"), blob.integer("bool", 1))
+
+    assert _host.has_group_dead()
+
+
+def test_oom_victim_as_a_task_and_as_a_bare_pid(blob: Blob) -> None:
+    assert not _host.mark_victim_takes_task()
+
+    blob.tracepoint("mark_victim", blob.integer("int", 4))
+
+    assert not _host.mark_victim_takes_task()
+
+
+def test_oom_victim_as_a_task(blob: Blob) -> None:
+    blob.tracepoint("mark_victim", pointer(blob, "task_struct"))
+
+    assert _host.mark_victim_takes_task()
+
+
+def test_function_that_makes_loading_fast(blob: Blob) -> None:
+    blob.add(btf.STRUCT, "bpf_rdonly_cast", 8)
+    assert not _host.has_rdonly_cast()
+
+    blob.add(btf.FUNC, "bpf_rdonly_cast", blob.prototype([]))
+    assert _host.has_rdonly_cast()
+
+
+@pytest.mark.parametrize(
+    ("ask", "give"),
+    [
+        (_host.has_dirty_folio, lambda b: b.tracepoint("writeback_dirty_folio", pointer(b, "folio"))),
+        (_host.has_in_execve, lambda b: b.struct("task_struct", 8, [("in_execve", b.integer("unsigned", 4), 0)])),
+    ],
+)
+def test_what_a_kernel_has_it_has(blob: Blob, ask: Callable[[], bool], give: Callable[[Blob], int]) -> None:
+    assert not ask()
+
+    give(blob)
+
+    assert ask()
+
+
+def test_size_of_the_handlers_table(blob: Blob) -> None:
+    with pytest.raises(ProbesRefusedError, match="leave --reap exact out"):
+        _host.sighand_cache_size()
+
+    blob.struct("sighand_struct", 2088, [])
+
+    assert _host.sighand_cache_size() == 2088
+
+
+@pytest.mark.parametrize(
+    ("namespace", "words"),
+    [
+        (PidNamespace(None, 0, proc_is_ours=True), "can not be told"),
+        (PidNamespace(7, None, proc_is_ours=False), "can not be told"),
+        (PidNamespace(7, 5, proc_is_ours=True), "is 5 deep"),
+    ],
+)
+def test_pids_that_would_be_wrong_are_refused(
+    namespace: PidNamespace, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(procfs, "pid_namespace", lambda: namespace)
+
+    with pytest.raises(ProbesRefusedError, match=words) as refused:
+        _host.pid_namespace()
+
+    assert refused.value.mend
+
+
+def test_our_own_namespace() -> None:
+    level, inum = _host.pid_namespace()
+
+    assert f"pid:[{inum}]" == os.readlink("/proc/self/ns/pid")
+    assert 0 <= level <= 4
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/btf/vmlinux").exists(), reason="this kernel has no BTF")
+def test_the_running_kernel_is_as_its_version_says() -> None:
+    version = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
+
+    assert _host.has_group_dead() == (version >= (6, 16))
+    assert _host.mark_victim_takes_task() == (version >= (6, 8))
+    assert _host.has_dirty_folio() == (version >= (5, 16))
+    assert _host.has_rdonly_cast() == (version >= (6, 2))
+    assert _host.sighand_cache_size() > 64 * 32  # _NSIG actions of four words
