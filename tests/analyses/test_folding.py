@@ -82,6 +82,16 @@ def test_like_trees_are_folded_whole_whatever_their_numbers() -> None:
     assert folded(*steps) == ["1x1", "+6x100", " +12x101"]
 
 
+def test_trees_that_differ_in_one_kind_of_child_are_not_alike() -> None:
+    steps = [root(1, "make")]
+    for i in range(100, 180, 10):
+        steps += [fork(1, i), exec_(i, "cc")]
+        steps += [fork(i, i + 1), exec_(i + 1, "as"), exit_(i + 1)] if i >= 140 else []
+        steps += [*children(1, first=i + 2, parent=i), exit_(i)]
+
+    assert folded(*steps) == ["1x1", "+4x100", "|+4x102", "+4x140", " +4x141", " +4x142"]
+
+
 def test_a_chain_is_three_lines() -> None:
     steps = [root(1, "sh"), *(fork(i, i + 1) for i in range(1, 50)), fork(50, 51), exec_(51, "end")]
 

@@ -111,6 +111,11 @@ def test_who_was_there_before() -> None:
     assert (s.processes, s.existing, s.forks, s.alive, s.peak_alive, s.depth) == (1, 2, 1, 0, 3, 2)
 
 
+def test_the_span_begins_when_the_held_program_is_let_go() -> None:
+    assert summarize(tree(root(1), after(200), exec_(1, "sh"), exit_(1))).span_ns == 1 * MS
+    assert summarize(tree(existing(1), after(200), fork(1, 2), exit_(2))).span_ns == 202 * MS
+
+
 def test_losses_are_data() -> None:
     s = summarize(tree(root(1, "sh"), lost(3), lost(4, "spool")))
 

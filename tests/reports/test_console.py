@@ -359,6 +359,17 @@ def test_a_closed_stream() -> None:
         Console(Terminal(), None).report(trace(*pipeline()))
 
 
+def test_a_long_folder_makes_room_for_the_command() -> None:
+    deep = "/opt/a/very/long/folder/indeed/of/some/build/system/bin"
+    narrow = report(trace(root(1, f"{deep}/cc", "-c", "main.c"), exit_(1)), Terminal(width=60))
+    quoted = report(trace(root(1, f"{deep}/my cc", "-c", "main.c"), exit_(1)), Terminal(width=60))
+    wide = report(trace(root(1, f"{deep}/cc", "-c", "main.c"), exit_(1)), Terminal(width=120))
+
+    assert "  …/cc -c main.c\n" in narrow
+    assert "  '/opt/a/very/" in quoted, "half a quoted word is none"
+    assert f"  {deep}/cc -c main.c\n" in wide
+
+
 def test_unknown_is_a_dash_and_never_zero() -> None:
     facts = frozenset(Fact) - {Fact.STATUS, Fact.CPU, Fact.THREADS, Fact.ZOMBIES}
     steps = [root(1, "a", comm=None), fork(1, 2), exit_(2, None), exit_(1, None), end()]
