@@ -165,7 +165,8 @@ def measures(life: Life, row: Row, seen: Collection[str], fork: Line | None) -> 
             bounds += [(c, line[k], line[k]) for c, k in (("min_flt", "minflt"), ("maj_flt", "majflt"))]
         if Fact.MAX_RSS in seen:
             bounds.append(("max_rss_bytes", line["maxrss_kb"] * 1024, line["maxrss_kb"] * 1024))
-    if fork and "vfork_ns_min" in fork and row["vfork_blocked_ns"] is not None:
+    # Who times forks in the kernel times this too; others may.
+    if fork and "vfork_ns_min" in fork and (Fact.FORK_COST in seen or row["vfork_blocked_ns"] is not None):
         bounds.append(("vfork_blocked_ns", fork["vfork_ns_min"], fork["vfork_ns_max"]))
     for column, low, high in bounds:
         if row[column] is None or not low <= row[column] <= high:

@@ -98,7 +98,7 @@ def test_a_true_trace_is_true() -> None:
         (1, "interpreter", None), (1, "cwd", "/"), (1, "uid", 0), (1, "sid", 11), (1, "pgid", 11),
         (1, "ns_pids", [11]), (1, "exit_code", 0), (1, "signal", "SIGKILL"), (1, "core_dumped", False),
         (1, "killed_by", None), (1, "reaped_by", 1), (1, "reap_ns", None), (1, "reap_ns", 310),
-        (1, "zombie_ns", 19), (1, "zombie_ns", None), (1, "vfork_blocked_ns", 10),
+        (1, "zombie_ns", 19), (1, "zombie_ns", None), (1, "vfork_blocked_ns", 10), (1, "vfork_blocked_ns", None),
         (1, "cpu_user_ns", 3_000_001), (1, "cpu_system_ns", None), (1, "min_flt", 8), (1, "maj_flt", 0),
         (1, "max_rss_bytes", 4096), (1, "adopted_by", 1), (1, "born_ns", 350), (1, "pid", 12),
         (2, "adopted_by", None), (2, "exit_code", 0), (2, "execs", 1), (2, "parent_id", 2),
