@@ -5,6 +5,8 @@
 
 The child writes READY when it is held; then nothing (the exec closed the pipe), or one message: a stage and
 an errno. Looking the program up before the gate keeps our own probing of PATH out of the program's trace.
+A tracer may be named that the program is started through (strace): it takes the child's place, and the program then
+takes the tracer's. What is wrong with the program is found out before, by an exec that is undone.
 Knows nothing of the parent's side.
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
 
 from tracer.errors import CannotStartError, ForktraceError, NoPermissionError
@@ -26,25 +29,33 @@ READY = b"\x00"
 _PRIVILEGES, _FOLDER, _FIND, _EXEC = 1, 2, 3, 4
 MESSAGE_SIZE = 5
 
+_TRACEME, _CONT, _SETOPTIONS = 0, 7, 0x4200  # ptrace(2)
+_TRACE_EXEC, _EXIT_KILL = 1 << 4, 1 << 20
+
 
 class Plan:
-    """What to start: argv, whole environment, folder or None, whom to become or None, descriptors to keep."""
+    """What to start: argv, whole environment, folder or None, whom to become or None, descriptors to keep.
 
-    __slots__ = ("argv", "cwd", "env", "identity", "pass_fds")
+    `through`: a tracer's command, its program's path first, to which argv is appended.
+    """
 
-    def __init__(
+    __slots__ = ("argv", "cwd", "env", "identity", "pass_fds", "through")
+
+    def __init__(  # noqa: PLR0917  a record
         self,
         argv: Sequence[str],
         env: Mapping[str, str],
         cwd: str | os.PathLike[str] | None,
         identity: Identity | None,
         pass_fds: Sequence[int],
+        through: Sequence[str] = (),
     ) -> None:
         self.argv = tuple(argv)
         self.env = dict(env)
         self.cwd = cwd
         self.identity = identity
         self.pass_fds = tuple(pass_fds)
+        self.through = tuple(through)
 
 
 def child(plan: Plan, gate: int, report: int, restore_signals: Callable[[], None]) -> NoReturn:
@@ -64,6 +75,8 @@ def child(plan: Plan, gate: int, report: int, restore_signals: Callable[[], None
         os.write(report, READY)
         if os.read(gate, 1):
             stage = _EXEC
+            if plan.through:
+                _exec_through(path, plan)
             _exec(path, plan)
     except BaseException as e:
         code = getattr(e, "errno", None) or errno.EIO
@@ -104,6 +117,54 @@ def _exec(path: str, plan: Plan) -> None:
         if e.errno != errno.ENOEXEC or _is_binary(path):
             raise
         os.execve("/bin/sh", ("sh", path, *plan.argv[1:]), plan.env)  # noqa: S606
+
+
+def _exec_through(path: str, plan: Plan) -> None:
+    """As `_exec`, by way of a tracer, whose own word for a failed exec would be a line on the program's stderr."""
+    argv = plan.argv if "/" in plan.argv[0] or "PATH" in plan.env else (path, *plan.argv[1:])
+    code = rehearse(path, argv, plan.env)
+    if code == errno.ENOEXEC and not _is_binary(path):
+        argv, code = ("/bin/sh", path, *plan.argv[1:]), 0
+    if code:
+        raise OSError(code, path)
+    os.execve(plan.through[0], (*plan.through, *argv), plan.env)  # noqa: S606
+
+
+def rehearse(path: str, argv: tuple[str, ...], env: Mapping[str, str]) -> int:
+    """The errno that this exec would have; 0 if it would work, or can not be tried.
+
+    It is done in a child that we trace ourselves: the kernel stops it before the program's first instruction, and it
+    is killed there. For the held child: one thread, and signals that nobody needs now.
+    """
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    sigchld = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would leave nothing to wait for
+    try:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                if libc.ptrace(_TRACEME, 0, None, None) == 0:
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                    os.execve(path, argv, env)  # noqa: S606
+            except OSError as e:
+                os._exit(e.errno or 0)
+            finally:
+                os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        # Not by the SIGTRAP that follows an exec: all signals are blocked. And our own end must not set it free.
+        if os.WIFSTOPPED(status) and libc.ptrace(_SETOPTIONS, pid, None, _TRACE_EXEC | _EXIT_KILL) == 0:
+            libc.ptrace(_CONT, pid, None, None)
+            _, status = os.waitpid(pid, 0)
+        if os.WIFSTOPPED(status):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
+    finally:
+        signal.signal(signal.SIGCHLD, sigchld)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _is_binary(path: str) -> bool:

@@ -73,6 +73,7 @@ class Session:
         self._released = False
         self._backend: BackendProtocol | None = None
         self._sinks: list[Sink] = []
+        self._noted = 0  # notes of the backend that need not be said now
         self._tasks = 0  # born and not yet let go of by the kernel
         self._rows = 0
         self._cpu0 = time.process_time()
@@ -82,7 +83,7 @@ class Session:
         plan = self.plan
         try:
             if plan.argv:
-                self._target = self._hold(plan.argv)
+                self._target = self._hold()
                 self._signal_fd = self._target.signal_fd
             else:
                 self._signals = Signals()
@@ -108,27 +109,30 @@ class Session:
             notes=backend.notes,
         )
 
-    def _hold(self, argv: Sequence[str]) -> Target:
+    def _hold(self, through: Sequence[str] = ()) -> Target:
         plan = self.plan
         return Target.hold(
-            argv, env=plan.env, set_env=plan.set_env, cwd=plan.cwd, as_root=plan.as_root, user=plan.user,
-            pass_fds=plan.pass_fds,
+            plan.argv, env=plan.env, set_env=plan.set_env, cwd=plan.cwd, as_root=plan.as_root, user=plan.user,
+            pass_fds=plan.pass_fds, through=through,
         )  # fmt: skip
 
     def _attach(self) -> None:
         plan = self.plan
         classes = backends.candidates(plan.backend)
+        through: list[str] = []
         for i, cls in enumerate(classes):
             backend = cls(plan.options)  # type: ignore[call-arg]
             try:
-                if self._target is not None:
-                    wrapped = backend.wrap(plan.argv)
-                    if list(wrapped) != list(plan.argv):
-                        self._target.abandon()
-                        self._target = self._hold(wrapped)
-                        self._signal_fd = self._target.signal_fd
                 backend.start()
                 if self._target is not None:
+                    wanted = backend.wrap(plan.argv)
+                    wanted = wanted[: len(wanted) - len(plan.argv)]
+                    if wanted != through:
+                        through = wanted
+                        self._target.abandon()
+                        self._target = None  # should the next line fail
+                        self._target = self._hold(through)
+                        self._signal_fd = self._target.signal_fd
                     backend.follow(self._target.pid, self._target.pidfd)
                 for pid in plan.pids:
                     backend.attach(pid)
@@ -142,6 +146,10 @@ class Session:
                 backend.close()
                 raise
             self._backend = backend
+            self._noted = len(backend.notes)
+            best = backends.BACKENDS[0]
+            if plan.backend == "auto" and classes[0].name != best:
+                self._say(f"{best}: {backends.readiness(best).why}; using {backend.name} instead")
             return
 
     def run(self, *sinks: Sink, tick: Callable[[], None] = lambda: None) -> None:
@@ -226,6 +234,8 @@ class Session:
 
     def _last_reaps(self, backend: BackendProtocol, target: Target | None) -> None:
         """The kernel lets go of a task some 20 ms after its reap: CPU time is whole only then."""
+        if not getattr(backend, "late", True):
+            return
         now = time.monotonic()
         deadline, latest = now + _LAST_REAPS_S, now + 10 * _LAST_REAPS_S
         while self._tasks > 0 and not self.detached and now < min(deadline, latest):
@@ -265,6 +275,9 @@ class Session:
         got = self._backend.read()
         for batch in got:
             self._give(batch)
+        for note in self._backend.notes[self._noted :]:  # it has just found this out
+            self._noted += 1
+            self._say(note)
         return bool(got)
 
     def _drain(self) -> None:

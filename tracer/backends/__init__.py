@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 from tracer.errors import BackendError, UsageError
 from tracer.events import Batch
 
-BACKENDS: Final[tuple[str, ...]] = ("bpf",)
+BACKENDS: Final[tuple[str, ...]] = ("bpf", "strace")
 """Module names in this package; each has a class `Backend`."""
 
 COW_LEVELS: Final = ("full", "fork", "light", "off")
@@ -44,6 +44,7 @@ class Options:
     failures: bool = False  # -e fail
     everyone: bool = False  # -a
     buffer_bytes: int = 16 << 20  # rounded up to a power of two
+    strace_safe: bool = False  # no seccomp filter of strace's on the program
 
     def __post_init__(self) -> None:
         if self.cow not in COW_LEVELS:
@@ -55,7 +56,10 @@ class Options:
 
 
 class BackendProtocol(Protocol):
-    """One capture. `start`, then `follow` the held program or `attach` to a living tree, then `read` until `over`."""
+    """One capture. `start`, then `follow` the held program or `attach` to a living tree, then `read` until `over`.
+
+    A class attribute `late = False` says that nothing comes any more once `alive` is 0.
+    """
 
     name: str
 

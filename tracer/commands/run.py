@@ -79,6 +79,11 @@ class Run:
             metavar="BYTES",
             help="size of the kernel's ring (default: 16M)",
         )
+        how.add_argument(
+            "--strace-safe",
+            action="store_true",
+            help="strace without --seccomp-bpf: slower, and its death harms nobody",
+        )
         target = parser.add_argument_group("the program")
         target.add_argument(
             "-E",
@@ -154,6 +159,7 @@ class Run:
                 failures=bool(events & {"fail", "all"}),
                 everyone=args.all,
                 buffer_bytes=args.buffer,
+                strace_safe=args.strace_safe,
             ),
             wait=not args.no_wait,
             duration=args.duration,

@@ -1,0 +1,277 @@
+"""The strace backend: no privilege for one's own children, any kernel; lifecycle, failures, waits; no copies.
+
+    forktrace ── held child ── becomes strace ── becomes the program (same pid)
+                                  └ (gone) ── strace -DDD, a session of its own ── writes a file that we follow
+
+Owns strace's start, its end, and what it can not see. Lines become batches in _strace_live.py, by the importer's
+reader. Knows no tree and does not start the program.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+from tracer import kernel
+from tracer.backends import Options, Readiness, _strace_attach, _strace_command
+from tracer.backends._strace_live import Live
+from tracer.backends._strace_log import Log
+from tracer.errors import NoPermissionError, ProbesRefusedError
+from tracer.events import Batch, Fact, Kind
+
+_FACTS: Final = frozenset(
+    {
+        Fact.THREADS, Fact.FLAGS, Fact.SYSCALL, Fact.ARGV, Fact.EXEC_FAILED, Fact.FORK_FAILED, Fact.STATUS,
+        Fact.KILLER, Fact.REAPS, Fact.ZOMBIES, Fact.FAULTS, Fact.CPU, Fact.MAX_RSS,
+    }
+)  # fmt: skip
+_NOTES: Final = (
+    "From strace: pages copied, page-table copy time, memory sizes and adoption can not be seen by it.",
+    "Times are those of the tracer, which slows the program down.",
+    "Faults, CPU time and peak memory are known where a wait asked for them.",
+)
+_CLOCK_SET: Final = "The host's clock was set during the run: times around that are inferred."
+_LEAVES_S: Final = 2.0
+_CAP_SYS_PTRACE: Final = 19
+
+
+class Backend:
+    """One capture by strace."""
+
+    name = "strace"
+    late = False
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._path = shutil.which("strace") or "strace"
+        self._version = kernel.Host().strace or (0, 0)
+        self._seccomp = not options.strace_safe and self._version >= _strace_command.SECCOMP
+        self._log: Log | None = None
+        self._live: Live | None = None
+        self._helper: _strace_attach.Helper | None = None
+        self._pids: list[int] = []  # attached to
+        self._waiting: list[Batch] = []  # for the next read
+        self._root: int | None = None
+        self._tracer = 0  # strace's pid, where that had to be found out
+        self._over = False
+        self._notes = list(_NOTES)
+
+    @classmethod
+    def readiness(cls) -> Readiness:
+        """strace in PATH, and no rule of Yama's against it; what else may forbid ptrace, `start` finds out."""
+        for feature in ("strace", "ptrace"):
+            check = kernel.feature(feature)
+            if check.ok is False:
+                return Readiness(False, check.detail, check.mend)
+        return Readiness(True)
+
+    @property
+    def facts(self) -> frozenset[str]:
+        """The same for every capture; what a wait must have asked for is null elsewhere."""
+        return frozenset(_FACTS)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What this capture can not know, and what strace does to the program."""
+        return tuple(self._notes)
+
+    def start(self) -> None:
+        """See whether ptrace is allowed. Raises ProbesRefusedError for the whole host, NoPermissionError."""
+        ready = self.readiness()
+        if not ready.ok:
+            raise ProbesRefusedError(ready.why, ready.mend)
+        if self._options.everyone:
+            raise ProbesRefusedError("strace can not watch the whole host", "give a program, or a process with -p")
+        if not _may_trace():
+            raise NoPermissionError(
+                "ptrace is forbidden here, by the container's seccomp profile or a security module",
+                "in docker: --cap-add SYS_PTRACE",
+            )
+
+    def wrap(self, argv: Sequence[str]) -> list[str]:
+        """strace's command before the program's."""
+        return [*_strace_command.start(self._path, self._version, self._words(), seccomp=self._seccomp), *argv]
+
+    def _words(self) -> list[str]:
+        if self._log is not None:
+            self._log.close()
+        self._log = Log()
+        options = self._options
+        return _strace_command.options(
+            self._version,
+            self._log.path,
+            seccomp=self._seccomp,
+            string_size=options.argv_max,
+            environment=bool(options.env),
+        )
+
+    def follow(self, pid: int, pidfd: int) -> None:
+        """The root: our held child, which becomes strace, and then the program."""
+        assert self._log is not None, "wrap() comes first"
+        uid, gid, capable = _identity(pid)
+        if (uid, gid) != (os.geteuid(), os.getegid()):
+            self._log.give_to(uid, gid)
+        self._root = pid
+        self._live = Live(argv_max=self._options.argv_max, env=self._options.env, root=pid)
+        self._note_costs(capable=capable)
+
+    def attach(self, pid: int) -> None:
+        """A living process and all below it. Raises NoInputError, NoPermissionError, ProbesRefusedError."""
+        if pid in self._pids:
+            return
+        if self._helper is not None:
+            self._helper.close()
+        elif not self._pids:
+            self._seccomp = False  # a filter can be had from the start only
+            self._note_costs(capable=_identity(os.getpid())[2])
+        self._pids.append(pid)
+        found = _strace_attach.follow(lambda p: _strace_command.attach(self._path, self._words(), p), self._pids)
+        self._helper = found.helper
+        self._live = Live(argv_max=self._options.argv_max, env=self._options.env)
+        tids = {p: _strace_attach.tasks(p) for p in found.processes}
+        self._waiting = [self._live.existing(found.processes, tids, self._pids)]
+        if found.missed:
+            some = ", ".join(map(str, found.missed[:5])) + (" and others" if len(found.missed) > 5 else "")
+            self._notes.append(f"strace could not attach to {some}: what they do is not seen.")
+
+    def descriptors(self) -> list[int]:
+        """Readable when strace opens or closes its file; lines are looked for by time."""
+        return [self._log.watched] if self._log is not None and self._log.watched >= 0 else []
+
+    def read(self) -> list[Batch]:
+        """What strace has written since, in its order. Never blocks, and never makes strace wait."""
+        if self._log is None or self._live is None:
+            return []
+        self._log.look()
+        over = self._over or self._writer_gone()  # before the reading: what is read then is all
+        self._live.feed(self._log.lines())
+        batches, self._waiting = self._waiting + self._live.take(), []
+        if over and not self._over:
+            self._over = True
+            batches += self._death(self._live)
+        if self._live.clock.times_set and _CLOCK_SET not in self._notes:
+            self._notes.append(_CLOCK_SET)
+        return batches
+
+    def alive(self) -> int | None:
+        """Traced tasks that have not ended; 0 only once strace has closed its file and all of it is read."""
+        if self._live is None or self._over:
+            return 0
+        return max(1, len(self._live.machine.live))
+
+    def finish(self) -> list[Batch]:
+        """Make strace leave if that is safe, then the rest of its file."""
+        batches = self.read()
+        if self._live is None:
+            return batches
+        if not self._over:
+            self._leave(self._live)
+            batches += self.read()
+        batches += self._live.end()
+        if not self._live.fed and self._root is not None:
+            self._notes.append("strace wrote nothing: it could not start the program, and has said why on its stderr.")
+        return batches
+
+    def close(self) -> None:
+        """A helper that was attached leaves; strace that started the program lives as long as what it traces."""
+        if self._helper is not None:
+            self._helper.close()
+            self._helper = None
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    # -- strace itself
+
+    def _writer_gone(self) -> bool:
+        assert self._log is not None
+        assert self._live is not None
+        if self._helper is not None:
+            return self._helper.ended()
+        if self._log.watched >= 0:
+            return self._log.writer_gone
+        # inotify is used up here (fs.inotify.max_user_instances): ask after the process, once it is known.
+        if not self._tracer and self._root is not None:
+            self._tracer = _strace_attach.tracer_of(self._root) or 0
+        if self._tracer:
+            return _strace_attach.tracer_of(self._tracer) is None
+        machine = self._live.machine
+        return self._live.fed > 0 and not machine.live and not machine.unseen
+
+    def _death(self, live: Live) -> list[Batch]:
+        """strace has gone. It writes the end of each task that it traces: were there some without, it was killed."""
+        left = [pid for pid in live.living() if _strace_attach.tracer_of(pid) is not None]
+        taken = self._seccomp and self._version >= _strace_command.KILLS
+        if not left and not (taken and live.living()):
+            return []
+        if taken:
+            what = "strace was killed, and took with it what it traced."
+        elif self._seccomp:
+            what = (
+                "strace was killed: what it traced can not fork, exec, wait or exit any more (ENOSYS) and should be"
+                " ended; with --strace-safe this can not happen."
+            )
+        else:
+            what = "strace was killed: the program goes on, and what it did since was not seen."
+        self._notes.append(what)
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        return [Batch.from_rows([(Kind.LOST, {"ts_ns": now, "where": "strace, which was killed"})])]
+
+    def _leave(self, live: Live) -> None:
+        """Something still runs. Without seccomp strace can let go of it; with, nobody would answer its filter."""
+        if self._helper is not None:
+            self._over = self._helper.leave()
+            return
+        if self._seccomp or self._version < _strace_command.SESSION:
+            self._notes.append("strace stays with what still runs, until it ends.")
+            return
+        tracers = {_strace_attach.tracer_of(pid) or 0 for pid in live.living()} - {0}
+        for pid in tracers:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGTERM)
+        end = time.monotonic() + _LEAVES_S
+        while tracers and not self._over and time.monotonic() < end:
+            time.sleep(0.002)
+            assert self._log is not None
+            self._log.look()
+            self._over = self._writer_gone()
+
+    def _note_costs(self, *, capable: bool) -> None:
+        if not self._seccomp:
+            self._notes.append(
+                "Without --seccomp-bpf strace stops the program at every system call, which slows it down much."
+            )
+        if not capable:
+            self._notes.append(
+                "Set-uid programs (sudo, su, ping) run without their bit: the kernel allows them none under a tracer"
+                " without privilege."
+            )
+        elif self._seccomp:
+            self._notes.append(
+                "Set-uid programs run without their bit under strace's --seccomp-bpf; --strace-safe does without that."
+            )
+
+
+def _identity(pid: int) -> tuple[int, int, bool]:
+    """Effective uid and gid of a process, and whether it has CAP_SYS_PTRACE."""
+    with open(f"/proc/{pid}/status", "rb") as f:  # noqa: PTH123
+        words = {line.split(b":")[0]: line.split()[1:] for line in f if b":" in line}
+    return int(words[b"Uid"][1]), int(words[b"Gid"][1]), bool(int(words[b"CapEff"][0], 16) >> _CAP_SYS_PTRACE & 1)
+
+
+def _may_trace() -> bool:
+    """Whether a child of ours may ask to be traced: tried."""
+    libc = ctypes.CDLL(None)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if libc.ptrace(0, 0, None, None) == 0 else 1)
+    try:
+        return os.waitpid(pid, 0)[1] == 0
+    except ChildProcessError:  # reaped by somebody who waits for any child
+        return True
