@@ -6,9 +6,11 @@ Knows the file and the spool, and no report.
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
+import weakref
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tracer.errors import CannotWriteError, ForktraceError
 from tracer.events import Batch, Kind
@@ -28,18 +30,32 @@ class Keeper:
         self._spool = Spool()
         self._writer: Any = None
         self._totals: dict[str, Any] = {}
-        self._rereads = False
+        self._written: int | None = None  # the file, to be read
         self._unwritten: list[Batch] = []  # given to the writer, and not in the file yet
 
     def open(self) -> None:
         """After the program is held, before it is let go: the file's errors must stop nothing that runs."""
         if self._path is None:
             return
-        from tracer.privileges import as_caller, open_output
+        from tracer.privileges import as_caller
         from tracer.recording import Writer
 
-        self._writer = Writer(self._path, self._session.meta, opener=open_output, as_caller=as_caller)
-        self._rereads = Path(self._path).is_file()
+        self._writer = Writer(self._path, self._session.meta, opener=self._open, as_caller=as_caller)
+
+    def _open(self, path: str, mode: str) -> IO[bytes]:
+        """Open the file to write, and again to read: by the time of the report its name may mean another file.
+
+        A pipe or a terminal can not be read back, and what /dev/stdout stands for may be written by others too.
+        """
+        from tracer.privileges import as_caller, open_output
+
+        file = open_output(path, mode)
+        with contextlib.suppress(OSError), as_caller():
+            made, named = os.fstat(file.fileno()), os.lstat(path)
+            if stat.S_ISREG(named.st_mode) and os.path.samestat(made, named):
+                self._written = os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
+                weakref.finalize(self, os.close, self._written)
+        return file
 
     def take(self, batch: Batch) -> None:
         """A sink that never raises."""
@@ -52,9 +68,9 @@ class Keeper:
         if self._writer is None:
             self._spool.add(batch)
             return
-        if self._rereads:
+        if self._written is not None:
             self._unwritten.append(batch)
-        else:  # a pipe, a terminal: what is written there can not be read back
+        else:
             self._spool.add(batch)
         self._write(lambda writer: writer.write(batch))
 
@@ -70,21 +86,24 @@ class Keeper:
         except CannotWriteError as e:
             self.failure = e
             self._writer.abandon()
-            self._writer = None
-            for batch in self._unwritten:
+            for batch in _last(self._unwritten, self._writer.unwritten):
                 self._spool.add(batch)
             self._unwritten.clear()
+            self._writer = None
             return
         if self._writer.next_flush_at is None:
             self._unwritten.clear()
 
     def batches(self) -> Iterator[Batch]:
         """What has come so far: from the file, what it does not hold yet, and the spool."""
-        if self._rereads and self._path is not None:
+        if self._written is not None:
             from tracer.recording import Recording
 
-            with contextlib.suppress(ForktraceError):  # a file that can not be read back was told of when it failed
-                yield from Recording(self._path).batches()
+            with (
+                open(self._written, "rb", buffering=0, closefd=False) as file,
+                contextlib.suppress(ForktraceError),  # nothing was written yet
+            ):
+                yield from Recording(file).batches()
         yield from self._unwritten
         yield from self._spool
 
@@ -92,6 +111,18 @@ class Keeper:
         """Close the file; the trace to report from."""
         self._write(lambda writer: writer.close(self._totals))
         return Trace(self._session.meta, self.batches, status=self._session.status)
+
+
+def _last(batches: list[Batch], rows: int) -> Iterator[Batch]:
+    """The last so many rows, and the end: a write that failed half way has put those before them into the file."""
+    from tracer.recording.columns import split
+
+    written = sum(len(batch) - batch.kinds.count(Kind.END) for batch in batches) - rows
+    for batch in batches:
+        at = min(max(written, 0), len(batch))
+        written -= at
+        if at < len(batch):
+            yield split(batch, at)[1] if at else batch
 
 
 def open_trace(path: str, progress: Callable[[int, int], object] | None = None) -> Trace:
