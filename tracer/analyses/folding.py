@@ -96,7 +96,7 @@ class Folder:
         births: dict[tuple[str | None, str | None, int, int], int] = {}
         birth = births.setdefault
         columns = [tree.column(name) for name in ("how", "syscall", "clone_flags", "exit_signal")]
-        how = [birth(key, len(births)) for key in zip(*columns, strict=True)]
+        how = array("q", (birth(key, len(births)) for key in zip(*columns, strict=True)))
         numbers: dict[tuple[int, int, str | int | None], int] = {}
         number = numbers.setdefault
         self.failed = bytearray(len(tree))

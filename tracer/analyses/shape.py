@@ -64,16 +64,15 @@ class Shape:
 
     def _lives(self) -> tuple[array[int], array[int]]:
         tree, ended = self.tree, self.ended
-        begin = array("q", [NULL if at is None else at for at in map(tree.begin_ns, range(len(tree)))])
         born = tree.column("born_ns")
+        begin = array("q", tree.column("birth_ts"))
         for row, how in enumerate(tree.column("how")):
             if how == "existing":  # it was there before the trace, and so was its life
                 begin[row] = born[row]
+            elif how == "root" or begin[row] == NULL:
+                at = tree.begin_ns(row)
+                begin[row] = NULL if at is None else at
         last = NULL if tree.last_ns is None else tree.last_ns
-        life = array("q", tree.column("exit_ns"))
-        for row, end in enumerate(life):
-            if end == NULL and not ended[row]:
-                end = last
-            at = begin[row]
-            life[row] = NULL if NULL in (end, at) else max(0, end - at)
-        return begin, life
+        ends = zip(tree.column("exit_ns"), begin, ended, strict=True)
+        spans = ((end if dead or end != NULL else last, at) for end, at, dead in ends)
+        return begin, array("q", (NULL if NULL in (end, at) else max(0, end - at) for end, at in spans))

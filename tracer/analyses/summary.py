@@ -73,9 +73,6 @@ def summarize(tree: ProcessTree, shape: Shape | None = None) -> Summary:
     existing = ways.pop("existing", 0)
     ways.pop("root", None)
     failed, failures = _failures(tree) if Fact.STATUS in facts else (None, ())
-    births = sorted(
-        at for at, word in zip(shape.begin, how, strict=True) if word not in _NOT_BORN_HERE and at != NULL
-    )
     zombies = _zombies(tree) if Fact.ZOMBIES in facts else (None, None, None, None)
     threads = tree.column("threads")
     own = tree.end
@@ -97,7 +94,7 @@ def summarize(tree: ProcessTree, shape: Shape | None = None) -> Summary:
         peak_alive=_peak_alive(tree, shape),
         depth=max(shape.depth, default=0),
         forks=sum(ways.values()),
-        peak_forks=_most_within(births, _SECOND) if births or not sum(ways.values()) else None,
+        peak_forks=_peak_forks(shape, how),
         adopted=sum(pid != NULL for pid in tree.column("adopted_by")) if Fact.ADOPTION in facts else None,
         zombies=zombies[0],
         zombie_max_ns=zombies[1],
@@ -149,8 +146,9 @@ def _peak_alive(tree: ProcessTree, shape: Shape) -> int | None:
     ends = tree.column("exit_ns")
     if any(end == NULL and shape.ended[row] for row, end in enumerate(ends)) or NULL in shape.begin:
         return None
-    begins, ends = sorted(shape.begin), sorted(end for end in ends if end != NULL)
-    ends.append(1 << 63)  # never
+    begins = array("q", sorted(shape.begin))  # arrays, since a million numbers as objects are 32 MiB
+    ends = array("q", sorted(end for end in ends if end != NULL))
+    ends.append((1 << 63) - 1)  # never
     alive = most = gone = 0
     for at in begins:
         while ends[gone] <= at:
@@ -159,6 +157,13 @@ def _peak_alive(tree: ProcessTree, shape: Shape) -> int | None:
         alive += 1
         most = max(most, alive)
     return most
+
+
+def _peak_forks(shape: Shape, how: Sequence[str | None]) -> int | None:
+    made = [word not in _NOT_BORN_HERE for word in how]
+    births = [at for at, here in zip(shape.begin, made, strict=True) if here and at != NULL]
+    births.sort()
+    return _most_within(births, _SECOND) if births or not any(made) else None
 
 
 def _most_within(stamps: Sequence[int], window: int) -> int:
@@ -175,8 +180,8 @@ def _zombies(tree: ProcessTree) -> tuple[int, int | None, int | None, int]:
     """(how many waited, longest wait, whose, how many wait still)."""
     waits = array("q", tree.column("zombie_ns"))
     unreaped = 0
-    for row in [row for row, wait in enumerate(waits) if wait == NULL]:
-        since = tree.zombie_since(row)
+    for row, wait in enumerate(waits):
+        since = tree.zombie_since(row) if wait == NULL else None
         if since is not None and not tree.released(row):
             unreaped += 1
             waits[row] = max(0, (tree.last_ns or since) - since)

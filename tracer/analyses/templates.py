@@ -27,13 +27,8 @@ class Commands:
     def __init__(self, argvs: Iterable[tuple[str, ...] | None], comms: Iterable[str | None]) -> None:
         numbers: dict[Hashable, int] = {}
         number = numbers.setdefault
-        self.of = array(
-            "q",
-            [
-                number(comm if argv is None else argv, len(numbers))
-                for argv, comm in zip(argvs, comms, strict=True)
-            ],
-        )
+        commands = (comm if argv is None else argv for argv, comm in zip(argvs, comms, strict=True))
+        self.of = array("q", (number(command, len(numbers)) for command in commands))
         self.table: list[Any] = list(numbers)
         self.uses = array("q", [0]) * len(self.table)
         for n in self.of:

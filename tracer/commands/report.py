@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from tracer.errors import UsageError
+
+if TYPE_CHECKING:
+    from tracer import reports
 
 
 class Report:
@@ -31,17 +36,28 @@ class Report:
     def run(self, args: argparse.Namespace) -> int:
         """Read, and print. Raises NoInputError, BadDataError, CannotWriteError, UsageError."""
         from tracer import reports
-        from tracer.capture import open_trace
-        from tracer.reports.console_progress import Progress
 
         other = None if args.output_as == "console" else reports.by_name(args.output_as)
         if other is not None and other.binary and sys.stdout.isatty():
             raise UsageError(f"{other.name} is not for a terminal", "send it to a file with `> FILE`")
+        # A million processes are millions of tuples that stay: looking for garbage among them, again and again, would
+        # more than double the time. What little is in circles may wait for the end.
+        gc.disable()
+        try:
+            return self._show(args, other)
+        finally:
+            gc.enable()
+
+    def _show(self, args: argparse.Namespace, other: reports.Report | None) -> int:
+        from tracer.capture import open_trace
+        from tracer.reports import Options
+        from tracer.reports.console_progress import Progress
+
         name = "standard input" if args.file == "-" else os.path.basename(args.file)  # noqa: PTH119  a str, any bytes
         with Progress(name) as progress:
             trace = open_trace(args.file, progress=None if args.quiet else progress)
             if other is not None:
-                other.write(trace, sys.stdout.buffer, reports.Options())
+                other.write(trace, sys.stdout.buffer, Options())
                 return 0
             tree = trace.tree
         from tracer.reports.console import Console, title
