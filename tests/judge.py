@@ -1,7 +1,9 @@
 """Judges a trace by what a sample told: `differences` gives one sentence for each thing that is not so.
 
 A trace is given as the rows of its process table, its events, and the facts its source can see. What a source
-can not see must be null in every row: unknown is never 0. Knows nothing of backends, and runs nothing.
+can not see must be null in every row: unknown is never 0. A source that sees no adoption looks from outside of the
+kernel: it stamps a thing when it gets to it, and does not see what the kernel does without a call. Knows nothing of
+backends, and runs nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from tracer.events import Event, Fact, Kind
 Row = Mapping[str, Any]
 
 TOLERANCE_CPU_NS: Final = 1_000_000
+TOLERANCE_OUTSIDE_NS: Final = 20_000_000
 NS_PIDS: Final = 4  # a record has room for so many namespaces; processes deeper down show the outer ones
 STEPS: Final = (Kind.FORK, Kind.EXEC, Kind.EXIT, Kind.REAP)
 
@@ -138,6 +141,8 @@ def of_row(life: Life, row: Row, seen: Collection[str]) -> Iterator[str]:
             continue
         if column in {"how", "interpreter"} and Fact.FLAGS not in seen:
             continue
+        if row[column] is None and column in {"interpreter", "zombie_ns"} and Fact.ADOPTION not in seen:
+            continue  # who reads a script, and a reap without a wait
         if row[column] != value:
             yield f"pid {pid}: {column} is {row[column]!r}, and was {value!r}"
     for column, fact in FACT_OF.items():
@@ -153,9 +158,10 @@ def of_row(life: Life, row: Row, seen: Collection[str]) -> Iterator[str]:
 def measures(life: Life, row: Row, seen: Collection[str], fork: Line | None) -> Iterator[str]:
     """What is wrong with the figures that the sample measured too."""
     bounds: list[tuple[str, int, int]] = []
+    late = 0 if Fact.ADOPTION in seen else TOLERANCE_OUTSIDE_NS
     for line in (*life.all("reap"), *life.all("fork")):
         if "zombie_ns_min" in line and Fact.ZOMBIES in seen:
-            bounds.append(("zombie_ns", line["zombie_ns_min"], line["zombie_ns_max"]))
+            bounds.append(("zombie_ns", line["zombie_ns_min"] - late, line["zombie_ns_max"] + late))
     for line in life.all("rusage"):
         for column, key in (("cpu_user_ns", "utime_us"), ("cpu_system_ns", "stime_us")):
             if Fact.CPU in seen:
@@ -167,7 +173,7 @@ def measures(life: Life, row: Row, seen: Collection[str], fork: Line | None) -> 
             bounds.append(("max_rss_bytes", line["maxrss_kb"] * 1024, line["maxrss_kb"] * 1024))
     # Who times forks in the kernel times this too; others may.
     if fork and "vfork_ns_min" in fork and (Fact.FORK_COST in seen or row["vfork_blocked_ns"] is not None):
-        bounds.append(("vfork_blocked_ns", fork["vfork_ns_min"], fork["vfork_ns_max"]))
+        bounds.append(("vfork_blocked_ns", fork["vfork_ns_min"] - late, fork["vfork_ns_max"] + late))
     for column, low, high in bounds:
         if row[column] is None or not low <= row[column] <= high:
             yield f"pid {life.pid}: {column} is {row[column]}, and was {low} to {high}"

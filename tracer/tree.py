@@ -427,7 +427,7 @@ class ProcessTree:
         for i, row in enumerate(rows):
             if tids[i] == pids[i]:
                 released[row] = 1
-        for name in ("reaped_by", "reap_ns", "zombie_ns"):
+        for name in ("reaped_by", "reap_ns", "zombie_ns", "max_rss_bytes"):
             if name in part:
                 set_rows(self._col(name), rows, part[name])
         self._adoptions(rows, part)
