@@ -8,13 +8,14 @@ the verbs, when they run: `forktrace --help` needs none.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import inspect
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from tracer.errors import CannotWriteError, ForktraceError, UsageError
 
@@ -58,6 +59,10 @@ class _Parser(argparse.ArgumentParser):
         if self.prog == "forktrace":
             self.epilog = _epilog()
         return super().format_help()
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """argparse's own would take a full disk for a success."""
+        (file or sys.stdout).write(message)
 
 
 def load(verb: str) -> Command:
@@ -146,12 +151,13 @@ def dispatch(words: Sequence[str]) -> int:
 def main(words: Sequence[str] | None = None) -> int:
     """The `forktrace` command. Returns the exit status; never raises."""
     words = sys.argv[1:] if words is None else words
+    _fill_closed_streams()
     try:
         try:
             status = dispatch(words)
         except SystemExit as leave:  # --help, --version, and a traced program's exit code
             status = leave.code if isinstance(leave.code, int) else 0
-        _flush()
+        sys.stdout.flush()
     except ForktraceError as e:
         say(str(e))
         return e.exit_status
@@ -161,6 +167,13 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EDQUOT, errno.EFBIG) or e.filename is not None:
+            raise
+        _mute_stdout()
+        lost = CannotWriteError(f"can not write to standard output: {os.strerror(e.errno).lower()}", "use another")
+        say(str(lost))
+        return lost.exit_status
     else:
         return status
 
@@ -169,25 +182,19 @@ def say(line: str) -> None:
     """To stderr, with our name before it, in one line that can not move the cursor. Never raises."""
     from tracer.reports.terminal import clean
 
-    if sys.stderr is None:  # closed by who started us
-        return
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, AttributeError):  # None, where a caller of the API has closed it
         sys.stderr.write(f"forktrace: {clean(line)}\n")
         sys.stderr.flush()
 
 
-def _flush() -> None:
-    """What was printed has to arrive, or it is an error. stdout is None when it was closed from the start."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as e:
-        _mute_stdout()
-        raise CannotWriteError(
-            f"can not write to standard output: {(e.strerror or str(e)).lower()}", "name a file with -o"
-        ) from None
+def _fill_closed_streams() -> None:
+    """Who started us may have closed some. No file of ours may take their place, and using them stays an error.
+
+    Not in the program, where they stay closed: descriptors of ours end with an exec.
+    """
+    for name, flags, mode in (("stdin", os.O_WRONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode))
 
 
 def _mute_stdout() -> None:
