@@ -43,6 +43,7 @@ COLUMNS: Final[Mapping[Fact, tuple[str, ...]]] = {
     Fact.UID: ("uid",),
     Fact.SESSIONS: ("pgid", "sid"),
 }
+SNAPSHOT: Final = frozenset({"exe", "argv", "interpreter", "cwd", "comm"})  # what is looked up after an exec
 FACT_OF: Final = {column: fact for fact, columns in COLUMNS.items() for column in columns}
 
 
@@ -130,8 +131,8 @@ def cut(whole: Sequence[str], got: Iterable[str] | None) -> bool:
     return all(g == w or (g.endswith("...") and w.startswith(g[:-3])) for g, w in pairs)
 
 
-def of_row(life: Life, row: Row, seen: Collection[str]) -> Iterator[str]:
-    """What is wrong with one process."""
+def of_row(life: Life, row: Row, seen: Collection[str], *, late: bool = False) -> Iterator[str]:
+    """What is wrong with one process. `late`: its execs were looked up in /proc, which may have been too late."""
     pid = life.pid
     expected = [*end(life), *image(life), *facts(life)]
     fork = life.one("fork")
@@ -143,12 +144,16 @@ def of_row(life: Life, row: Row, seen: Collection[str]) -> Iterator[str]:
             continue
         if row[column] is None and column in {"interpreter", "zombie_ns"} and Fact.ADOPTION not in seen:
             continue  # who reads a script, and a reap without a wait
+        if row[column] is None and column == "creator_pid" and Fact.FLAGS not in seen:
+            continue  # CLONE_PARENT is a flag: without it nobody knows who called clone
+        if row[column] is None and late and column in SNAPSHOT:
+            continue
         if row[column] != value:
             yield f"pid {pid}: {column} is {row[column]!r}, and was {value!r}"
     for column, fact in FACT_OF.items():
         if fact not in seen and row[column] is not None:
             yield f"pid {pid}: {column} is {row[column]!r}, and the source can not see that: null"
-    if life.all("exec") and Fact.ARGV in seen:
+    if life.all("exec") and Fact.ARGV in seen and not (late and row["argv"] is None):
         last = life.all("exec")[-1]
         if not any(cut(arguments(last, seen=s), row["argv"]) for s in (True, False)):
             yield f"pid {pid}: argv is {row['argv']!r:.300}, and was {arguments(last, seen=True)!r:.300}"
@@ -235,8 +240,12 @@ def of_stream(
         if Fact.FORK_FAILED in seen:
             wanted.append((Kind.FORK_FAILED, "error", [line["error"] for line in life.all("fork_failed")]))
         for kind, name, values in wanted:
-            got = [getattr(e, name) for e in of_process[row["pid"], row["born_ns"]] if e.kind == kind]
-            if got != values:
+            own = [e for e in of_process[row["pid"], row["born_ns"]] if e.kind == kind]
+            got = [getattr(e, name) for e in own]
+            late = [v is None and e.evidence == "snapshot" for v, e in zip(got, own, strict=True)]
+            if len(got) != len(values) or any(
+                g != v and not x for g, v, x in zip(got, values, late, strict=True)
+            ):
                 yield f"pid {life.pid}: {kind.name} {name} {got!r:.300}, and was {values!r:.300}"
 
 
@@ -245,6 +254,8 @@ def differences(
 ) -> list[str]:
     """Everything in which the trace is not what the sample told; empty when it is true."""
     found, wrong = pair(lives, rows)
+    events = list(events)
+    looked_up = {(e.pid, e.born_ns) for e in events if e.kind == Kind.EXEC and e.evidence == "snapshot"}
     for i, row in found.items():
-        wrong += of_row(lives[i], row, seen)
+        wrong += of_row(lives[i], row, seen, late=(row["pid"], row["born_ns"]) in looked_up)
     return [*wrong, *of_order(lives, found, seen), *of_stream(lives, found, events, seen)]
