@@ -450,7 +450,8 @@ int BPF_PROG(on_newtask, struct task_struct *child, __u64 clone_flags)
 		return 0;
 	__u64 now = child->start_boottime;	/* set after the page tables were copied, and read at no price */
 	if (n) {
-		n->flags = T_EDGE | (clone_flags & CLONE_VM ? T_SAME_MM : 0);
+		n->flags = T_EDGE | (clone_flags & CLONE_VM ? T_SAME_MM : 0) |
+			   (process->flags & T_OTHER_IMAGE ? T_PARENT_OTHER : 0);
 		n->shared_ns = clone_flags & CLONE_VM ? 0 : now;
 		n->parent_born = plain(t)->group_leader->start_boottime;
 		n->parent_cow_birth = copies_of(process);
@@ -479,11 +480,11 @@ static __always_inline void new_image(struct task_struct *t, struct counters *c)
 		for (int i = 0; i < COUNTERS; i++)
 			c->told[i] = c->count[i];
 		c->before = copies_of(c) + c->before;
-	} else if (!(c->flags & T_EXECED)) {
-		union ft_record *r = begin_faults(FT_FAULTS, t, FT_BEFORE_EXEC);
+	} else if (!(c->flags & T_EXECED) || (c->flags & T_FORKED)) {
+		union ft_record *r = begin_faults(FT_FAULTS, t, c->flags & T_EXECED ? 0 : FT_BEFORE_EXEC);
 		if (r) {
 			tell_counters(r, c, 0, 0);
-			r->faults.cow_total = copies_of(c);
+			tell_total(r, c);
 			r->faults.parent_cow_birth = r->faults.parent_cow_end = ~0ULL;
 			if (c->flags & T_EDGE)
 				tell_edge(r, t, c);
@@ -497,6 +498,7 @@ static __always_inline void new_image(struct task_struct *t, struct counters *c)
 	c->image += c->flags & T_THREAD ? 2 : 1;
 	c->cow_at_exec = copies_of(c);
 	c->shared_ns = 0;
+	c->flags |= c->flags & T_FORKED ? T_OTHER_IMAGE : 0;
 	c->flags &= ~(T_HELD | T_EDGE | T_SAME_MM | T_FORKED | T_THREAD);
 	c->flags |= T_EXECED;
 }
@@ -538,7 +540,7 @@ int BPF_PROG(on_exit, struct task_struct *t)
 	union ft_record *r = begin_faults(FT_FAULTS, t, c->flags & T_EXECED ? 0 : FT_BEFORE_EXEC);
 	if (r) {
 		tell_counters(r, c, 0, 0);
-		r->faults.cow_total = process ? copies_of(process) : ~0ULL;
+		tell_total(r, process);
 		r->faults.parent_cow_birth = r->faults.parent_cow_end = ~0ULL;
 		if (process && last && (process->flags & T_EDGE))
 			tell_edge(r, t, process);

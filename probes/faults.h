@@ -13,7 +13,8 @@ enum counter {
 enum state { IDLE, PENDING, ALLOCATED, DIRTIED };
 enum mapping { HEAP, STACK, ANON, FILE, UNKNOWN };	/* C_HEAP + mapping is its counter */
 
-enum { T_HELD = 1, T_EXECED = 2, T_ENDED = 4, T_THREAD = 8, T_EDGE = 16, T_SAME_MM = 32, T_FORKED = 64 };
+enum { T_HELD = 1, T_EXECED = 2, T_ENDED = 4, T_THREAD = 8, T_EDGE = 16, T_SAME_MM = 32, T_FORKED = 64,
+       T_OTHER_IMAGE = 128, T_PARENT_OTHER = 256 };
 
 #define NO_BUCKET (2 * FT_DECAY_BUCKETS)
 
@@ -116,7 +117,7 @@ static __always_inline void tell_edge(union ft_record *r, struct task_struct *t,
 			end = copies_of(pc);
 		else if (pc && pc->image == process->parent_image + 1)
 			end = pc->cow_at_exec;
-		else if (pc)
+		else if (pc || (process->flags & T_PARENT_OTHER))
 			born = ~0ULL;
 	}
 	r->faults.parent_cow_birth = born;
@@ -124,7 +125,14 @@ static __always_inline void tell_edge(union ft_record *r, struct task_struct *t,
 	r->head.flags |= FT_EDGE;
 }
 
-/* `extra` are what is certain but not counted yet, as the thread itself counts it at its next fault. Two may tell at
+/* Of a process that became another program after it had forked, the total at that exec is the last one told: it is what
+ * its children need whose end it does not see. Those that it forks later do without (T_PARENT_OTHER). */
+static __always_inline void tell_total(union ft_record *r, struct counters *process)
+{
+	r->faults.cow_total = process && !(process->flags & T_OTHER_IMAGE) ? copies_of(process) : ~0ULL;
+}
+
+/* `reuses` and `gup` are certain but not counted yet, as the thread itself counts them at its next fault. Two may tell at
  * once, the thread and a snapshot: each says by how much it moved `told`, so the sum is right in any order. */
 static __always_inline void tell_counters(union ft_record *r, struct counters *c, __u32 reuses, __u32 gup)
 {

@@ -35,7 +35,7 @@ int snap_faults(struct bpf_iter__task *ctx)
 	if (!r)
 		return 0;
 	tell_counters(r, c, reuse, gup);
-	r->faults.cow_total = leader ? copies_of(c) : ~0ULL;
+	tell_total(r, leader ? c : NULL);
 	r->faults.parent_cow_birth = r->faults.parent_cow_end = ~0ULL;
 	if (leader && (c->flags & T_EDGE))
 		tell_edge(r, t, c);

@@ -151,7 +151,7 @@ struct ft_reap {
 
 /* Faults of one thread since its birth or since its previous record, whichever is later: a sum over all records of
  * (pid, born_ns) is the process' own number. Signed, as a record may take back what a snapshot had seen a moment too
- * soon. Sent at the thread's end; when a process first calls exec (FT_BEFORE_EXEC, unless there is nothing to say);
+ * soon. Sent at the thread's end; when a process first calls exec (FT_BEFORE_EXEC), or after it has forked;
  * for all that live when user space asks (FT_SNAPSHOT). A process' first thread always sends one at its end, others
  * only if there was something. Nothing is sent for what the program's root did before its first exec. */
 struct ft_faults {
@@ -172,10 +172,10 @@ struct ft_faults {
 	/* What the parent copied while it shared memory with this process is parent_cow_end - parent_cow_birth. The last
 	 * pair sent is the one that stands: sharing ends with this process' first exec or with its end. A parent of
 	 * several living children copies a page once for all of them, and it is found in each one's difference.
-	 *   end ~0: the parent ended first, and its own last cow_total is the end; birth and end ~0: not known */
+	 *   end ~0: the parent ended first, and its last cow_total is the end; birth and end ~0: not known */
 	__u64 parent_cow_birth;
 	__u64 parent_cow_end;
-	__u64 cow_total;	/* copies of the whole process up to here; ~0: its first thread has sent it */
+	__u64 cow_total;	/* copies of the whole process up to here; ~0: another record has what its children need */
 };
 
 /* Sent at the ends of sharing and with snapshots, for a process that copied as much as ft_fault_options.decay_min;

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define PAGE 4096L
+#define TOO_LONG 20	/* seconds: a mistake must not hang who watches */
 
 static char line[4096], answer;
 
@@ -102,6 +103,7 @@ static inline pid_t child(void (*work)(void))
 	if (pid < 0)
 		die("fork");
 	if (!pid) {
+		alarm(TOO_LONG);
 		work();
 		_exit(0);
 	}
@@ -154,6 +156,7 @@ static int run_phase(const struct phase *phases, int n, int argc, char **argv)
 		} else if (!strcmp(argv[1], phases[i].name)) {
 			if (strcmp(argv[1], "race"))
 				pin(0);
+			alarm(TOO_LONG);
 			phases[i].run();
 			return 0;
 		}

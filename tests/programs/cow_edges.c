@@ -69,25 +69,30 @@ static void two_children(void)
 	go_on(last);
 }
 
+static void wait_for_end(int fd)
+{
+	char c;
+	while (read(fd, &c, 1) > 0)
+		;
+}
+
+/* Until its parent has ended and another has adopted it. */
 static void outlive(void)
 {
-	/* Its parent ends while it waits. */
-	while (getppid() != 1)
-		if (read(go[0], &answer, 1) < 0)
-			_exit(93);
-	_exit(0);
+	pid_t parent = getppid();
+	close(go[1]);
+	wait_for_end(go[0]);
+	while (getppid() == parent)
+		sched_yield();
 }
 
 /* The middle one copies 83 pages while its child lives, and ends first. */
 static void middle(void)
 {
-	pid_t pid = fork();
-	if (!pid)
-		outlive();
+	child(outlive);
 	begin();
 	dirty(buf, 83, 1);
 	end("wp_faults=83 cow_anon=83 " PAGES, buf, 1L, 83L);
-	close(go[1]);
 }
 
 static void parent_ends_first(void)

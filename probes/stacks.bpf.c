@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Which code copies pages that a fork shared: a sample of the user stack at a copy. An object of its own over the
+ * maps of faults.bpf.c, for --cow-stacks alone. Programs on one tracepoint run in the order of attaching, so these are
+ * attached after those, and find the page already classified; what rss_stat says of it later is followed likewise.
+ * Stacks are counted here, in a hash: never one event per copy. */
+#include "core.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "wire.h"
+#include "marks.h"
+#include "faults.h"
+#include "stacks.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;
+/* clang drops types that nothing refers to; the layout test wants them all */
+const struct ft_stack_seen *ft_keep_seen __attribute__((unused));
+const struct ft_stack_count *ft_keep_count __attribute__((unused));
+
+const volatile struct ft_stack_options stack_opt SEC(".rodata.stackopt");
+struct ft_stack_stats stack_stats SEC(".data.stackstats");
+
+#define DEPTH 127	/* kernel.perf_event_max_stack, as it is by default: the walk ends there */
+#define CLASS_COPY 1	/* faults.bpf.c, enum class */
+#define WINDOW_NS (1ULL << 27)
+#define MOST_SHIFT 16
+#define NOT_DUE (~0U)
+
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
+	__uint(max_entries, 16384);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, DEPTH * sizeof(__u64));
+} traces SEC(".maps");
+
+/* User space empties it when it is half full. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__type(key, struct ft_stack_key);
+	__type(value, struct ft_stack_count);
+} counts SEC(".maps");
+
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 256 << 10); } seen SEC(".maps");
+
+/* core.h's has no instruction pointer, as no other probe reads it. */
+struct pt_regs___ip { unsigned long ip; } __attribute__((preserve_access_index));
+
+struct sampled {
+	struct ft_stack_key key;	/* the thread's last sample, to be taken back */
+	__u64 flt;
+	__u32 copies;		/* 0: nothing to be taken back */
+	/* In the leader's: of the process. */
+	__u32 told;		/* the image of which user space was told, plus 1 */
+	__u32 image, samples;	/* and how many samples it had */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct sampled);
+} sampled SEC(".maps");
+
+struct pace {
+	__u64 began_ns;
+	__u32 copies, samples;	/* since then */
+	__u32 shift;		/* one copy in 1 << shift is a sample */
+	__u32 unused;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pace);
+} paces SEC(".maps");
+
+/* Begun anew with each window, from the copies of the last one. Inside a window it only goes up, each time the share of
+ * samples is used up, so a burst that comes out of nothing is walked a few hundred times before the pace is found. By
+ * chance and not by counting, or a loop that copies in step with it would show one of its functions alone. */
+static __always_inline __u32 due(struct pace *p)
+{
+	if (!stack_opt.rate)
+		return 0;
+	__u64 now = bpf_ktime_get_coarse_ns(), span = now - p->began_ns;
+	if (span >= WINDOW_NS) {
+		__u64 allowed = stack_opt.rate * ((span > 1ULL << 33 ? 1ULL << 33 : span) >> 10) / 976562;
+		__u32 shift = 0;
+#pragma unroll
+		for (int i = 0; i < MOST_SHIFT; i++)
+			shift += (p->copies >> i) > allowed;
+		p->shift = shift;
+		p->began_ns = now;
+		p->copies = p->samples = 0;
+	}
+	p->copies++;
+	__u32 shift = p->shift & 31;
+	if (shift && (bpf_get_prandom_u32() & ((1U << shift) - 1)))
+		return NOT_DUE;
+	if (++p->samples > stack_opt.rate / 8) {
+		p->samples = 0;
+		p->shift += p->shift < MOST_SHIFT;
+	}
+	return shift;
+}
+
+/* The word on top of the stack, if the instruction before what it points to is a call. In a function that has pushed
+ * nothing that is its return address: of a leaf without a frame (memcpy), the walk by frame pointers leaves out just
+ * the function that called it. */
+static __always_inline __u64 caller_of(struct pt_regs *regs)
+{
+#ifdef __TARGET_ARCH_x86
+	__u64 word = 0;
+	__u8 b[8] = {};
+	if (bpf_probe_read_user(&word, sizeof(word), (void *)regs->sp) || word < PAGE_SIZE)
+		return 0;
+	if (bpf_probe_read_user(b, 7, (void *)(word - 7)))
+		return 0;
+	/* E8 rel32, or FF /2 of 2, 3, 4, 6 and 7 bytes */
+	if (b[2] == 0xe8 || (b[5] == 0xff && (b[6] & 0x38) == 0x10) || (b[4] == 0xff && (b[5] & 0x38) == 0x10) ||
+	    (b[3] == 0xff && (b[4] & 0x38) == 0x10) || (b[1] == 0xff && (b[2] & 0x38) == 0x10) ||
+	    (b[0] == 0xff && (b[1] & 0x38) == 0x10))
+		return word;
+#endif
+	return 0;
+}
+
+static __always_inline void add(struct ft_stack_key *key, __s64 samples, __s64 copies)
+{
+	struct ft_stack_count *n = bpf_map_lookup_elem(&counts, key);
+	if (!n) {
+		struct ft_stack_count none = {};
+		if (!bpf_map_update_elem(&counts, key, &none, BPF_NOEXIST))
+			__sync_fetch_and_add(&stack_stats.entries, 1);
+		n = bpf_map_lookup_elem(&counts, key);
+	}
+	if (!n) {
+		__sync_fetch_and_add(&stack_stats.lost_copies, copies);
+		return;
+	}
+	__sync_fetch_and_add(&n->samples, samples);
+	__sync_fetch_and_add(&n->copies, copies);
+}
+
+/* User space reads its mappings at once, while they are there; not those of a child that has its parent's, if the
+ * parent's were asked for before. */
+static __always_inline void tell(struct task_struct *t, struct counters *process, struct sampled *of, __u32 samples)
+{
+	struct ft_stack_seen *r = bpf_ringbuf_reserve(&seen, sizeof(*r), 0);
+	if (!r) {
+		__sync_fetch_and_add(&stack_stats.unseen, 1);
+		return;
+	}
+	of->told = process->image + 1;
+	r->born_ns = plain(t)->group_leader->start_boottime;
+	r->pid = tgid_of(plain(t));
+	r->image = process->image;
+	r->samples = samples;
+	r->parent_born_ns = 0;
+	r->parent_pid = r->parent_image = r->unused = 0;
+	bool known = false;
+	if (process->flags & T_EDGE) {
+		struct task_struct *parent = t->group_leader->real_parent->group_leader;
+		r->parent_born_ns = process->parent_born;
+		r->parent_image = process->parent_image;
+		if (plain(parent)->start_boottime == process->parent_born) {
+			struct sampled *above = bpf_task_storage_get(&sampled, parent, 0, 0);
+			known = above && above->told == process->parent_image + 1;
+			r->parent_pid = tgid_of(plain(parent));
+		}
+	}
+	bpf_ringbuf_submit(r, known ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP);
+}
+
+SEC("tp_btf/mm_page_alloc")
+int BPF_PROG(on_copy, struct page *page, unsigned int order)
+{
+	if (order)
+		return 0;
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct counters *c = counters_if_made(t);
+	/* flt: the page could be one that was copied to before, and serves another purpose now. */
+	if (!c || c->class != CLASS_COPY || c->state != ALLOCATED || c->page != (__u64)page ||
+	    t->min_flt + t->maj_flt != c->flt || (c->flags & T_HELD))
+		return 0;
+	__u32 zero = 0;
+	struct pace *p = bpf_map_lookup_elem(&paces, &zero);
+	__u32 shift = p ? due(p) : NOT_DUE;
+	if (shift == NOT_DUE)
+		return 0;
+	struct sampled *s = bpf_task_storage_get(&sampled, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct sampled *of = s;
+	if (t->pid != t->tgid)
+		of = bpf_task_storage_get(&sampled, t->group_leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct counters *process = process_of(t, c);
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(t);
+	if (!s || !of || !process) {
+		__sync_fetch_and_add(&stack_stats.lost_copies, 1 << shift);
+		return 0;
+	}
+	if (s->copies && s->flt == c->flt)	/* this very fault was begun anew */
+		add(&s->key, -1, -(__s64)s->copies);
+	s->key.born_ns = plain(t)->group_leader->start_boottime;
+	s->key.pid = tgid_of(plain(t));
+	s->key.image = process->image;
+	s->key.unused = 0;
+	s->flt = c->flt;
+	s->copies = 1 << shift;
+	/* Where the stack, or what garbage in a frame pointer points to, is not there, the kernel takes a fault of its own
+	 * that goes nowhere; for the fault probes it would end the one that is being handled. */
+	*(volatile __u8 *)&c->state = IDLE;
+	__s64 id = bpf_get_stackid(ctx, &traces, BPF_F_USER_STACK);
+	s->key.caller = caller_of(regs);
+	*(volatile __u8 *)&c->state = ALLOCATED;
+	s->key.leaf = ((struct pt_regs___ip *)regs)->ip;
+	s->key.stack = id < 0 ? -1 : id;
+	if (id < 0)
+		__sync_fetch_and_add(&stack_stats.cut, 1);
+	add(&s->key, 1, s->copies);
+	if (of->image != process->image) {
+		of->image = process->image;
+		of->samples = 0;
+	}
+	/* A long life loads libraries: its mappings are read again. */
+	__u32 samples = ++of->samples;
+	if (of->told != process->image + 1 || samples == 64 || samples == 4096)
+		tell(t, process, of, samples);
+	return 0;
+}
+
+/* Taken for a copy when the page was allocated, and not one after all. */
+SEC("tp_btf/rss_stat")
+int BPF_PROG(on_no_copy, struct mm_struct *mm)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	if (!t->bpf_storage)
+		return 0;
+	struct sampled *s = bpf_task_storage_get(&sampled, t, 0, 0);
+	if (!s || !s->copies || t->min_flt + t->maj_flt != s->flt)
+		return 0;
+	struct counters *c = counters_if_made(t);
+	if (c && c->flt == s->flt && c->class != CLASS_COPY) {
+		add(&s->key, -1, -(__s64)s->copies);
+		s->copies = 0;
+	}
+	return 0;
+}
+
+/* Who forks will copy: its mappings are asked for before the first copy, as some lives end soon after it. */
+SEC("tp_btf/task_newtask")
+int BPF_PROG(on_sharing, struct task_struct *child, __u64 clone_flags)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct counters *c = clone_flags & CLONE_VM ? NULL : counters_if_made(t);
+	struct counters *process = c ? process_of(t, c) : NULL;
+	if (!process)
+		return 0;
+	struct sampled *of = bpf_task_storage_get(&sampled, t->group_leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (of && of->told != process->image + 1)
+		tell(t, process, of, 0);
+	return 0;
+}

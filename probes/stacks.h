@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What stacks.bpf.c shares with user space: tracer/backends/_stacks.py mirrors it, and a test compares the two. */
+#pragma once
+
+/* Map `counts`: one stack of one image of one process. */
+struct ft_stack_key {
+	__u64 born_ns;
+	__u64 leaf;	/* the instruction that wrote */
+	__u64 caller;	/* the word on top of the user stack where it is a return address; 0: it is none */
+	__u32 pid;	/* as forktrace's namespace has it; 0: not visible from there */
+	__u32 image;	/* number of execs */
+	__s32 stack;	/* into map `traces`; < 0: only leaf and caller are known */
+	__u32 unused;
+};
+
+struct ft_stack_count {
+	__s64 samples;
+	__s64 copies;	/* that they stand for */
+};
+
+/* Ring `seen`: an image whose mappings will be asked for. */
+struct ft_stack_seen {
+	__u64 born_ns;
+	__u64 parent_born_ns;	/* 0: it has exec'd, or its birth was not seen: its mappings are nobody else's */
+	__u32 pid;
+	__u32 image;
+	__u32 parent_pid;	/* 0: not there any more, or not visible */
+	__u32 parent_image;
+	__u32 samples;
+	__u32 unused;
+};
+
+struct ft_stack_options {
+	__u32 rate;	/* samples a second and CPU at most, or nearly; 0: every copy is one */
+};
+
+struct ft_stack_stats {
+	__u64 entries;		/* made in `counts`, ever */
+	__u64 lost_copies;	/* sampled, and there was no room in `counts` */
+	__u64 cut;		/* samples whose place in `traces` was taken by another stack */
+	__u64 unseen;		/* no room in `seen` */
+};
+
+_Static_assert(sizeof(struct ft_stack_key) == 40, "change tracer/backends/_stacks.py too");
+_Static_assert(sizeof(struct ft_stack_count) == 16, "change tracer/backends/_stacks.py too");
+_Static_assert(sizeof(struct ft_stack_seen) == 40, "change tracer/backends/_stacks.py too");
