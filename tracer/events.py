@@ -49,6 +49,7 @@ class Kind(enum.IntEnum):
     ZOMBIE = 12  # a process ended and nobody was waiting: its parent was told and has not come yet
     DECAY = 14  # when a process' copies were made, after the fork that made them necessary
     ALIVE = 13  # still there when the trace ended: its counters so far
+    STACKS = 15  # which code copied pages: one stack of one process, and how many
 
 
 class Field(NamedTuple):
@@ -121,7 +122,7 @@ FIELDS: Final = (
     Field("error", "s", "its name, as EAGAIN"),
     Field("cause", "s", "which limit"),
     # losses and the end
-    Field("count", "i", "records lost; at the end, records written"),
+    Field("count", "i", "records lost; at the end, records written; of a stack, the copies that it stands for"),
     Field("where", "s", "where they were lost"),
     # how sure
     Field("evidence", "s", "measured inferred snapshot"),
@@ -147,6 +148,8 @@ FIELDS: Final = (
     Field("cow_total", "i", "copies of the whole process so far"),
     Field("since_own_fork", "b", "decay counts from the process' own last fork, else from its birth"),
     Field("decay", "I", "copies by time since the fork: up to 1024 ns, up to 1024 << n ns, later"),
+    Field("frames", "S", "functions, the one that wrote first, then its callers; one alone: the callers are unknown"),
+    Field("samples", "i", "how often this stack was found"),
 )
 
 TYPES: Final[Mapping[str, str]] = {f.name: f.type for f in (*HEAD, *FIELDS)}
@@ -233,6 +236,7 @@ class Fact(enum.StrEnum):
     CGROUP = "cgroup"
     SESSIONS = "sessions"  # pgid, sid
     COW = "cow"  # the fault ledger
+    STACKS = "stacks"  # which code copied
 
 
 @dataclass(frozen=True)

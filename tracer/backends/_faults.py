@@ -127,14 +127,27 @@ class Faults:
             self.add_tree()
         self._walk("snap_faults")
 
+    def beside(self, object_path: str | os.PathLike[str]) -> BpfObject:
+        """Another object over the same options, counters and ring, not loaded yet; the caller closes it."""
+        other = BpfObject(object_path)
+        try:
+            self._share(other)
+            for shared in ("thrs", ".data.faultstats"):
+                other.share(shared, self._object.map_fd(shared))
+        except BaseException:
+            other.close()
+            raise
+        return other
+
+    def counters(self, pidfd: int) -> bytes | None:
+        """struct counters of a process' first thread as it stands, or None."""
+        return self._object.lookup("thrs", struct.pack("=i", pidfd), COUNTERS_SIZE)
+
     def _walk(self, program: str) -> None:
         """Over all tasks, by an object that is loaded when first needed."""
         if self._walks is None:
-            walks = BpfObject(self._path.with_name("faults_walk.bpf.o"))
+            walks = self.beside(self._path.with_name("faults_walk.bpf.o"))
             try:
-                self._share(walks)
-                for shared in ("thrs", ".data.faultstats"):
-                    walks.share(shared, self._object.map_fd(shared))
                 walks.load()
             except BaseException:
                 walks.close()

@@ -18,6 +18,7 @@ from tracer.errors import NoPermissionError, ProbesRefusedError
 
 SONAME: Final = "libbpf.so.1"
 _BPF_NOEXIST: Final = 1
+_BATCH: Final = 4096
 
 _P, _I, _S, _U32 = C.c_void_p, C.c_int, C.c_char_p, C.c_uint32
 _PROTOTYPES: Final[tuple[tuple[str, Any, list[Any]], ...]] = (
@@ -46,6 +47,7 @@ _PROTOTYPES: Final[tuple[tuple[str, Any, list[Any]], ...]] = (
     ("bpf_map_lookup_elem", _I, [_I, _P, _P]),
     ("bpf_map_delete_elem", _I, [_I, _P]),
     ("bpf_map_get_next_key", _I, [_I, _P, _P]),
+    ("bpf_map_lookup_and_delete_batch", _I, [_I, _P, _P, _P, _P, _P, _P]),
 )
 _PRINT: Final = C.CFUNCTYPE(_I, _I, _S, _P)
 
@@ -221,6 +223,31 @@ class BpfObject:
         """The value (`size` bytes) of one map element, or None."""
         buffer = C.create_string_buffer(size)
         return buffer.raw if self._lib.bpf_map_lookup_elem(self.map_fd(name), key, buffer) == 0 else None
+
+    def delete(self, name: str, key: bytes) -> None:
+        """Take one element out, if it is there."""
+        self._lib.bpf_map_delete_elem(self.map_fd(name), key)
+
+    def drain(self, name: str, key_size: int, value_size: int) -> list[tuple[bytes, bytes]]:
+        """Take every element out of a hash: (key, value). What is added meanwhile may stay. Raises OSError."""
+        fd = self.map_fd(name)
+        keys, values = C.create_string_buffer(_BATCH * key_size), C.create_string_buffer(_BATCH * value_size)
+        token, count, result = C.create_string_buffer(8), C.c_uint32(), []
+        status, first = 0, True
+        while not status:
+            count.value = _BATCH
+            status = self._lib.bpf_map_lookup_and_delete_batch(
+                fd, None if first else token, token, keys, values, C.byref(count), None
+            )
+            if status and status != -errno.ENOENT:  # that one is the end, and what came with it counts
+                raise OSError(-status, f"map {name}: {os.strerror(-status)}")
+            first = False
+            raw, said = keys.raw, values.raw
+            result += [
+                (raw[i * key_size : (i + 1) * key_size], said[i * value_size : (i + 1) * value_size])
+                for i in range(count.value)
+            ]
+        return result
 
     def close(self) -> None:
         """Detach and free everything. May be called twice."""
