@@ -5,6 +5,7 @@ Everything is made when it is first asked for. Knows no source and no report.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -48,8 +49,16 @@ class Trace:
         """The process tree; built once."""
         if self._tree is None:
             tree = ProcessTree(self.meta)
-            for batch in self._batches():
-                tree.feed(batch)
+            # Columns make many objects and no circles: the collector would walk them again and again (half the time
+            # of a million processes) and find nothing.
+            collecting = gc.isenabled()
+            gc.disable()
+            try:
+                for batch in self._batches():
+                    tree.feed(batch)
+            finally:
+                if collecting:
+                    gc.enable()
             self._tree = tree
         return self._tree
 

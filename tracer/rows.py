@@ -1,0 +1,235 @@
+"""The rows of a fork tree: who gets one, when, and below whom. One row per process, in order of birth.
+
+A process is found by (pid, born_ns). One that is first heard of by its exec or its end gets a row all the same, marked
+as a gap; a parent that is heard of after its children gets them then. No process is its own ancestor, whatever a file
+says. Knows births and threads; what happens in a life is growth.py's.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tracer.events import NULL, Event, Meta, Part
+from tracer.processes import LISTS, add_rows, set_rows
+
+_CLONE_THREAD: Final = 0x10000
+
+# Columns that come with a birth, and the event field each is.
+_BIRTH: Final = (
+    ("pid", "pid"), ("born_ns", "born_ns"), ("ppid", "ppid"), ("creator_pid", "creator_pid"), ("pgid", "pgid"),
+    ("sid", "sid"), ("uid", "uid"), ("clone_flags", "clone_flags"), ("fork_ns", "fork_ns"),
+    ("pgtables_bytes", "pgtables_bytes"), ("rss_bytes", "rss_bytes"), ("how", "how"), ("syscall", "syscall"),
+    ("ns_pids", "ns_pids"), ("cgroup", "cgroup"), ("comm", "comm"), ("birth_ts", "ts_ns"),
+    ("exit_signal", "exit_signal"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Records that are missing, and where they went missing; `time_ns` may be unknown."""
+
+    time_ns: int | None
+    count: int | None
+    where: str | None
+
+
+class Rows:
+    """The tables of a tree, and the births that fill them."""
+
+    def __init__(self, meta: Meta | None = None) -> None:
+        self.meta = meta or Meta(source="")
+        self.losses: list[Loss] = []
+        self.failed_execs: list[Event] = []
+        self.failed_forks: list[Event] = []
+        self.end: Event | None = None
+        self.decay: dict[tuple[int, bool], list[int]] = {}
+        """(row, since its own last fork, else since its birth): copies by log2 of the time since, 1024 ns first."""
+        self.first_ns: int | None = None
+        self.last_ns: int | None = None
+        self.counts: dict[str, int] = {}
+        self._n = 0
+        self._columns: dict[str, Any] = {}
+        self._index: dict[tuple[int, int], int] = {}
+        self._parent = array("q")  # row, -1: outside
+        self._parent_keys: dict[int, tuple[int, int]] = {}  # rows whose parent was not there yet
+        self._strays: dict[tuple[int, int], list[int]] = {}  # the same by parent
+        self._gap = bytearray()
+        # execs, one row each, in order; _last_exec points into them
+        self._exec_row, self._exec_ts, self._exec_old_tid = array("q"), array("q"), array("q")
+        self._exec_exe: list[str | None] = []
+        self._exec_words: dict[str, list[str | None]] = {}  # interpreter, cwd; may be shorter than the execs
+        self._exec_argv: list[tuple[str, ...] | None] = []
+        self._known_argv: dict[tuple[str, ...], tuple[str, ...]] = {}
+        # threads: process row, tid, birth, end
+        self._thread_row, self._thread_tid = array("q"), array("q")
+        self._thread_born, self._thread_end = array("q"), array("q")
+        self._live_threads: dict[tuple[int, int], tuple[int, ...]] = {}  # by (tid, row); tids are used again
+        self._changes = 0  # feeds so far: what is derived from the tables is made anew after one
+
+    def __len__(self) -> int:
+        return self._n
+
+    def _col(self, name: str) -> Any:
+        column = self._columns.get(name)
+        if column is None:
+            column = [None] * self._n if name in LISTS else array("q", [NULL]) * self._n
+            self._columns[name] = column
+        return column
+
+    def _grow(self, n: int) -> None:
+        self._n += n
+        for name, column in self._columns.items():
+            missing = self._n - len(column)
+            if missing > 0:
+                column.extend([None] * missing if name in LISTS else array("q", [NULL]) * missing)
+
+    def _births(self, part: Part, *, fork: bool) -> None:
+        flags: Any = part.get("clone_flags")
+        how: Any = part.get("how") or [None] * len(part["pid"])
+        pids, borns = part["pid"], part["born_ns"]
+        n = len(pids)
+        tids: Any = part.get("tid", pids)
+        ppids: Any = part.get("ppid")
+        parent_borns: Any = part.get("parent_born_ns")
+        fresh: list[int] = []
+        threads: list[tuple[tuple[int, int], int, int]] = []
+        index, parent = self._index, self._parent
+        row = self._n
+        for i in range(n):
+            key = (pids[i], borns[i])
+            if tids[i] != pids[i] or (flags is not None and flags[i] != NULL and flags[i] & _CLONE_THREAD):
+                if how[i] != "io_worker":
+                    threads.append((key, tids[i], part["ts_ns"][i]))
+                continue
+            above = None
+            if ppids is not None and parent_borns is not None and how[i] != "root":
+                above = (ppids[i], parent_borns[i])
+            known = index.get(key)
+            if known is not None and known >= self._n:
+                continue  # born twice in one batch: the first stands
+            if known is not None:
+                # A fork record is the truth about parentage; anything else only fills gaps.
+                if fork or self._gap[known]:
+                    self._rebirth(known, part, i, above)
+                continue
+            index[key] = row
+            above_row = index.get(above, -1) if above and above != key else -1
+            if above and above_row < 0:
+                self._await_parent(row, above)
+            parent.append(above_row)
+            self._gap.append(0)
+            fresh.append(i)
+            row += 1
+        if fresh:
+            whole = len(fresh) == n
+            for name, source in _BIRTH:
+                values = part.get(source)
+                if values is not None:
+                    self._col(name).extend(values if whole else type(values)(*typed(values, fresh)))
+            self._grow(len(fresh))
+            if self._strays:
+                for at in range(self._n - len(fresh), self._n):
+                    self._gather((self._col("pid")[at], self._col("born_ns")[at]), at)
+        for key, tid, ts in threads:
+            self._thread_birth(key, tid, ts)
+
+    def _rebirth(self, row: int, part: Part, i: int, above: tuple[int, int] | None) -> None:
+        for name, source in _BIRTH:
+            values = part.get(source)
+            if values is not None:
+                set_rows(self._col(name), (row,), (values[i],))
+        self._gap[row] = 0
+        if above:
+            self._link_or_await(row, above)
+
+    def _link_or_await(self, row: int, key: tuple[int, int]) -> None:
+        if key in self._index:
+            self._link(row, self._index[key])
+        else:
+            self._parent[row] = -1
+            self._await_parent(row, key)
+
+    def _await_parent(self, row: int, key: tuple[int, int]) -> None:
+        self._parent_keys[row] = key
+        self._strays.setdefault(key, []).append(row)
+
+    def _gather(self, key: tuple[int, int], parent: int) -> None:
+        """A process has got its row after its children had theirs."""
+        for row in self._strays.pop(key, ()):
+            if self._parent_keys.get(row) == key:
+                self._link(row, parent)
+
+    def _link(self, row: int, above: int) -> None:
+        """Make `above` the parent. No process is its own ancestor: a file that says so is not believed."""
+        self._parent_keys.pop(row, None)
+        self._parent[row] = -1
+        up = above
+        while up >= 0:
+            if up == row:
+                return
+            up = self._parent[up]
+        self._parent[row] = above
+
+    def _thread_birth(self, key: tuple[int, int], tid: int, ts: int) -> None:
+        row = self._index.get(key)
+        if row is None:
+            row = self._gap_row(key)
+        self._live_threads[tid, row] = (*self._live_threads.get((tid, row), ()), len(self._thread_row))
+        self._thread_row.append(row)
+        self._thread_tid.append(tid)
+        self._thread_born.append(ts)
+        self._thread_end.append(NULL)
+        add_rows(self._col("threads"), (row,), (1,))
+
+    def _thread_end_at(self, tid: int, row: int, ts: int) -> None:
+        """Of those that had this tid, the last one born by then: births of a batch are taken before ends."""
+        living = self._live_threads.get((tid, row), ())
+        born = self._thread_born
+        at = next((i for i in reversed(living) if NULL in (ts, born[i]) or born[i] <= ts), None)
+        if at is None:
+            return  # an io_uring worker had the number before
+        self._thread_end[at] = ts
+        rest = tuple(i for i in living if i != at)
+        if rest:
+            self._live_threads[tid, row] = rest
+        else:
+            del self._live_threads[tid, row]
+
+    def _gap_row(self, key: tuple[int, int]) -> int:
+        row = self._n
+        self._index[key] = row
+        self._parent.append(-1)
+        self._gap.append(1)
+        self._grow(1)
+        self._col("pid")[row], self._col("born_ns")[row] = key
+        self._gather(key, row)
+        return row
+
+    def _rows(self, part: Part) -> list[int]:
+        """The row of each event of a part; unknown processes get a gap row."""
+        index = self._index
+        keys = list(zip(part["pid"], part["born_ns"], strict=True))
+        rows = [index.get(key, -1) for key in keys]
+        if -1 in rows:
+            ppids, parent_borns = part.get("ppid"), part.get("parent_born_ns")
+            for i, row in enumerate(rows):
+                if row >= 0:
+                    continue
+                row = index.get(keys[i], -1)
+                if row < 0:
+                    row = self._gap_row(keys[i])
+                    if ppids is not None:
+                        self._col("ppid")[row] = ppids[i]
+                        if parent_borns is not None:
+                            self._link_or_await(row, (ppids[i], parent_borns[i]))
+                rows[i] = row
+        return rows
+
+
+def typed(values: Any, keep: Sequence[int]) -> tuple[Any, ...]:
+    """Arguments that make a column of the type of `values` from the rows in `keep`."""
+    picked = [values[i] for i in keep]
+    return (picked,) if isinstance(values, list) else (values.typecode, picked)
