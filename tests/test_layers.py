@@ -20,7 +20,7 @@ LAYERS = (
     ("errors",),
     ("events",),
     ("processes", "status"),
-    ("btf", "wire", "recording", "spool", "procfs", "cgroups", "redact"),
+    ("btf", "wire", "recording", "spool", "procfs", "cgroups", "redact", "symbols"),
     ("kernel", "privileges", "terminal", "launch", "target"),
     ("rows", "growth", "tree", "backends", "importers"),
     ("session",),
@@ -157,7 +157,7 @@ def test_every_layer_names_something_that_exists() -> None:
         ("tree.py", "from tracer.reports import console", "tree imports reports, which stands above it"),
         ("tree.py", "from .reports import console", "tree imports reports, which stands above it"),
         ("tree.py", "def f():\n    import tracer.commands.run", "tree.py:2: tree imports commands"),
-        ("tree.py", "importlib.import_module(f'tracer.live.{name}')", "tree imports live"),
+        ("tree.py", "importlib.import_module(f'tracer.reports.{name}')", "tree imports reports"),
         ("tree.py", "if TYPE_CHECKING:\n    from tracer.tables import Frame", "tree imports tables"),
         ("tree.py", "from tracer import backends", "tree must not know backends"),
         ("backends/bpf.py", "from .. import tree", "backends must not know tree"),
@@ -195,7 +195,7 @@ def test_lets_pass_what_points_down(tmp_path: Path, file: str, source: str) -> N
 
 def write(folder: Path, files: Mapping[str, str]) -> None:
     """A package tracer/ with every layer in it, and these files."""
-    packages = {"backends", "reports", "commands", "live"}
+    packages = {"backends", "reports", "commands"}
     layers = [f"{name}/__init__.py" if name in packages else f"{name}.py" for name in RANK]
     for file, source in {**dict.fromkeys([*layers, "__init__.py", "reports/text.py"], ""), **files}.items():
         path = folder / "tracer" / file
