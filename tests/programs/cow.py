@@ -142,13 +142,14 @@ def watch(
 ) -> int:
     """Run `program phase folder`; `started(pid)` while it is held before its exec. Returns the exit status."""
     child = subprocess.Popen(
-        ["sh", "-c", 'read x && exec "$@"', "sh", build(program), phase, folder],
+        ["sh", "-c", 'echo held && read x && exec "$@"', "sh", build(program), phase, folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
     )
     assert child.stdin is not None and child.stdout is not None
     try:
+        assert child.stdout.read(5) == b"held\n"  # it is past its own exec
         started(child.pid)
         child.stdin.write(b"go\n")
         rest = b""

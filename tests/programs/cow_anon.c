@@ -77,6 +77,15 @@ static void no_work(void)
 	end("reuses=0");
 }
 
+/* The parent says which frames it had; the child, as soon as it can, which it has now. */
+static void birth(void)
+{
+	buf = anon(101);
+	dirty(buf, 101, 1);
+	begin();
+	reap(child(no_work));
+}
+
 static void dont_fork(void)
 {
 	buf = anon(101);
@@ -366,7 +375,7 @@ static void write_barrier(void)
 static const struct phase phases[] = {
 	{ "child_writes", child_writes }, { "parent_after_exit", parent_after_exit },
 	{ "parent_while_child_lives", parent_while_child_lives }, { "zero_page", zero_page }, { "fresh", fresh },
-	{ "no_work", no_work }, { "dont_fork", dont_fork }, { "wipe_on_fork", wipe_on_fork }, { "dont_need", dont_need },
+	{ "no_work", no_work }, { "birth", birth }, { "dont_fork", dont_fork }, { "wipe_on_fork", wipe_on_fork }, { "dont_need", dont_need },
 	{ "vfork_exec", vfork_exec }, { "posix_spawned", posix_spawned }, { "huge_pages", huge_pages },
 	{ "huge_zero_page", huge_zero_page }, { "threads", threads }, { "race", race }, { "generations", generations },
 	{ "snapshot_server", snapshot_server }, { "mappings", mappings }, { "write_barrier", write_barrier },

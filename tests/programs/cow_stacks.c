@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* Functions that copy known numbers of pages in a forked child, one by a store and one through memset. Speaks as cow.h.
+ * Each is called from a function of its own, so that a stack has a caller to be right about. */
+#include "cow.h"
+
+#define SMALL 211
+#define LARGE 307
+#define BY_LIBC 127
+
+static char *buf;
+
+__attribute__((noinline, noclone)) void copy_small(void)
+{
+	for (long i = 0; i < SMALL; i++)
+		((volatile char *)buf)[i * PAGE] = 1;
+}
+
+__attribute__((noinline, noclone)) void copy_large(void)
+{
+	for (long i = 0; i < LARGE; i++)
+		((volatile char *)buf)[(SMALL + i) * PAGE] = 1;
+}
+
+__attribute__((noinline, noclone)) void fill(char *p, long pages)
+{
+	memset(p, 1, pages * PAGE);
+	__asm__ volatile("" ::: "memory");	/* no tail call */
+}
+
+__attribute__((noinline, noclone)) void serve(void)
+{
+	copy_small();
+	copy_large();
+	fill(buf + (SMALL + LARGE) * PAGE, BY_LIBC);
+	__asm__ volatile("" ::: "memory");
+}
+
+static void work(void)
+{
+	begin();
+	serve();
+	end("cow_anon=%d", SMALL + LARGE + BY_LIBC);
+}
+
+static void child_copies(void)
+{
+	buf = anon(SMALL + LARGE + BY_LIBC);
+	dirty(buf, SMALL + LARGE + BY_LIBC, 1);
+	reap(child(work));
+}
+
+/* A hundred times as many, by a parent whose children live for one round each, for who samples. */
+static void rounds(void)
+{
+	buf = anon(SMALL + LARGE);
+	begin();
+	for (int i = 0; i < 100; i++) {
+		dirty(buf, SMALL + LARGE, 1);
+		pid_t pid = sleeper();
+		copy_small();
+		copy_large();
+		release(pid);
+	}
+	end("cow_anon=%d", 100 * (SMALL + LARGE));
+}
+
+/* Children that are gone before anyone can look at them. */
+static void short_lives(void)
+{
+	buf = anon(SMALL);
+	dirty(buf, SMALL, 1);
+	begin();
+	for (int i = 0; i < 20; i++)
+		reap(child(copy_small));
+	end("cow_anon=%d", 20 * SMALL);
+}
+
+/* The fault that reads the stack while a frame pointer leads nowhere must not end the one that is handled. */
+__attribute__((noinline, noclone)) void lost_frame(void)
+{
+	begin();
+	for (long i = 0; i < SMALL; i++)
+		__asm__ volatile("xchg %%rbp, %1\n\tmovb $1, (%0)\n\txchg %%rbp, %1"
+				 : : "r"(buf + i * PAGE), "r"(0x100000000000UL + i * PAGE) : "memory");
+	end("cow_anon=%d", SMALL);
+}
+
+static void bad_frames(void)
+{
+	buf = anon(SMALL);
+	dirty(buf, SMALL, 1);
+	reap(child(lost_frame));
+}
+
+int main(int argc, char **argv)
+{
+	static const struct phase phases[] = {
+		{"child_copies", child_copies}, {"rounds", rounds}, {"short_lives", short_lives}, {"bad_frames", bad_frames},
+	};
+	return run_phase(phases, sizeof(phases) / sizeof(*phases), argc, argv);
+}
