@@ -23,7 +23,7 @@ struct ft_stack_stats stack_stats SEC(".data.stackstats");
 
 #define DEPTH 127	/* kernel.perf_event_max_stack, as it is by default: the walk ends there */
 #define CLASS_COPY 1	/* faults.bpf.c, enum class */
-#define WINDOW_NS (1ULL << 27)
+#define WINDOWS 8	/* a second */
 #define MOST_SHIFT 16
 #define NOT_DUE (~0U)
 
@@ -64,7 +64,7 @@ struct {
 } sampled SEC(".maps");
 
 struct pace {
-	__u64 began_ns;
+	__u64 began;		/* in jiffies: a clock reading costs more than all else here on some virtual machines */
 	__u32 copies, samples;	/* since then */
 	__u32 shift;		/* one copy in 1 << shift is a sample */
 	__u32 unused;
@@ -84,22 +84,22 @@ static __always_inline __u32 due(struct pace *p)
 {
 	if (!stack_opt.rate)
 		return 0;
-	__u64 now = bpf_ktime_get_coarse_ns(), span = now - p->began_ns;
-	if (span >= WINDOW_NS) {
-		__u64 allowed = stack_opt.rate * ((span > 1ULL << 33 ? 1ULL << 33 : span) >> 10) / 976562;
+	__u64 now = bpf_jiffies64(), span = now - p->began;
+	if (span > stack_opt.hz / WINDOWS) {
+		__u64 allowed = stack_opt.rate * (span > 1000000 ? 1000000 : span) / (stack_opt.hz + !stack_opt.hz);
 		__u32 shift = 0;
 #pragma unroll
 		for (int i = 0; i < MOST_SHIFT; i++)
 			shift += (p->copies >> i) > allowed;
 		p->shift = shift;
-		p->began_ns = now;
+		p->began = now;
 		p->copies = p->samples = 0;
 	}
 	p->copies++;
 	__u32 shift = p->shift & 31;
 	if (shift && (bpf_get_prandom_u32() & ((1U << shift) - 1)))
 		return NOT_DUE;
-	if (++p->samples > stack_opt.rate / 8) {
+	if (++p->samples > stack_opt.rate / WINDOWS) {
 		p->samples = 0;
 		p->shift += p->shift < MOST_SHIFT;
 	}

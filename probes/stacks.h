@@ -32,6 +32,7 @@ struct ft_stack_seen {
 
 struct ft_stack_options {
 	__u32 rate;	/* samples a second and CPU at most, or nearly; 0: every copy is one */
+	__u32 hz;	/* of jiffies */
 };
 
 struct ft_stack_stats {

@@ -38,13 +38,14 @@ SEEN: Final = wire.Record("ft_stack_seen", (
     ("born_ns", "Q"), ("parent_born_ns", "Q"), ("pid", "I"), ("image", "I"), ("parent_pid", "I"),
     ("parent_image", "I"), ("samples", "I"), ("unused", "I"),
 ))  # fmt: skip
-OPTIONS: Final = wire.Record("ft_stack_options", (("rate", "I"),))
+OPTIONS: Final = wire.Record("ft_stack_options", (("rate", "I"), ("hz", "I")))
 STATS: Final = wire.Record("ft_stack_stats", (("entries", "Q"), ("lost_copies", "Q"), ("cut", "Q"), ("unseen", "Q")))
 DEPTH: Final = 127
 
 _KEY, _COUNT, _SEEN, _STATS = (
     struct.Struct("=" + "".join(fmt for _, fmt in r.fields)) for r in (KEY, COUNT, SEEN, STATS)
 )
+_COARSE: Final = 6  # CLOCK_MONOTONIC_COARSE, whose resolution is a jiffy
 _TRACE: Final = struct.Struct(f"={DEPTH}Q")
 _HALF_FULL: Final = 16384  # of the entries of map `counts`
 _LOOK_AGAIN: Final = 256  # images, at the end
@@ -70,7 +71,7 @@ class Stacks:
     def load(self) -> None:
         """Raises ProbesRefusedError or NoPermissionError with the kernel's reason."""
         obj = self._object
-        obj.set_data(".rodata.stackopt", struct.pack("=I", self._rate))
+        obj.set_data(".rodata.stackopt", struct.pack("=2I", self._rate, round(1 / time.clock_getres(_COARSE))))
         obj.load()
         self._ring = Ring(obj.map_fd("seen"), obj.map_size("seen"))
         self._stats = obj.view(".data.stackstats", _STATS.size)

@@ -1,0 +1,184 @@
+"""Stacks at copies: functions that copy a known number of pages each, with and without frame pointers.
+
+tests/programs/cow_stacks.c has three of them in one child. With every copy sampled the counts are exact, function by
+function; with a pace they are estimates around that. What an object without frame pointers can not tell is not told.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.backends.test_faults import Probes
+from tests.conftest import need
+from tests.programs import cow
+from tracer.backends import _stacks
+from tracer.backends._stacks import Stacks
+from tracer.backends.bpf import probe_object
+from tracer.btf import Btf
+from tracer.events import Batch
+
+pytestmark = pytest.mark.kernel
+
+SMALL, LARGE, BY_LIBC = 211, 307, 127
+WITH_FRAMES = ("-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", "-no-pie")
+PIE = ("-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", "-pie", "-fPIE")
+WITHOUT = ("-fomit-frame-pointer", "-fno-optimize-sibling-calls", "-pie", "-fPIE")
+
+
+@functools.cache
+def build(*flags: str) -> Path:
+    """tests/programs/cow_stacks.c, one binary for each set of flags."""
+    binary = cow.HERE / "bin" / f"cow_stacks{''.join(flags)}"
+    binary.parent.mkdir(exist_ok=True)
+    command = ["cc", "-std=gnu11", "-O1", "-g0", "-Wall", "-Wextra", "-Werror", *flags]
+    done = subprocess.run(
+        [*command, "-o", binary, cow.HERE / "cow_stacks.c"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return binary
+
+
+class Sampled:
+    """The fault probes and the stacks, over one ring."""
+
+    def __init__(self, rate: int) -> None:
+        self.probes = Probes()
+        self.stacks = Stacks(probe_object("stacks"), self.probes.faults, rate=rate)
+        self.stacks.load()
+        self.stacks.attach()
+
+    def run(self, program: Path, phase: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+        """Rows of stacks of one run of a phase."""
+        monkeypatch.setattr(cow, "build", lambda name: program)
+
+        def look(_: object) -> None:
+            self.stacks.read()
+
+        status = cow.watch("cow_stacks", phase, folder, started=self.probes.follow, began=look, ended=look)
+        assert status == 0
+        return rows(self.stacks.finish())
+
+    def close(self) -> None:
+        """Everything."""
+        self.stacks.detach()
+        self.stacks.close()
+        self.probes.close()
+
+
+def rows(batch: Batch | None) -> list[dict[str, Any]]:
+    """As dicts."""
+    return [values for _, values in batch.rows()] if batch is not None else []
+
+
+def by_leaf(found: list[dict[str, Any]]) -> Counter[str]:
+    """Copies by the function that wrote."""
+    result: Counter[str] = Counter()
+    for row in found:
+        result[row["frames"][0]] += row["count"]
+    return result
+
+
+def by_function(found: list[dict[str, Any]], name: str) -> int:
+    """Copies of stacks that have the function anywhere."""
+    return sum(row["count"] for row in found if name in row["frames"])
+
+
+@pytest.fixture(scope="module")
+def every() -> Iterator[Sampled]:
+    need("bpf")
+    sampled = Sampled(rate=0)
+    yield sampled
+    sampled.close()
+
+
+@pytest.mark.parametrize("flags", [WITH_FRAMES, PIE], ids=["fixed", "pie"])
+def test_each_function_has_the_pages_that_it_copied(
+    every: Sampled, flags: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = every.run(build(*flags), "child_copies", tmp_path, monkeypatch)
+
+    assert by_leaf(found)["copy_small"] == SMALL
+    assert by_leaf(found)["copy_large"] == LARGE
+    assert by_function(found, "fill") == BY_LIBC
+    assert {row["evidence"] for row in found} == {"measured"}
+
+
+def test_callers_are_found_through_a_function_of_libc_that_has_no_frame(
+    every: Sampled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = every.run(build(*WITH_FRAMES), "child_copies", tmp_path, monkeypatch)
+    (by_libc,) = [row["frames"] for row in found if "fill" in row["frames"]]
+    (small,) = [row["frames"] for row in found if row["frames"][0] == "copy_small"]
+
+    assert by_libc[1:4] == ["fill", "serve", "work"]
+    assert small[1:5] == ["serve", "work", "child_copies", "main"]
+
+
+def test_without_frame_pointers_the_function_that_copied_stands_alone(
+    every: Sampled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = every.run(build(*WITHOUT), "child_copies", tmp_path, monkeypatch)
+    mine = [row for row in found if row["frames"][0] in ("copy_small", "copy_large")]
+
+    # Both have pushed nothing, so the word on top of the stack names who called; who called that is not known.
+    assert Counter({tuple(row["frames"]): row["count"] for row in mine}) == {
+        ("copy_small", "serve"): SMALL,
+        ("copy_large", "serve"): LARGE,
+    }
+
+
+def test_a_child_that_was_gone_at_once_has_its_parents_functions(
+    every: Sampled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = every.run(build(*PIE), "short_lives", tmp_path, monkeypatch)
+    small = [row for row in found if row["frames"][0] == "copy_small"]
+
+    assert [row["count"] for row in small] == [SMALL] * 20
+    assert len({row["pid"] for row in small}) == 20
+
+
+def test_a_frame_pointer_that_leads_nowhere_spoils_no_count(
+    every: Sampled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every.probes.take()
+    found = every.run(build(*WITH_FRAMES), "bad_frames", tmp_path, monkeypatch)
+    counted = [row["cow_copies"] for row in every.probes.take()]
+
+    assert by_leaf(found)["lost_frame"] == SMALL
+    assert sum(counted) == sum(row["count"] for row in found)
+
+
+def test_a_pace_gives_estimates_that_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need("bpf")
+    sampled = Sampled(rate=200)
+    try:
+        found = sampled.run(build(*WITH_FRAMES), "rounds", tmp_path, monkeypatch)
+    finally:
+        sampled.close()
+    copies, samples = by_leaf(found), sum(row["samples"] for row in found)
+    mine = copies["copy_small"] + copies["copy_large"]
+
+    assert samples < 100 * (SMALL + LARGE) / 4
+    assert 0.7 < mine / (100 * (SMALL + LARGE)) < 1.3
+    assert 0.6 < copies["copy_large"] / copies["copy_small"] / (LARGE / SMALL) < 1.6
+    assert "inferred" in {row["evidence"] for row in found}
+
+
+@pytest.mark.parametrize(
+    "record", [_stacks.KEY, _stacks.COUNT, _stacks.SEEN, _stacks.OPTIONS, _stacks.STATS], ids=lambda r: str(r.name)
+)
+def test_layout_is_the_objects(record: Any) -> None:
+    found = Btf.from_elf(probe_object("stacks")).struct(record.name)
+
+    assert found is not None
+    assert {m.name: (m.offset, m.size) for m in found.members} == {
+        name: (at, struct.calcsize("=" + fmt)) for name, (at, fmt) in record.offsets().items()
+    }
