@@ -205,7 +205,7 @@ int BPF_PROG(on_copy, struct page *page, unsigned int order)
 	s->key.born_ns = plain(t)->group_leader->start_boottime;
 	s->key.pid = tgid_of(plain(t));
 	s->key.image = process->image;
-	s->key.unused = 0;
+	s->key.before_exec = !(process->flags & T_EXECED);
 	s->flt = c->flt;
 	s->copies = 1 << shift;
 	/* Where the stack, or what garbage in a frame pointer points to, is not there, the kernel takes a fault of its own

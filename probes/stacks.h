@@ -10,7 +10,7 @@ struct ft_stack_key {
 	__u32 pid;	/* as forktrace's namespace has it; 0: not visible from there */
 	__u32 image;	/* number of execs */
 	__s32 stack;	/* into map `traces`; < 0: only leaf and caller are known */
-	__u32 unused;
+	__u32 before_exec;	/* it has not become a program of its own yet */
 };
 
 struct ft_stack_count {

@@ -51,6 +51,8 @@ class Growth(Rows):
             self._faults(parts[Kind.FAULTS])
         if Kind.DECAY in parts and parts[Kind.DECAY].keys() >= {"since_own_fork", "decay"}:
             self._decay(parts[Kind.DECAY])
+        if Kind.STACKS in parts and parts[Kind.STACKS].keys() >= {"frames", "count"}:
+            self._stacks(parts[Kind.STACKS])
         if parts.keys() & {Kind.LOST, Kind.END, Kind.EXEC_FAILED, Kind.FORK_FAILED}:
             self._rare(batch)
         self._changes += 1
@@ -230,6 +232,17 @@ class Growth(Rows):
             have = self.decay.setdefault((row, own == 1), [0] * len(counts))
             for i, n in enumerate(counts[: len(have)]):
                 have[i] += n
+
+    def _stacks(self, part: Part) -> None:
+        rows, counts = self._rows(part), part["count"]
+        samples, early = part.get("samples", counts), part.get("before_exec") or [0] * len(rows)
+        self.stacks_sampled |= "inferred" in part.get("evidence", ())
+        for row, before, frames, copies, found in zip(rows, early, part["frames"], counts, samples, strict=True):
+            if not frames or copies == NULL:
+                continue
+            have = self.stacks.setdefault((row, before == 1, tuple(frames)), [0, 0])
+            have[0] += copies
+            have[1] += max(found, 0)
 
     def _rare(self, batch: Batch) -> None:
         for event in batch.events():

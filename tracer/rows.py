@@ -47,6 +47,9 @@ class Rows:
         self.end: Event | None = None
         self.decay: dict[tuple[int, bool], list[int]] = {}
         """(row, since its own last fork, else since its birth): copies by log2 of the time since, 1024 ns first."""
+        self.stacks: dict[tuple[int, bool, tuple[str, ...]], list[int]] = {}
+        """(row, before its exec, functions with the one that wrote first): [copies that they stand for, samples]."""
+        self.stacks_sampled = False  # and so their copies are estimates
         self.first_ns: int | None = None
         self.last_ns: int | None = None
         self.counts: dict[str, int] = {}

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.backends.test_faults import Probes
+from tests.backends.fault_probes import Probes
 from tests.conftest import need
 from tests.programs import cow
 from tracer.backends import _stacks

@@ -31,7 +31,8 @@ RATE: Final = 1000
 """Samples a second and CPU, at most or nearly; every copy is one below that."""
 
 KEY: Final = wire.Record("ft_stack_key", (
-    ("born_ns", "Q"), ("leaf", "Q"), ("caller", "Q"), ("pid", "I"), ("image", "I"), ("stack", "i"), ("unused", "I"),
+    ("born_ns", "Q"), ("leaf", "Q"), ("caller", "Q"), ("pid", "I"), ("image", "I"), ("stack", "i"),
+    ("before_exec", "I"),
 ))  # fmt: skip
 COUNT: Final = wire.Record("ft_stack_count", (("samples", "q"), ("copies", "q")))
 SEEN: Final = wire.Record("ft_stack_seen", (
@@ -124,15 +125,15 @@ class Stacks:
         return self._batch(self._object.drain("counts", _KEY.size, _COUNT.size), last=True)
 
     def _batch(self, items: Iterable[Item], *, last: bool = False) -> Batch | None:
-        found: dict[tuple[int, int, int], dict[tuple[str, ...], list[int]]] = {}
+        found: dict[tuple[int, int, int, int], dict[tuple[str, ...], list[int]]] = {}
         addresses: dict[int, tuple[int, ...]] = {-1: ()}
         looked = 0
         for key, count in items:
-            born, leaf, caller, pid, image, stack, _ = _KEY.unpack(key)
+            born, leaf, caller, pid, image, stack, early = _KEY.unpack(key)
             samples, copies = _COUNT.unpack(count)
             if samples <= 0:  # all taken back
                 continue
-            process = (pid, born, image)
+            process = (pid, born, image, early)
             if process not in found:
                 found[process] = {}
                 looked += 1
@@ -145,12 +146,13 @@ class Stacks:
             sums[1] += copies
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         rows = []
-        for (pid, born, _), stacks in found.items():
+        for (pid, born, _, early), stacks in found.items():
             exact = all(samples == copies for samples, copies in stacks.values())
             for frames, (samples, copies) in sorted(stacks.items(), key=lambda item: -item[1][1]):
                 row = {
                     "ts_ns": now, "pid": pid or None, "tid": pid or None, "born_ns": born, "frames": list(frames),
-                    "count": copies, "samples": samples, "evidence": "measured" if exact else "inferred",
+                    "count": copies, "samples": samples, "before_exec": bool(early),
+                    "evidence": "measured" if exact else "inferred",
                 }  # fmt: skip
                 rows.append((Kind.STACKS, row))
         return Batch.from_rows(rows) if rows else None
