@@ -108,3 +108,19 @@ def test_many_zombies_are_taken_in_no_time_that_grows_with_their_square() -> Non
 
     assert reaps.free((100, 100), CHLD).reap_ns == 30000
     assert reaps.free((20099, 20099), CHLD).reap_ns == 49999
+
+
+def test_what_is_known_at_the_end_is_told_though_no_release_came() -> None:
+    reaps = Reaps()
+    _zombie(reaps, 11, 100, waited=True)
+    _zombie(reaps, 12, 200)
+    _zombie(reaps, 13, 300, auto=True)
+    _zombie(reaps, 14, 400)
+    reaps.wait(PARENT, 500, 12)
+
+    assert list(reaps.rest()) == [
+        ((11, 11), PARENT, Reap(100, 0, "inferred")),
+        ((12, 12), PARENT, Reap(500, 300, "inferred")),
+        ((13, 13), None, Reap(None, 0, "inferred")),
+    ]
+    assert len(reaps) == 1

@@ -5,6 +5,7 @@ Stateful, one per trace: words of execs that are still to come, zombies, names o
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -89,16 +90,11 @@ class Decoder:
 
     def rest(self) -> Batch | None:
         """At the end: reaps that are known of children that the kernel has not let go of yet (RCU may be slow)."""
-        rows = [
-            (
-                Kind.REAP,
-                {
-                    "ts_ns": reap.reap_ns, "pid": child[0], "tid": child[0], "born_ns": child[1], "reaped_by": parent,
-                    "reap_ns": reap.reap_ns, "zombie_ns": reap.zombie_ns, "evidence": reap.evidence,
-                },
-            )
-            for child, parent, reap in self._reaps.rest()
-        ]  # fmt: skip
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        rows = []
+        for (pid, born), parent, reap in self._reaps.rest():
+            told = {"ts_ns": now if reap.reap_ns is None else reap.reap_ns, "pid": pid, "tid": pid, "born_ns": born}
+            rows.append((Kind.REAP, {**told, "reaped_by": parent, **reap._asdict()}))
         return Batch.from_rows(rows) if rows else None
 
     def _births(self, raw: bytes, kinds: array[int], kind: int) -> Part:

@@ -158,6 +158,8 @@ class Reaps:
                 found, parent = Reap(z[0], 0, "inferred"), z[1]
             elif z.reap_ns is not None:
                 found, parent = Reap(z.reap_ns, z.zombie_ns, z.evidence), z.parent or 0
+            elif z.zombie_ns is not None:  # nobody was to wait for it
+                found, parent = Reap(None, z.zombie_ns, z.evidence), 0
             else:
                 continue
             del self._zombies[child]
