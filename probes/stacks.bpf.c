@@ -185,6 +185,10 @@ int BPF_PROG(on_copy, struct page *page, unsigned int order)
 	if (!c || c->class != CLASS_COPY || c->state != ALLOCATED || c->page != (__u64)page ||
 	    t->min_flt + t->maj_flt != c->flt || (c->flags & T_HELD))
 		return 0;
+	/* A program that has not forked since its exec shares nothing: its own start writes to pages of files. */
+	struct counters *process = process_of(t, c);
+	if (!process || (process->image && !(process->flags & (T_EDGE | T_FORKED))))
+		return 0;
 	__u32 zero = 0;
 	struct pace *p = bpf_map_lookup_elem(&paces, &zero);
 	__u32 shift = p ? due(p) : NOT_DUE;
@@ -194,9 +198,8 @@ int BPF_PROG(on_copy, struct page *page, unsigned int order)
 	struct sampled *of = s;
 	if (t->pid != t->tgid)
 		of = bpf_task_storage_get(&sampled, t->group_leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	struct counters *process = process_of(t, c);
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(t);
-	if (!s || !of || !process) {
+	if (!s || !of) {
 		__sync_fetch_and_add(&stack_stats.lost_copies, 1 << shift);
 		return 0;
 	}

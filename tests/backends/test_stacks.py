@@ -60,7 +60,7 @@ class Sampled:
         monkeypatch.setattr(cow, "build", lambda name: program)
 
         def look(_: object) -> None:
-            self.stacks.read()
+            self.stacks.look()
 
         status = cow.watch("cow_stacks", phase, folder, started=self.probes.follow, began=look, ended=look)
         assert status == 0
@@ -158,7 +158,7 @@ def test_a_frame_pointer_that_leads_nowhere_spoils_no_count(
 
 def test_a_pace_gives_estimates_that_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need("bpf")
-    sampled = Sampled(rate=200)
+    sampled = Sampled(rate=2000)
     try:
         found = sampled.run(build(*WITH_FRAMES), "rounds", tmp_path, monkeypatch)
     finally:

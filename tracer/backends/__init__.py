@@ -18,6 +18,8 @@ BACKENDS: Final[tuple[str, ...]] = ("bpf", "netlink", "strace")
 """Module names in this package; each has a class `Backend`."""
 
 COW_LEVELS: Final = ("full", "fork", "light", "off")
+STACKS_USUAL: Final = 1000  # samples a second and CPU: under 1 % of it
+STACKS_MOST: Final = 1_000_000
 BUFFER_LEAST: Final = 4096
 BUFFER_MOST: Final = 1 << 30
 
@@ -38,6 +40,7 @@ class Options:
     """
 
     cow: str = "full"  # off light fork full
+    cow_stacks: int | None = None  # stacks at copies: samples a second and CPU; 0: every copy; None: none
     argv_max: int = 32768
     env: tuple[str, ...] = ()
     reap_exact: bool = False
@@ -49,6 +52,10 @@ class Options:
     def __post_init__(self) -> None:
         if self.cow not in COW_LEVELS:
             raise UsageError(f"there is no cow level {self.cow!r}", f"choose one of: {', '.join(COW_LEVELS)}")
+        if self.cow_stacks is not None and self.cow != "full":
+            raise UsageError(f"stacks are taken at copies, which --cow {self.cow} does not watch", "use --cow full")
+        if self.cow_stacks is not None and not 0 <= self.cow_stacks <= STACKS_MOST:
+            raise UsageError(f"{self.cow_stacks} stacks a second can not be had", f"give up to {STACKS_MOST}, or all")
         if self.argv_max < 0:
             raise UsageError(f"{self.argv_max} bytes of argv can not be kept", "give 0 or more")
         if not BUFFER_LEAST <= self.buffer_bytes <= BUFFER_MOST:
@@ -58,7 +65,8 @@ class Options:
 class BackendProtocol(Protocol):
     """One capture. `start`, then `follow` the held program or `attach` to a living tree, then `read` until `over`.
 
-    A class attribute `late = False` says that nothing comes any more once `alive` is 0.
+    Two more attributes are the backend's choice: `late = False` says that nothing comes any more once `alive` is 0,
+    and from a list `news` lines are taken that the user should see now.
     """
 
     name: str

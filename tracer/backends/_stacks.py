@@ -1,7 +1,8 @@
 """Samples of the user stack at copies: an object beside the fault probes, in order to say which code copies.
 
     stacks = Stacks(path, faults, rate=1000)     then load; attach, after the fault probes were attached
-    stacks.read()      now and then, and when `descriptor` is readable: images to look at; stacks if there are many
+    stacks.look()      at once when `descriptor` is readable
+    stacks.read()      now and then: stacks, if there are many
     stacks.finish()    after detach: the stacks, as one batch of Kind.STACKS rows
     stacks.notes       what was missed
 
@@ -20,15 +21,13 @@ from pathlib import Path
 from typing import Final
 
 from tracer import wire
+from tracer.backends import STACKS_USUAL
 from tracer.backends._faults import Faults
 from tracer.backends._images import Images, Seen
 from tracer.backends._ring import Ring
 from tracer.btf import Btf
 from tracer.events import Batch, Kind
 from tracer.symbols import Symbolizer
-
-RATE: Final = 1000
-"""Samples a second and CPU, at most or nearly; every copy is one below that."""
 
 KEY: Final = wire.Record("ft_stack_key", (
     ("born_ns", "Q"), ("leaf", "Q"), ("caller", "Q"), ("pid", "I"), ("image", "I"), ("stack", "i"),
@@ -55,9 +54,9 @@ Item = tuple[bytes, bytes]
 
 
 class Stacks:
-    """One capture's. `rate` 0: every copy."""
+    """One capture's. `rate`: samples a second and CPU, at most or nearly; 0: every copy."""
 
-    def __init__(self, object_path: str | os.PathLike[str], faults: Faults, *, rate: int = RATE) -> None:
+    def __init__(self, object_path: str | os.PathLike[str], faults: Faults, *, rate: int = STACKS_USUAL) -> None:
         self._path = object_path
         self._faults = faults
         self._object = faults.beside(object_path)
@@ -99,10 +98,14 @@ class Stacks:
             said.append(f"{cut} stacks were cut behind the first caller: there were too many different ones")
         return tuple(said)
 
-    def read(self) -> Batch | None:
-        """Look at the processes that the kernel named; stacks, when map `counts` is half full."""
+    def look(self) -> None:
+        """At the processes that the kernel named: the sooner, the more of them are still there."""
         for record in self._ring.take_all() if self._ring is not None else ():
             self._images.seen(Seen(*_SEEN.unpack(record)[:-1]))
+
+    def read(self) -> Batch | None:
+        """Stacks, when map `counts` is half full."""
+        self.look()
         entries = self._counted()[0]
         if entries - self._drained < _HALF_FULL:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tracer.backends import BACKENDS, COW_LEVELS, Options
+from tracer.backends import BACKENDS, COW_LEVELS, STACKS_USUAL, Options
 from tracer.capture import Keeper
 from tracer.commands import say
 from tracer.errors import ForktraceError, UsageError
@@ -48,6 +48,15 @@ class Run:
             choices=COW_LEVELS,
             help="copy-on-write: every fault, fork times only, the kernel's own counters, or nothing"
             " (default: full; light with -a)",
+        )
+        how.add_argument(
+            "--cow-stacks",
+            nargs="?",
+            type=_rate,
+            const=STACKS_USUAL,
+            metavar="RATE",
+            help="which code copies shared pages: sample the user stack at copies, RATE times a second and CPU at most"
+            f" (default: {STACKS_USUAL}; all: at every copy)",
         )
         how.add_argument(
             "-e",
@@ -153,6 +162,7 @@ class Run:
             backend=args.backend,
             options=Options(
                 cow=args.cow or ("light" if args.all else "full"),
+                cow_stacks=args.cow_stacks,
                 argv_max=args.string_size,
                 env=tuple(name for name in args.env.split(",") if name),
                 reap_exact=args.reap == "exact",
@@ -183,6 +193,14 @@ def _seconds(word: str) -> float:
     if not 0 < value < float("inf"):  # not a number is none of these either
         raise argparse.ArgumentTypeError(f"'{word}' is not a number of seconds")
     return value
+
+
+def _rate(word: str) -> int:
+    if word == "all":
+        return 0
+    if not (word.isascii() and word.isdigit()) or not 0 < int(word[:12]):
+        raise argparse.ArgumentTypeError(f"'{word}' is no number of samples a second; give one, or all")
+    return int(word[:12])
 
 
 def _size(word: str) -> int:
