@@ -21,6 +21,7 @@ from tracer.backends._decode import Decoder
 from tracer.backends._faults import Faults, faults_readiness
 from tracer.backends._libbpf import BpfObject
 from tracer.backends._ring import Ring
+from tracer.backends._stacks import Stacks
 from tracer.cgroups import Cgroups
 from tracer.errors import NoInputError, NoPermissionError, ProbesRefusedError
 from tracer.events import Batch, Fact, Kind
@@ -58,6 +59,7 @@ class Backend:
         self._object: BpfObject | None = None
         self._failures: BpfObject | None = None
         self._faults: Faults | None = None
+        self._stacks: Stacks | None = None
         self._events: Ring | None = None
         self._texts: Ring | None = None
         self._stats: mmap.mmap | None = None
@@ -85,7 +87,7 @@ class Backend:
     @property
     def notes(self) -> tuple[str, ...]:
         """What this capture can not know."""
-        return tuple(self._notes)
+        return (*self._notes, *(self._stacks.notes if self._stacks is not None else ()))
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         """Nothing stands before the program."""
@@ -133,9 +135,13 @@ class Backend:
         self._texts = Ring(obj.map_fd("texts"), obj.map_size("texts"))
         if options.cow == "full":
             self._load_faults(obj)
+        if options.cow_stacks is not None:
+            self._load_stacks(options.cow_stacks)
         if self._faults is not None:
             obj.attach(lambda name, _: name != "on_rss_stat")  # that one is in the fault probes too
             self._faults.attach(threads=options.everyone)
+            if self._stacks is not None:
+                self._stacks.attach()
         else:
             obj.attach()
         if self._failures is not None:
@@ -162,6 +168,23 @@ class Backend:
         self._facts.add(Fact.COW)
         if can.evidence == "inferred":
             self._notes.append(f"copies are inferred: {can.why}")
+
+    def _load_stacks(self, rate: int) -> None:
+        """Stacks at copies. Their refusal costs nothing else."""
+        if self._faults is None:
+            self._notes.append("no stacks were sampled, as copies were not counted")
+            return
+        stacks: Stacks | None = None
+        try:
+            stacks = Stacks(probe_object("stacks"), self._faults, rate=rate)
+            stacks.load()
+        except (ProbesRefusedError, NoPermissionError) as e:
+            if stacks is not None:
+                stacks.close()
+            self._notes.append(f"no stacks were sampled: {e.message}")
+            return
+        self._stacks = stacks
+        self._facts.add(Fact.STACKS)
 
     def _beside(self, name: str, *maps: str) -> BpfObject:
         """Load a second object over the same marks, ring, counters and options."""
@@ -236,12 +259,16 @@ class Backend:
 
     def descriptors(self) -> list[int]:
         """The rings wake their reader only when a quarter is full, and at the end of the last task."""
-        return [self._object.map_fd("events")] if self._object and self._events else []
+        if self._object is None or self._events is None:
+            return []
+        return [self._object.map_fd("events"), *([self._stacks.descriptor] if self._stacks is not None else [])]
 
     def read(self) -> list[Batch]:
         """All that is committed, as at most one batch, and a LOST row for what did not fit."""
         if self._events is None or self._texts is None:
             return []
+        if self._stacks is not None:
+            self._stacks.look()
         until = self._events.position()
         said = self._texts.position()
         texts = self._texts.take_all()
@@ -252,7 +279,8 @@ class Backend:
         lost = self._losses()
         if self._faults is not None:
             self._faults.poll()
-        return [b for b in (batch, lost) if b is not None]
+        stacks = self._stacks.read() if self._stacks is not None else None
+        return [b for b in (batch, stacks, lost) if b is not None]
 
     def alive(self) -> int | None:
         """Marked tasks that have not ended, threads included; None for the whole host, which never ends."""
@@ -263,6 +291,8 @@ class Backend:
         if self._object is None:
             return []
         batches = self.read()
+        if self._stacks is not None:
+            self._stacks.detach()
         if self._faults is not None:
             self._faults.detach()
         if self._options.everyone or self._alive():
@@ -271,6 +301,8 @@ class Backend:
             self._failures.detach()
         self._object.detach()
         batches += self._rest()
+        stacks = self._stacks.finish() if self._stacks is not None else None
+        batches += [stacks] if stacks is not None else []
         unseen = self._stat("unseen")
         if unseen:
             self._notes.append(f"{unseen} tasks could not be marked, and what they started was not seen")
@@ -310,6 +342,10 @@ class Backend:
         if self._stats is not None:
             self._stats.close()
             self._stats = None
+        if self._stacks is not None:
+            self._notes += self._stacks.notes
+            self._stacks.close()
+            self._stacks = None
         if self._faults is not None:
             self._faults.close()
             self._faults = None
