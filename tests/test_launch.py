@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from tracer.errors import CannotStartError, NoPermissionError
-from tracer.launch import Plan, failure, find
+from tracer.launch import Plan, failure, find, rehearse
 from tracer.privileges import Identity
 
 ANNA = Identity("anna", 1000, 1000, (1000,), "/home/anna", "/bin/sh")
@@ -67,3 +68,39 @@ def test_what_is_said() -> None:
     assert "for anna" in said(4, errno.EACCES, identity=ANNA)
     assert os.strerror(errno.ENOMEM).lower() in said(4, errno.ENOMEM)
     assert {NoPermissionError.exit_status, CannotStartError("", not_found=True).exit_status} == {77, 127}
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "code"),
+    [
+        ("#!/bin/sh\ntouch {}/ran\n", 0o755, 0),
+        ("touch {}/ran\n", 0o755, errno.ENOEXEC),
+        ("#!/no/such/interpreter\n", 0o755, errno.ENOENT),
+        ("\x7fELF\0\0\0", 0o755, errno.ENOEXEC),
+        ("#!/bin/sh\n", 0o644, errno.EACCES),
+    ],
+)
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_rehearsed_exec_tells_its_error_and_runs_nothing(
+    content: str, mode: int, code: int, ignored: bool, tmp_path: Path
+) -> None:
+    program = tmp_path / "program"
+    program.write_text(content.format(tmp_path))
+    program.chmod(mode)
+    was = signal.signal(signal.SIGCHLD, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        told = rehearse(str(program), (str(program),), {"PATH": os.defpath})
+        after = signal.getsignal(signal.SIGCHLD), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.signal(signal.SIGCHLD, was)
+
+    assert told == code
+    assert after == (signal.SIG_IGN if ignored else signal.SIG_DFL, mask)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_rehearsed_exec_may_have_too_many_words(tmp_path: Path) -> None:
+    assert rehearse("/bin/true", ("true", *["x" * 100_000] * 100), {}) == errno.E2BIG

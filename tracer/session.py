@@ -73,7 +73,6 @@ class Session:
         self._released = False
         self._backend: BackendProtocol | None = None
         self._sinks: list[Sink] = []
-        self._noted = 0  # notes of the backend that need not be said now
         self._tasks = 0  # born and not yet let go of by the kernel
         self._rows = 0
         self._cpu0 = time.process_time()
@@ -146,7 +145,6 @@ class Session:
                 backend.close()
                 raise
             self._backend = backend
-            self._noted = len(backend.notes)
             best = backends.BACKENDS[0]
             if plan.backend == "auto" and classes[0].name != best:
                 self._say(f"{best}: {backends.readiness(best).why}; using {backend.name} instead")
@@ -275,9 +273,9 @@ class Session:
         got = self._backend.read()
         for batch in got:
             self._give(batch)
-        for note in self._backend.notes[self._noted :]:  # it has just found this out
-            self._noted += 1
-            self._say(note)
+        news: list[str] = getattr(self._backend, "news", [])
+        while news:
+            self._say(news.pop(0))
         return bool(got)
 
     def _drain(self) -> None:

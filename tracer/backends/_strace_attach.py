@@ -2,7 +2,7 @@
 
 strace follows what its processes make from then on, and knows nobody that was there before: all that lives below is
 named to it. Who was made meanwhile by one that it had not reached yet is not traced: then strace leaves, and is
-started anew with the longer list. Here strace is a child of ours, and leaves when we end, however we do.
+started anew with the longer list. Here strace is a child of ours, without seccomp, and ends when we do, however we do.
 """
 
 from __future__ import annotations
@@ -46,8 +46,7 @@ class Helper:
             import ctypes
 
             os.setsid()
-            # Without seccomp its end lets all go on as they are; SIGTERM, so that it leaves in order.
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             for signo in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(signo, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -75,10 +74,14 @@ class Helper:
         return self._ended
 
     def leave(self) -> bool:
-        """Make it detach; False if it does not within two seconds."""
+        """End it: the kernel then lets all that it traced go on as they are. Whether it has ended.
+
+        Not by SIGTERM: it would detach in order, and before strace 6.7 wait for ever for a process that is held in
+        vfork, whose child it had stopped: both would hang.
+        """
         if not self.ended():
             with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGTERM)
+                os.kill(self.pid, signal.SIGKILL)
         return self.ended(_LEAVES_S)
 
     def said(self) -> str:

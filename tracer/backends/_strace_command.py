@@ -45,14 +45,13 @@ def options(version: Version, path: str, *, seccomp: bool, string_size: int, env
     return words + (["--seccomp-bpf"] if seccomp and version >= SECCOMP else [])
 
 
-def start(strace: str, version: Version, found: Sequence[str], *, seccomp: bool) -> list[str]:
+def start(strace: str, version: Version, found: Sequence[str]) -> list[str]:
     """The command that a program is appended to.
 
     With -D strace is a grandchild of the process it was started as, which becomes the program: with its pid, parent,
-    group and terminal. Under seccomp it must not be made to leave; without, -I2 lets SIGTERM through, which does.
+    group and terminal. -I4: no signal but SIGKILL makes it leave, which under seccomp would cripple the program.
     """
-    detached = "-DDD" if version >= SESSION else "-D"
-    return [strace, detached, "-I4" if seccomp or version < SESSION else "-I2", *found, "--"]
+    return [strace, "-DDD" if version >= SESSION else "-D", "-I4", *found, "--"]
 
 
 def attach(strace: str, found: Sequence[str], pids: Sequence[int]) -> list[str]:

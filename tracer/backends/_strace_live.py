@@ -83,6 +83,7 @@ class Live:
         self.clock = BootClock()
         self.skipped = Skipped()
         self.rows = Rows()
+        self.rows.sequence = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self.stream = Stream(self.rows, self.skipped, "strace")
         self.stream.clock = self.clock
         self.stream.numbered = self.stream.ends = self.stream.signals = True
@@ -130,6 +131,8 @@ class Live:
     def feed(self, raw: Iterable[bytes]) -> None:
         """Whole lines, in order."""
         self.clock.look()
+        # Who is known from its parent's wait alone has no time of birth; its identity is a time all the same.
+        self.rows.sequence = max(self.rows.sequence, self.clock.latest or 0)
         feed = self.stream.feed
         for line in raw:
             self.fed += 1

@@ -23,6 +23,7 @@ from typing import Final
 
 from tracer.errors import CannotWriteError
 
+_PLACES: Final = ("/tmp", "/var/tmp")  # noqa: S108
 _NAME: Final = "strace.log"
 _PIECE: Final = 1 << 20
 _GIVE_BACK: Final = 16 << 20
@@ -121,8 +122,7 @@ class Log:
 def _make() -> tuple[Path, int]:
     """(folder, descriptor) of a new file, in the first place where whoever runs strace can reach it."""
     error: OSError | None = None
-    named = (os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp")  # noqa: S108
-    for place in dict.fromkeys(filter(None, named)):
+    for place in dict.fromkeys(filter(None, (os.environ.get("TMPDIR", ""), *_PLACES))):
         if os.geteuid() == 0 and not _passable(place):
             continue
         folder = Path(place, f"forktrace-{os.getpid()}-{time.monotonic_ns():x}")

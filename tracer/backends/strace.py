@@ -48,6 +48,7 @@ class Backend:
     late = False
 
     def __init__(self, options: Options) -> None:
+        self.news: list[str] = []
         self._options = options
         self._path = shutil.which("strace") or "strace"
         self._version = kernel.Host().strace or (0, 0)
@@ -87,7 +88,7 @@ class Backend:
         if not ready.ok:
             raise ProbesRefusedError(ready.why, ready.mend)
         if self._options.everyone:
-            raise ProbesRefusedError("strace can not watch the whole host", "give a program, or a process with -p")
+            raise ProbesRefusedError("strace can not watch the whole host", "run forktrace with sudo, so that bpf can")
         if not _may_trace():
             raise NoPermissionError(
                 "ptrace is forbidden here, by the container's seccomp profile or a security module",
@@ -96,7 +97,7 @@ class Backend:
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         """strace's command before the program's."""
-        return [*_strace_command.start(self._path, self._version, self._words(), seccomp=self._seccomp), *argv]
+        return [*_strace_command.start(self._path, self._version, self._words()), *argv]
 
     def _words(self) -> list[str]:
         if self._log is not None:
@@ -205,12 +206,11 @@ class Backend:
         return self._live.fed > 0 and not machine.live and not machine.unseen
 
     def _death(self, live: Live) -> list[Batch]:
-        """strace has gone. It writes the end of each task that it traces: were there some without, it was killed."""
-        left = [pid for pid in live.living() if _strace_attach.tracer_of(pid) is not None]
-        taken = self._seccomp and self._version >= _strace_command.KILLS
-        if not left and not (taken and live.living()):
+        """strace has gone. It writes the end of each task that it traces: if some have none, it was killed."""
+        left = live.living()
+        if not left:
             return []
-        if taken:
+        if self._seccomp and self._version >= _strace_command.KILLS:
             what = "strace was killed, and took with it what it traced."
         elif self._seccomp:
             what = (
@@ -219,22 +219,24 @@ class Backend:
             )
         else:
             what = "strace was killed: the program goes on, and what it did since was not seen."
+        self.news.append(what)
         self._notes.append(what)
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        return [Batch.from_rows([(Kind.LOST, {"ts_ns": now, "where": "strace, which was killed"})])]
+        lost = {"ts_ns": now, "count": len(left), "where": "strace, which was killed"}  # their ends, at least
+        return [Batch.from_rows([(Kind.LOST, lost)])]
 
     def _leave(self, live: Live) -> None:
         """Something still runs. Without seccomp strace can let go of it; with, nobody would answer its filter."""
         if self._helper is not None:
             self._over = self._helper.leave()
             return
-        if self._seccomp or self._version < _strace_command.SESSION:
+        if self._seccomp:
             self._notes.append("strace stays with what still runs, until it ends.")
             return
         tracers = {_strace_attach.tracer_of(pid) or 0 for pid in live.living()} - {0}
         for pid in tracers:
             with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, signal.SIGKILL)  # as in _strace_attach.Helper.leave
         end = time.monotonic() + _LEAVES_S
         while tracers and not self._over and time.monotonic() < end:
             time.sleep(0.002)
