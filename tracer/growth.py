@@ -235,7 +235,8 @@ class Growth(Rows):
 
     def _stacks(self, part: Part) -> None:
         rows, counts = self._rows(part), part["count"]
-        samples, early = part.get("samples", counts), part.get("before_exec") or [0] * len(rows)
+        samples: Any = part.get("samples", counts)
+        early: Any = part.get("before_exec") or [0] * len(rows)
         self.stacks_sampled |= "inferred" in part.get("evidence", ())
         for row, before, frames, copies, found in zip(rows, early, part["frames"], counts, samples, strict=True):
             if not frames or copies == NULL:

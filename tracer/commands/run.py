@@ -198,7 +198,7 @@ def _seconds(word: str) -> float:
 def _rate(word: str) -> int:
     if word == "all":
         return 0
-    if not (word.isascii() and word.isdigit()) or not 0 < int(word[:12]):
+    if not (word.isascii() and word.isdigit()) or int(word[:12]) < 1:
         raise argparse.ArgumentTypeError(f"'{word}' is no number of samples a second; give one, or all")
     return int(word[:12])
 

@@ -48,6 +48,7 @@ REPORTS: Final = (
     Listed("jsonl", (".jsonl", ".ndjson"), "tracer.reports.table", "Jsonl"),
     Listed("csv", (".csv",), "tracer.reports.table", "Csv"),
     Listed("parquet", (".parquet",), "tracer.reports.table", "Parquet"),
+    Listed("folded", (".folded",), "tracer.reports.folded", "Folded"),
 )
 
 

@@ -26,6 +26,7 @@ from tracer.reports.console_births import Births
 from tracer.reports.console_layout import Layout
 from tracer.reports.console_ledger import LedgerLines
 from tracer.reports.console_rows import Rows
+from tracer.reports.console_stacks import StackLines
 from tracer.reports.console_summary import SummaryLines
 from tracer.reports.console_text import Spans, wrap
 from tracer.reports.terminal import Terminal, clean, cut, facts, quoted
@@ -168,6 +169,8 @@ class Console:
         if not self._quiet:
             book = list(LedgerLines(tree, self.terminal, verbose=self._verbose).lines())
             yield from [[], *book] if book else []
+            code = list(StackLines(tree, self.terminal, verbose=self._verbose).lines())
+            yield from [[], *code] if code else []
         figures = list(summary.figures()) if len(tree) and not self._quiet else []
         caveats = list(summary.caveats(torn=trace.torn))
         if figures or caveats:
