@@ -25,7 +25,8 @@ _THREAD = (
 )
 _COPY = "CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID"
 _WORDS = (
-    "a", "two words", 'quo"te', "back\\slash", "tab\there", ") = 5", "+++ exited with 0 +++", "é", "", " <unfinished ...>",
+    "a", "two words", 'quo"te', "back\\slash", "tab\there", ") = 5", "+++ exited with 0 +++", "é", "",
+    " <unfinished ...>",
 )  # fmt: skip
 _SIGNALS = {"SIGKILL": 9, "SIGTERM": 15, "SIGSEGV": 11, "SIGRT_3": 35}
 

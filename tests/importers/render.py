@@ -1,8 +1,8 @@
 """Writes a history (tests/importers/histories.py) as strace would, in the style that `Style` says.
 
 The rules of the tracer's own printing are kept: a line that is not finished when another task has something to say
-ends in ` <unfinished ...>`; `[pid N]` stands only on a terminal and only while there is more than one task; notices fall
-into the middle of a line.
+ends in ` <unfinished ...>`; `[pid N]` stands only on a terminal and only while there is more than one task; notices
+fall into the middle of a line.
 """
 
 from __future__ import annotations

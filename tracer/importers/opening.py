@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 
 from tracer.errors import BadDataError, NoInputError
 
-BLOCK: Final = 1 << 20
+BLOCK: Final = 2 << 20
 MAX_LINE: Final = 16 << 20
 HEAD: Final = 1 << 20  # how much a sniffer may look at
 
@@ -75,23 +75,35 @@ class Source:
 
     def lines(self) -> Iterator[tuple[list[bytes], bool]]:
         """Whole lines without their newline, in lists; and whether the last of the list ended in one."""
-        rest = b""
-        too_long = False
+        for block in self.whole():
+            if block[-1:] == b"\n":
+                yield block[:-1].split(b"\n"), True
+            else:
+                yield [block], False
+
+    def whole(self) -> Iterator[bytes]:
+        """Blocks of whole lines, each ending in a newline; a line without one (too long, or the last) comes alone."""
+        pieces: list[bytes] = []  # of the line that is not whole yet
+        size = 0
+        skipping = False
         for block in self.blocks():
-            if too_long:
-                at = block.find(b"\n")
-                if at < 0:
-                    continue
-                block, too_long = block[at + 1 :], False
-            found = (rest + block).split(b"\n") if rest else block.split(b"\n")
-            rest = found.pop()
-            if found:
-                yield found, True
-            if len(rest) > MAX_LINE:
-                yield [rest[:MAX_LINE]], False
-                rest, too_long = b"", True
-        if rest:
-            yield [rest], False
+            at = block.rfind(b"\n") + 1
+            if skipping and at:
+                skipping = False
+                block = block[block.find(b"\n") + 1 :]
+                at = block.rfind(b"\n") + 1
+            if at:
+                yield b"".join((*pieces, block[:at]))
+                pieces, size = [], 0
+            if skipping or at == len(block):
+                continue
+            pieces.append(block[at:] if at else block)
+            size += len(block) - at
+            if size > MAX_LINE:
+                yield b"".join(pieces)[:MAX_LINE]
+                pieces, size, skipping = [], 0, True
+        if pieces:
+            yield b"".join(pieces)
 
     def close(self) -> None:
         """Close the file and end the unpacker."""

@@ -16,9 +16,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import Final, NamedTuple
 
-from tracer.events import CloneFlags
 from tracer.importers.strace_rows import Rows
-from tracer.importers.strace_task import Task
+from tracer.importers.strace_task import CLONE_NEWPID, CLONE_THREAD, Task
 from tracer.importers.strace_values import End, ForkArgs
 
 UNKNOWN: Final = ForkArgs(None, None, None)
@@ -149,7 +148,7 @@ class Births:
             if creator.lead.kids is None:
                 creator.lead.kids = {}
             creator.lead.kids[fork.seen] = task
-        elif creator.lead.in_ns or (flags is not None and flags & CloneFlags.CLONE_NEWPID):
+        elif creator.lead.in_ns or (flags is not None and flags & CLONE_NEWPID):
             task.in_ns = True
         if flags is None:
             # Old straces do not show clone3's arguments; what the task does will tell.
@@ -159,7 +158,7 @@ class Births:
                     self.be_thread(task, creator.lead)
                 return
             task.kind = task.kind or "process"
-        elif flags & CloneFlags.CLONE_THREAD:
+        elif flags & CLONE_THREAD:
             self.be_thread(task, creator.lead)
             return
         else:

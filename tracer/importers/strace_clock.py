@@ -30,13 +30,13 @@ class Clock:
         self.steps_back = 0
         self.mixed = False
         self.latest: int | None = None
-        self._base = base
+        self.base = base
 
     def peek(self, prefix: Prefix) -> int | None:
         """Roughly the time of a line that may not be the next one: for comparing, not for keeping."""
         if prefix.clock != self.kind or self.kind in (TIME_NONE, TIME_RELATIVE):
             return None
-        return prefix.ns + self._base
+        return prefix.ns + self.base
 
     def at(self, prefix: Prefix, task_ns: int | None) -> int | None:
         """The time of a line; `task_ns` is that of the task's line before. Call it once a line, in order."""
@@ -54,23 +54,23 @@ class Clock:
 
     def absolute(self, stamp: int, task_ns: int | None) -> int:
         """The same for a stamp of the kind that the log has, which is wall or epoch."""
-        ns = stamp + self._base
+        ns = stamp + self.base
         latest = self.latest
         if latest is None:
             self.latest = ns
             return ns
         if self.kind == TIME_OF_DAY:
             if ns - latest < -12 * _HOUR:
-                self._base += _DAY
+                self.base += _DAY
                 ns += _DAY
             elif ns - latest > 23 * _HOUR:
                 # Back over midnight: a clock that was set, by less than an hour. Who idles for 23 h is mistaken for it.
-                self._base -= _DAY
+                self.base -= _DAY
                 ns -= _DAY
         if ns < latest:
             if task_ns is not None and ns < task_ns:
                 self.steps_back += 1
-                self._base += latest - ns
+                self.base += latest - ns
                 return latest
             return ns
         self.latest = ns

@@ -36,6 +36,7 @@ class Ends(Births):
     def __init__(self, rows: Rows) -> None:
         super().__init__(rows)
         self.buried: deque[Task] = deque()
+        self.unreaped: deque[Task] = deque()
         self.usage: tuple[str, ...] = _USAGE  # which figures of a wait's rusage are told
 
     # -- the task itself
@@ -74,7 +75,7 @@ class Ends(Births):
         if not task.dead:
             task.dead = True
             self.rows.add(_EXIT, task, ns, (_null(end.code), _null(end.signal), _null(end.core), 0, NULL), evidence)
-            self._bury(task)
+            self.bury(task)
 
     def end(self, task: Task, end: End, ns: int | None, *, measured: bool = False) -> None:
         """The process of `task` has ended; told once."""
@@ -91,15 +92,27 @@ class Ends(Births):
         ints = (_null(end.code), _null(end.signal), _null(end.core), 1, _null(killer))
         self.rows.add(_EXIT, lead, ns, ints, _MEASURED if measured else _INFERRED)
         if measured:
-            self._bury(lead)
+            self.bury(lead)
 
-    def _bury(self, task: Task) -> None:
-        self.buried.append(task)
-        if len(self.buried) > _REMEMBERED:
-            old = self.buried.popleft()
-            if old.tid is not None and self.tasks.get(old.tid) is old:
+    def bury(self, task: Task) -> None:
+        """A task that is over is remembered for a while: longer if it may still be waited for."""
+        graves, most = (self.buried, _REMEMBERED) if task.reaped else (self.unreaped, 8 * _REMEMBERED)
+        graves.append(task)
+        if len(graves) > most:
+            self.forget(graves, most)
+
+    def forget(self, graves: deque[Task], most: int) -> None:
+        """Forget the oldest of those that are over."""
+        while len(graves) > most:
+            old = graves.popleft()
+            if old.tid is not None and self.tasks.get(old.tid) is old and (old.reaped or graves is self.unreaped):
                 del self.tasks[old.tid]
-            self.unseen.pop(old, None)
+                self.unseen.pop(old, None)
+
+    def tidy(self) -> None:
+        """Forget what need not be remembered."""
+        self.forget(self.buried, _REMEMBERED)
+        self.forget(self.unreaped, 8 * _REMEMBERED)
 
     def settle(self, task: Task) -> None:
         """Say of a life that is over, or whose log is, what has not been said of its end."""
@@ -224,7 +237,7 @@ class Ends(Births):
         figures = [_null(own.get(name)) if name in self.usage else NULL for name in _USAGE]
         ints = (wait.by, _null(ns), zombie, *figures)
         self.rows.add(_REAP, child, ns, ints, _MEASURED if wait.exact else _INFERRED)
-        self._bury(child)
+        self.bury(child)
 
     def _own_usage(self, parent: Task, child: Task, usage: dict[str, int]) -> dict[str, int]:
         """What the child used itself: wait4 reports it together with all that the child has waited for."""

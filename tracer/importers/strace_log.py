@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tracer.errors import BadDataError
 from tracer.events import Batch, Fact, Meta
@@ -19,6 +19,9 @@ from tracer.importers.strace_clock import NAMES, Clock
 from tracer.importers.strace_owners import Skipped
 from tracer.importers.strace_rows import Rows
 from tracer.importers.strace_stream import Stream
+
+if TYPE_CHECKING:
+    from tracer.importers.strace_bulk import Bulk
 
 NAME: Final = "strace-log"
 _FACTS: Final = (
@@ -39,6 +42,7 @@ _STATUS_LINE: Final = re.compile(
     rb"\+\+\+ (?:exited with \d+|killed by SIG|superseded by)|--- SIG\w+ [{(]|--- stopped by SIG"
 )
 _SNIFFED: Final = 4000
+_BULK: Final = 1 << 20  # logs shorter than this are read before numpy is even there
 
 
 class Look:
@@ -174,17 +178,48 @@ class StraceImport(Iterator[Batch]):
         return stream
 
     def _plain(self, stream: Stream, source: Source) -> Iterator[Batch]:
-        for block, ended in source.lines():
-            feed = stream.feed
-            for raw in block[:-1]:
-                feed(raw)
-            feed(block[-1], ended=ended)
+        bulk = None
+        if self._numbered and self.meta.options["clock"] != "relative" and len(source.head) >= _BULK:
+            from tracer.importers.strace_bulk import Bulk
+            from tracer.importers.strace_jobs import jobs_for
+
+            bulk = Bulk(stream)
+            jobs = 0 if source.packed or source.path == "-" else jobs_for(source.size, self._jobs)
+            if jobs and source.size:
+                yield from self._shared(stream, bulk, source, jobs)
+                return
+        for block in source.whole():
+            ended = block[-1:] == b"\n"
+            if bulk is not None and ended:
+                bulk.feed(block)
+            else:
+                found = block.split(b"\n")
+                for raw in found[:-1]:
+                    stream.feed(raw)
+                if not ended:
+                    stream.feed(found[-1], ended=False)
             yield from self._take()
             if self._progress is not None:
                 self._progress(self._done + source.position, self._total)
         self._done += source.size or 0
         if source.damaged is not None:
             self._damage(source.damaged)
+
+    def _shared(self, stream: Stream, bulk: Bulk, source: Source, jobs: int) -> Iterator[Batch]:
+        from tracer.importers.strace_jobs import Pool
+
+        size = source.size or 0
+        with Pool(source.path, size, jobs) as pool:
+            for offset, text, block, lives in pool.read(lambda: stream.machine.whole_lines):
+                if text[-1:] == b"\n":
+                    bulk.take(text, block, lives)
+                else:
+                    stream.feed(text, ended=False)
+                yield from self._take()
+                if self._progress is not None:
+                    self._progress(self._done + offset + len(text), self._total)
+        self._done += size
+        source.close()
 
     def _family(self, paths: list[str]) -> Iterator[Batch]:
         members = [family.Member(path, family.pid_of(path) or 0) for path in paths]

@@ -52,6 +52,7 @@ class Call(NamedTuple):
     got: lines.Result
     start_ns: int | None
     ns: int | None
+    whole: bool = True  # on one line, so that `ns` is when it was entered
 
 
 class Machine(Ends):
@@ -137,7 +138,7 @@ class Machine(Ends):
         if got is None or args[: got.start].endswith(b"<unfinished ...>"):
             self.open_forks.pop(task, None)
             return
-        handler(Call(task, name, args, got, start_ns if opened is not None else ns, ns))
+        handler(Call(task, name, args, got, start_ns if opened is not None else ns, ns, whole=False))
 
     # -- forks
 
@@ -146,7 +147,7 @@ class Machine(Ends):
         self.open_forks[task] = Fork(task, call.decode(), values.fork_args(call, head), ns, self.line)
 
     def _fork(self, call: Call) -> None:
-        task, name, args, got, start_ns, ns = call
+        task, name, args, got, start_ns, ns, _ = call
         opened = self.open_forks.pop(task, None)
         kind = FORKS[name]
         value = got.value
@@ -169,7 +170,7 @@ class Machine(Ends):
     # -- exec
 
     def _exec(self, call: Call) -> None:
-        task, name, args, got, _, ns = call
+        task, name, args, got, _, ns, _ = call
         quoted = _BALANCED.match(args)
         if quoted is not None and quoted.end() < got.start:
             return  # cut inside a string that looks like a result
@@ -229,7 +230,7 @@ class Machine(Ends):
         self.exit_called(task, name, None if value is None else value & 0xFF, ns)
 
     def _exit_result(self, call: Call) -> None:
-        task, name, args, got, start_ns, _ = call
+        task, name, args, got, start_ns, _, _ = call
         if got.value is None:  # else it did not happen: an injected error
             self._exit(task, EXITS[name], args, start_ns)
         elif task.lead.dying is not None and task.called_exit:
@@ -255,7 +256,7 @@ class Machine(Ends):
             self.exec_done(task, values.exec_args(name, head), ns, inferred=True)
 
     def _wait(self, call: Call) -> None:
-        task, name, args, got, start_ns, ns = call
+        task, name, args, got, start_ns, ns, _ = call
         if got.value is None or got.value < 0:
             return
         if name in (b"waitid", b"SYS_247"):
@@ -276,19 +277,19 @@ class Machine(Ends):
                 self.end(child, end, ns)
             return
         done_ns = ns
-        if start_ns is not None and ns == start_ns:
-            done_ns = None if got.duration_ns is None else start_ns + got.duration_ns
+        if call.whole and ns is not None:
+            done_ns = None if got.duration_ns is None else ns + got.duration_ns
         usage = values.rusage(args) if b"ru_" in args else {}
         self.waited(Wait(task, number, end, start_ns if done_ns is None else done_ns, done_ns is not None, usage))
 
     def _kill(self, call: Call) -> None:
-        task, _, args, got, _, _ = call
+        task, _, args, got, _, _, _ = call
         m = _KILL_ARGS.match(args) if got.value in (0, None) else None
         if m is not None and (got.value == 0 or int(m[1]) == task.tid):  # `= ?`: it did not live to see the result
             self.kill_called(task, int(m[1]), values.signal_number(m[2]) or 0)
 
     def _prctl(self, call: Call) -> None:
-        task, _, args, got, _, ns = call
+        task, _, args, got, _, ns, _ = call
         if got.value == 0 and args.startswith(b"PR_SET_NAME, ") and task.lead is task:
             comm, _ = values.first_string(args)
             if comm is not None:

@@ -100,7 +100,10 @@ class Owners:
         """The task that a line is of, made if it is new, and the line's time."""
         machine = self.machine
         pid = prefix.pid if prefix.pid is not None else self.pid
-        execs = kind == "call" and name in EXECS and body.rstrip()[-3:] == b"= 0"
+        execs = False
+        if kind == "call" and name in EXECS:
+            got = lines.result(body)
+            execs = got is not None and got.value == 0
         if pid is None:
             task = None if self.numbered and not self._sure(kind, name, body) else self.only_one(kind, name)
             ns = self._time(prefix, task)

@@ -15,8 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from tracer.events import NULL, Batch, CloneFlags, Kind
-from tracer.importers.strace_task import Task, how_of
+from tracer.events import NULL, Batch, Kind
+from tracer.importers.strace_task import CLONE_PARENT, Task, how_of
 
 _HEAD: Final = ("ts_ns", "pid", "tid", "born_ns")
 COLUMNS: Final[dict[int, tuple[tuple[str, ...], tuple[str, ...]]]] = {
@@ -52,9 +52,10 @@ class Rows:
         self.size = size
         self.queue: deque[tuple[int, Any, int, tuple[Any, ...], tuple[Any, ...]]] = deque()
         self.kinds = bytearray()
-        # One flat array for all integer columns of a kind: an append for each column would be twice as slow.
+        # Row after row, all integer columns of a kind in one array: an append for each column would be twice as slow.
         self.ints: dict[int, array[int]] = {int(k): array("q") for k in COLUMNS}
-        self.texts: dict[int, tuple[list[Any], ...]] = {int(k): tuple([] for _ in c[1]) for k, c in COLUMNS.items()}
+        self.texts: dict[int, list[Any]] = {int(k): [] for k in COLUMNS}
+        self.whole = False  # rows are counted: no batch may be made of them now
         self.sequence = 0
         self.last_born: dict[int | None, int] = {}
         self.unknown_pids = 0
@@ -126,11 +127,20 @@ class Rows:
             names, texts = COLUMNS[kind]
             n = len(names)
             part: dict[str, Any] = {name: flat[i::n] for i, name in enumerate(names)}
-            part |= zip(texts, self.texts[kind], strict=True)
+            n = len(texts)
+            words = self.texts[kind]
+            for i, name in enumerate(texts):
+                part[name] = words[i::n]
             parts[kind] = part
-            self.ints[kind] = array("q")
-            self.texts[kind] = tuple([] for _ in texts)
         self.out.append(Batch(bytes(self.kinds), parts))
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the rows since the last batch. What holds them is emptied, not replaced: others hold on to it."""
+        for flat in self.ints.values():
+            del flat[:]
+        for words in self.texts.values():
+            words.clear()
         self.kinds.clear()
 
     def append(self, kind: int, ints: tuple[Any, ...], texts: tuple[Any, ...]) -> None:
@@ -139,9 +149,8 @@ class Rows:
             self.cut()  # within a batch a reader may take names after execs
         self.kinds.append(kind)
         self.ints[kind].extend(ints)
-        for column, value in zip(self.texts[kind], texts, strict=True):
-            column.append(value)
-        if len(self.kinds) >= self.size:
+        self.texts[kind].extend(texts)
+        if len(self.kinds) >= self.size and not self.whole:
             self.cut()
 
     def correct(self, task: Task) -> None:
@@ -239,7 +248,7 @@ class Rows:
             made = (maker.pid, by, maker.born)
             if lead is task:
                 # Under CLONE_PARENT the new one is its creator's brother.
-                brother = task.flags is not None and task.flags & CloneFlags.CLONE_PARENT
+                brother = task.flags is not None and task.flags & CLONE_PARENT
                 task.ppid = maker.ppid if brother else maker.pid
                 task.parent_born = maker.parent_born if brother else maker.born
         flags = NULL if task.flags is None else task.flags

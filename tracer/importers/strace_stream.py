@@ -52,7 +52,7 @@ class Stream(Owners):
 
     def __init__(self, rows: Rows, skipped: Skipped, name: str = "") -> None:
         super().__init__(rows, skipped, name)
-        self._open: _Open | None = None
+        self.open_line: _Open | None = None  # the last line, if it is not whole yet
         self._unfinished: tuple[Task, bytes, int] | None = None  # the last line that ended in <unfinished ...>
         self._opens: dict[int, _Open] = {}  # of other files of the family
 
@@ -62,17 +62,17 @@ class Stream(Owners):
         """A line of the file of task `pid`; each file has its own unfinished line, and its own clock."""
         if pid != self.pid:
             self.clock = self.clocks.get(pid) or self.clocks.setdefault(pid, Clock())
-            if self._open is not None and self.pid is not None:
-                self._opens[self.pid] = self._open
-            self.pid, self._open = pid, self._opens.pop(pid, None)
+            if self.open_line is not None and self.pid is not None:
+                self._opens[self.pid] = self.open_line
+            self.pid, self.open_line = pid, self._opens.pop(pid, None)
         self.feed(raw, ended=ended)
 
     def pause(self, pid: int) -> None:
         """The file of task `pid` has ended."""
         if pid != self.pid:
-            held, self._open = self._open, self._opens.pop(pid, None)
+            held, self.open_line = self.open_line, self._opens.pop(pid, None)
             self._give_up("a file is cut in its last line", last=True)
-            self._open = held
+            self.open_line = held
         else:
             self._give_up("a file is cut in its last line", last=True)
 
@@ -91,7 +91,7 @@ class Stream(Owners):
             raw = raw[3:]
         if not raw:
             return
-        if self._open is not None and self._continue(raw):
+        if self.open_line is not None and self._continue(raw):
             return
         self._line(raw, ended)
 
@@ -199,11 +199,11 @@ class Stream(Owners):
                 opened = task.open
                 before = opened[1] if opened is not None else b""
                 task.open = (name, before + head[at:], opened[2] if opened is not None else ns)
-        self._open = _Open(task, name, prefix, head, self.machine.line)
+        self.open_line = _Open(task, name, prefix, head, self.machine.line)
 
     def _continue(self, raw: bytes) -> bool:
         """Whether `raw` belongs to the line that is open."""
-        opened = self._open
+        opened = self.open_line
         assert opened is not None
         found = lines.notice(raw)
         if found is not None:
@@ -216,7 +216,7 @@ class Stream(Owners):
         if opened.task is None:
             joined = b" ".join((opened.text, *opened.parts, raw))
             if lines.complete(joined):
-                self._open = None
+                self.open_line = None
                 kind, name, at = self._kind(joined)
                 if kind is not None:
                     self._do(opened.prefix, kind, name, joined, at)
@@ -240,7 +240,7 @@ class Stream(Owners):
         )
 
     def _finish(self, opened: _Open, rest: bytes) -> None:
-        self._open = None
+        self.open_line = None
         task = opened.task
         assert task is not None
         if opened.name in EXITS:
@@ -249,7 +249,7 @@ class Stream(Owners):
             self.machine.resumed(task, opened.name, rest, task.open[2])
 
     def _give_up(self, why: str, *, last: bool = False) -> None:
-        opened, self._open = self._open, None
+        opened, self.open_line = self.open_line, None
         if opened is None:
             return
         self.skip(opened.text, cut=True, number=opened.number)

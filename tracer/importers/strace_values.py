@@ -190,7 +190,7 @@ def fork_args(name: bytes, args: bytes) -> ForkArgs:
     if name == b"fork":
         return ForkArgs(0, 17, False)
     if name == b"vfork":
-        return ForkArgs(CloneFlags.CLONE_VM | CloneFlags.CLONE_VFORK, 17, False)
+        return ForkArgs(int(CloneFlags.CLONE_VM | CloneFlags.CLONE_VFORK), 17, False)
     m = _FLAGS_AT.search(args)
     stack = _STACK.search(args)
     own = None if stack is None else stack[1] not in (b"NULL", b"0")

@@ -1,0 +1,72 @@
+"""The text of the calls that matter most, in the form that nearly all of them have, read at once and remembered.
+
+Anything of another form is None here, and is read by strace_values.py. Knows no tasks.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from tracer.importers import strace_values as values
+from tracer.importers.strace_task import Task, how_of
+from tracer.importers.strace_values import ForkArgs
+
+_MEMORY: Final = 4096
+# Strings without escapes, none cut, the environment as a pointer.
+_EXEC: Final = re.compile(
+    rb'execve\("([^"\\]*+)", \[((?:"[^"\\]*+"(?:, )?)*+)\], (?:0x[0-9a-f]+ /\* \d+ vars? \*/|NULL)'
+    rb"(?:\) += (?:(0)|-1 (E[A-Z0-9]+) \([^()]*\))(?: <[0-9.]+>)?$| <unfinished \.\.\.>$|$)"
+)
+
+Image = tuple[str, list[str], str, str | None, bool]
+"""Path, arguments, the name it gives the task, the error if it failed, and whether the call stands there whole."""
+
+
+class Texts:
+    """Reads and remembers: paths and fork calls come again and again."""
+
+    def __init__(self) -> None:
+        self._calls: dict[bytes, tuple[str, ForkArgs, str | None]] = {}
+        self._paths: dict[bytes, tuple[str, str]] = {}
+
+    def call(self, text: bytes, body: int, end: int) -> tuple[str, ForkArgs, str | None]:
+        """The fork call at `body`: its name, what its arguments say, and how a process is made that way."""
+        stop = text.find(b", child_tid", body, end)
+        # What stands behind child_tid matters to clone3 alone: the exit signal and the stack.
+        key = text[body : stop if stop >= 0 else end]
+        found = self._calls.get(key)
+        if found is None or key[:6] == b"clone3":
+            at = text.index(b"(", body)
+            name = text[body:at]
+            found = self.made(name.decode(), values.fork_args(name, text[at + 1 : end]))
+            if len(self._calls) < _MEMORY:
+                self._calls[key] = found
+        return found
+
+    @staticmethod
+    def made(call: str, args: ForkArgs) -> tuple[str, ForkArgs, str | None]:
+        """A call, its arguments, and how a process is made so."""
+        task = Task(None)
+        task.syscall = call
+        task.flags, task.exit_signal, task.own_stack = args
+        return call, args, how_of(task)
+
+    def image(self, text: bytes, body: int, end: int) -> Image | None:
+        """The execve at `body`, whole or its first half."""
+        m = _EXEC.match(text, body, end)
+        if m is None:
+            return None
+        exe, listed, done, error = m.groups()
+        known = self._paths.get(exe)
+        if known is None:
+            # begin_new_exec() names the task after the last part of the path.
+            comm = exe.rpartition(b"/")[2][:15].decode("utf-8", "surrogateescape")
+            known = (exe.decode("utf-8", "surrogateescape"), comm)
+            if len(self._paths) < _MEMORY:
+                self._paths[exe] = known
+        if listed[-2:] == b", ":
+            return None
+        argv = listed[1:-1].decode("utf-8", "surrogateescape").split('", "') if listed else []
+        name = None if error is None else error.decode()
+        return known[0], argv, known[1], name, done is not None or error is not None

@@ -1,0 +1,316 @@
+"""A block of regular lines to tokens, all lines at once: what numpy can see of them without reading one by one.
+
+Regular is what `strace -f -o` writes with or without -t, -tt, -ttt and -T: `PID TIME body`. Of these lines the kinds
+below are read here; any other line is a RAW token, and a call that is not of life and death is none. A block that is
+not regular has no tokens: its lines must be read one by one (strace_stream.py), with the same result, only slower.
+
+Knows positions and bytes, and nothing of tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from tracer.importers import strace_lines as lines
+from tracer.importers.strace_digits import Digits
+
+RAW, EXITED, EXIT_GROUP, SIGCHLD, WAIT_HEAD, WAIT, WAIT_TAIL = range(7)
+FORK_HEAD, FORK, FORK_TAIL, EXEC_HEAD, EXEC, EXEC_TAIL = range(7, 13)
+_NOTHING: Final = -1
+
+_SIGCHLD: Final = b"--- SIGCHLD {si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid="
+_TAIL_STATUS: Final = b"<... wait4 resumed>[{WIFEXITED(s) && WEXITSTATUS(s) == "
+_OURS: Final = (b"wait", b"exit", b"_exi", b"fork", b"vfor", b"clon", b"exec", b"sysc", b"kill", b"tkil", b"tgki",
+                b"prct", b"SYS_", b"osf_", b"+++ ", b"--- ", b"<...", b"????")  # fmt: skip
+GAP: Final = 12 * 3_600_000_000_000  # steps of half a day are for the clock to judge
+_PAD: Final = 80  # bytes behind the block that may be looked at
+
+
+class Block(NamedTuple):
+    """Tokens, in order: one for each line that matters, a numpy array for each fact."""
+
+    np: Any
+    kind: Any
+    pid: Any
+    ns: Any  # the stamp as it stands; 0 where there is none
+    value: Any  # EXITED, EXIT_GROUP: code; FORK, WAIT: the child; SIGCHLD: the child
+    more: Any  # SIGCHLD, WAIT: its exit code, -1 if not seen here
+    duration: Any  # ns, -1 if not shown
+    start: Any  # where the line begins in the block
+    body: Any
+    end: Any
+    clock: int
+    ordered: bool  # stamps never go back
+    first: int  # stamp of the first regular line
+    last: int  # the latest stamp
+
+    def rows(self, chosen: Any) -> Iterator[Row]:
+        """The tokens that `chosen` picks, one by one."""
+        columns = (self.kind, self.pid, self.ns, self.value, self.more, self.duration, self.start, self.body, self.end)
+        return zip(*(column[chosen].tolist() for column in columns), strict=True)
+
+
+Row = tuple[int, int, int, int, int, int, int, int, int]
+"""kind, pid, ns, value, more, duration, start, body, end"""
+
+
+def _word(raw: bytes) -> int:
+    return int.from_bytes(raw, "little")
+
+
+class Tokenizer:
+    """Makes tokens of blocks. `np` is numpy, which is imported only where a log is long enough to need it."""
+
+    def __init__(self) -> None:
+        import numpy
+
+        self.np: Any = numpy
+
+    def tokens(self, block: bytes, *, heads: bool = False) -> Block | None:
+        """Tokens of `block`, which ends in a newline; None if its first line is not regular.
+
+        `heads`: the first halves of calls of no interest are RAW tokens, for the log may forget to say whose the
+        second halves are.
+        """
+        layout = _layout(block)
+        if layout is None:
+            return None
+        return _Lines(self.np, block, layout).read(heads=heads)
+
+
+class _Layout(NamedTuple):
+    clock: int
+    width: int  # of the stamp and its blank
+    template: bytes  # the stamp of the first line
+
+
+def _layout(block: bytes) -> _Layout | None:
+    """The shape of the first line, if it is regular and has nothing else before its body."""
+    first = block[: block.find(b"\n")]
+    if first[-1:] == b"\r" or b"\x1b" in first[:16]:
+        return None
+    prefix = lines.prefix(first)
+    if prefix.pid is None or prefix.bracketed or prefix.comm is not None or prefix.delta_ns is not None:
+        return None
+    digits = len(str(prefix.pid))
+    at = max(digits, 5) + 1
+    stamp = first[at : prefix.end]
+    if first[:digits] != str(prefix.pid).encode() or first[digits:at].strip() or prefix.end < at:
+        return None
+    if prefix.clock == lines.TIME_NONE:
+        return _Layout(prefix.clock, 0, b"") if not stamp else None
+    if stamp.count(b" ") != 1 or stamp[-1:] != b" " or len(stamp) > 24:
+        return None
+    return _Layout(prefix.clock, len(stamp), stamp)
+
+
+class _Lines:
+    """The lines of one block, a column for each fact. Methods of kinds take lines as indices into the columns."""
+
+    def __init__(self, np: Any, block: bytes, layout: _Layout) -> None:
+        self.np = np
+        self.layout = layout
+        self.data = np.frombuffer(block + b"\n" * _PAD, np.uint8)
+        self.digits = Digits(np, self.data)
+        self.words = self.digits.words
+        self.end = np.flatnonzero(self.data[: len(block)] == 10)
+        self.start = np.empty_like(self.end)
+        self.start[0] = 0
+        self.start[1:] = self.end[:-1] + 1
+
+    def read(self, *, heads: bool) -> Block:
+        """All kinds, and of each its numbers."""
+        np, data, words, layout = self.np, self.data, self.words, self.layout
+        self.pid, digits = self.digits.at(self.start)
+        at = self.start + np.maximum(digits, 5) + 1
+        self.body = at + layout.width
+        self.good = (digits > 0) & (self.body + 4 <= self.end) & (data[at - 1] == 32)
+        self.good &= (data[self.body - 1] == 32) & (data[self.body] != 32)
+        self.key = words[np.where(self.good, self.body, 0)]
+        first = self.key & 0xFF
+        ours = np.isin((self.key & 0xFFFFFFFF).astype(np.uint32), np.array([_word(w) for w in _OURS], np.uint32))
+        # Calls of no interest go; whatever is not as it should be is looked at one by one.
+        gone = self.good & (first >= 97) & (first <= 122) & ~ours
+        if heads:
+            gone &= words[self.end - 8] != _word(b"hed ...>")
+        self._keep(np.flatnonzero(~gone))
+        at = self.body - layout.width
+        self.ns = np.zeros(len(at), np.int64)
+        self._stamps(at)
+        self.kind = np.zeros(len(at), np.int64)
+        self.value = np.zeros(len(at), np.int64)
+        self.more = np.full(len(at), -1, np.int64)
+        self.open = words[self.end - 8] == _word(b"hed ...>")
+        self._durations()
+        self.six = self.key & 0xFFFFFFFFFFFF
+        self._exits()
+        self._sigchld()
+        self._waits()
+        self._forks()
+        self._execs()
+        return self._told()
+
+    def _keep(self, lines_: Any) -> None:
+        for name in ("start", "end", "body", "pid", "key", "good"):
+            setattr(self, name, getattr(self, name)[lines_])
+
+    def _told(self) -> Block:
+        np = self.np
+        told = np.flatnonzero(self.kind != _NOTHING)
+        columns = (self.kind, self.pid, self.ns, self.value, self.more, self.duration, self.start, self.body, self.end)
+        stamps = self.ns[self.good]
+        steps = stamps[1:] - stamps[:-1]
+        ordered = bool(((steps >= 0) & (steps < GAP)).all()) if len(stamps) else True
+        first, last = (int(stamps[0]), int(stamps.max())) if len(stamps) else (0, 0)
+        kind, pid, ns, value, more, duration, start, body, end = (column[told] for column in columns)
+        clock = self.layout.clock
+        return Block(np, kind, pid, ns, value, more, duration, start, body, end, clock, ordered, first, last)
+
+    def _stamps(self, at: Any) -> None:
+        """Times; a line whose stamp is not like that of the first line is not good."""
+        layout, good = self.layout, self.good
+        for offset, size, weight in _fields(layout):
+            value, right = self.digits.fixed(at + offset, size)
+            good &= right
+            self.ns += value * weight
+        for i, char in enumerate(layout.template[:-1]):
+            if not 48 <= char <= 57:
+                good &= self.data[at + i] == char
+
+    def _durations(self) -> None:
+        """Where each line ends without its ` <0.000123>`, and that duration."""
+        np, data, end = self.np, self.data, self.end
+        self.tail = end.copy()
+        self.duration = np.full(len(end), -1, np.int64)
+        closed = np.flatnonzero((data[end - 1] == 62) & ~self.open)
+        for whole, fraction in ((1, 6), (2, 6), (1, 9)):
+            width = whole + fraction + 4  # and ` <.>`
+            at = closed[(data[end[closed] - width] == 32) & (data[end[closed] - width + 1] == 60)]
+            at = at[data[end[at] - fraction - 2] == 46]
+            if not len(at):
+                continue
+            seconds, good = self.digits.fixed(end[at] - width + 2, whole)
+            parts, also = self.digits.fixed(end[at] - fraction - 1, fraction)
+            right = good & also
+            at = at[right]
+            self.tail[at] = end[at] - width
+            self.duration[at] = seconds[right] * 1_000_000_000 + parts[right] * 10 ** (9 - fraction)
+
+    # -- kinds
+
+    def _of(self, *starts: bytes) -> Any:
+        """The good lines whose body starts with one of these (of eight bytes)."""
+        found = self.key == _word(starts[0])
+        for start in starts[1:]:
+            found |= self.key == _word(start)
+        return self.np.flatnonzero(found & self.good)
+
+    def _starting(self, at: Any, text: bytes) -> Any:
+        """Those of the lines `at` whose body starts with `text`."""
+        for i in (*range(0, len(text) - 8, 8), len(text) - 8):
+            at = at[self.words[self.body[at] + i] == _word(text[i : i + 8])]
+        return at
+
+    def _last_four(self, at: Any, text: bytes) -> Any:
+        return self.words[self.end[at] - 4] & 0xFFFFFFFF == _word(text)
+
+    def _exits(self) -> None:
+        at = self._of(b"+++ exit")
+        code, digits = self.digits.at(self.body[at] + 16)
+        right = (digits > 0) & (self.body[at] + 20 + digits == self.end[at]) & self._last_four(at, b" +++")
+        right &= (self.words[self.body[at] + 8] == _word(b"ed with ")) & (code < 256)
+        self._set(at[right], EXITED, code[right])
+        at = self._of(b"exit_gro")
+        code, digits = self.digits.at(self.body[at] + 11)
+        after = self.data[self.body[at] + 11 + digits]
+        ended = self.words[self.end[at] - 3] & 0xFFFFFF == _word(b"= ?")
+        right = (digits > 0) & (code <= 255) & (self.data[self.body[at] + 10] == 40)
+        right &= ((after == 41) & ended) | ((after == 32) & self.open[at])
+        self._set(at[right], EXIT_GROUP, code[right])
+
+    def _set(self, at: Any, kind: int, value: Any) -> None:
+        self.kind[at], self.value[at] = kind, value
+
+    def _sigchld(self) -> None:
+        words = self.words
+        at = self._starting(self._of(b"--- SIGC"), _SIGCHLD)
+        place = self.body[at] + len(_SIGCHLD)
+        child, digits = self.digits.at(place)
+        place = place + digits
+        right = (digits > 0) & (words[place] == _word(b", si_uid"))
+        _, digits = self.digits.at(place + 9)
+        right &= digits > 0
+        place = place + 9 + digits
+        right &= (words[place] == _word(b", si_sta")) & (words[place + 4] == _word(b"_status="))
+        code, digits = self.digits.at(place + 12)
+        right &= (digits > 0) & (code < 256) & self._last_four(at, b" ---")
+        self._set(at[right], SIGCHLD, child[right])
+        self.more[at[right]] = code[right]
+
+    def _results(self, at: Any) -> tuple[Any, Any, Any]:
+        """The number after ` = ` at the end of each line, whether there is one, and where the `=` stands."""
+        data = self.data
+        value, digits = self.digits.before(self.tail[at])
+        sign = self.tail[at] - digits - 2
+        right = (digits > 0) & (digits < 8) & (data[sign] == 61) & (data[sign + 1] == 32) & (data[sign - 1] == 32)
+        return value, right, sign
+
+    def _waits(self) -> None:
+        np, data, words = self.np, self.data, self.words
+        whole = self.good & (self.six == _word(b"wait4("))
+        resumed = self.good & (self.key == _word(b"<... wai"))
+        self.kind[whole & self.open] = WAIT_HEAD
+        at = np.flatnonzero((whole | resumed) & ~self.open)
+        tail = resumed[at]
+        # ECHILD, and a wait to be begun anew; `= 0` of WNOHANG.
+        last = words[self.tail[at] - 8]
+        nobody = (last == _word(b"ocesses)")) | (last == _word(b" is set)"))
+        child, right, sign = self._results(at)
+        nobody |= right & (child == 0)
+        self.kind[at[nobody & ~tail]] = _NOTHING
+        # With rusage, or with a gap before the `=`, it is looked at one by one.
+        right &= (child > 0) & (data[sign - 2] == 41) & (words[sign - 6] & 0xFFFFFFFF == _word(b"NULL"))
+        self._set(at[right], WAIT, child[right])
+        self.kind[at[right & tail]] = WAIT_TAIL
+        coded = self._starting(at[right & tail], _TAIL_STATUS)
+        place = self.body[coded] + len(_TAIL_STATUS)
+        code, digits = self.digits.at(place)
+        sure = (digits > 0) & (code < 256) & (data[place + digits] == 125)
+        self.more[coded[sure]] = code[sure]
+
+    def _forks(self) -> None:
+        np, six = self.np, self.six
+        whole = (six == _word(b"clone(")) | (six == _word(b"vfork(")) | (six == _word(b"clone3"))
+        whole |= six & 0xFFFFFFFFFF == _word(b"fork(")
+        whole &= self.good
+        resumed = (self.key == _word(b"<... clo")) | (self.key == _word(b"<... vfo")) | (self.key == _word(b"<... for"))
+        resumed &= self.good
+        self.kind[whole & self.open] = FORK_HEAD
+        at = np.flatnonzero((whole | resumed) & ~self.open)
+        child, right, _ = self._results(at)
+        right &= child > 0
+        self._set(at[right], FORK, child[right])
+        self.kind[at[right & resumed[at]]] = FORK_TAIL
+
+    def _execs(self) -> None:
+        data, tail = self.data, self.tail
+        at = self._of(b'execve("')
+        self.kind[at] = EXEC
+        self.kind[at[self.open[at]]] = EXEC_HEAD
+        at = self._of(b"<... exe")
+        zero = (data[tail[at] - 1] == 48) & (data[tail[at] - 2] == 32) & (data[tail[at] - 3] == 61) & ~self.open[at]
+        self.kind[self._starting(at[zero], b"<... execve resumed>)")] = EXEC_TAIL
+
+
+def _fields(layout: _Layout) -> list[tuple[int, int, int]]:
+    """(offset, digits, ns) of each number of a stamp."""
+    whole, _, fraction = layout.template.rstrip().partition(b".")
+    out = []
+    if fraction:
+        out.append((len(whole) + 1, len(fraction), 10 ** (9 - len(fraction))))
+    if layout.clock == lines.TIME_OF_DAY:
+        out += [(0, 2, 3_600_000_000_000), (3, 2, 60_000_000_000), (6, 2, 1_000_000_000)]
+    elif layout.clock == lines.TIME_EPOCH:
+        out.append((0, len(whole), 1_000_000_000))
+    return out
