@@ -23,15 +23,14 @@ int find_tasks(struct bpf_iter__task *ctx)
 	struct mark *m = mark_of(t);
 	__u32 root = 0;
 	if (m) {
-		if (m->flags & M_SEEN)
+		if (!first_to_set(m, M_SEEN))
 			return 0;
 		root = m->flags & M_ROOT;
-		m->flags |= M_SEEN;
 	} else {
 		if (!opt.everyone && !bpf_task_storage_get(&marks, t->group_leader, 0, 0) &&
 		    !bpf_task_storage_get(&marks, t->real_parent, 0, 0))
 			return 0;
-		if (!make_mark(t, M_SEEN))
+		if (!make_mark(t))
 			return 0;
 		__sync_fetch_and_add(&stats.alive, 1);
 	}
@@ -55,9 +54,8 @@ int find_alive(struct bpf_iter__task *ctx)
 	if (!t || (t->flags & (PF_EXITING | PF_KTHREAD)))
 		return 0;
 	struct mark *m = bpf_task_storage_get(&marks, t, 0, 0);
-	if (!m || !(m->flags & M_SEEN) || (m->flags & M_ENDED))
+	if (!m || !(m->flags & M_SEEN) || !first_to_set(m, M_ENDED))
 		return 0;
-	m->flags |= M_ENDED;
 	union ft_record *r = so_far(FT_ALIVE, t, m, 0);
 	if (r)
 		send(r, false);

@@ -69,8 +69,8 @@ int BPF_PROG(on_newtask, struct task_struct *c, __u64 flags)
 	struct mark *m = mark_of(p);
 	if (!m)
 		return 0;
-	__sync_fetch_and_add(&stats.alive, 1);
-	make_mark(c, M_SEEN);
+	if (make_mark(c))
+		__sync_fetch_and_add(&stats.alive, 1);
 	struct task_struct *pc = plain(c);
 	union ft_record *r = begin(FT_FORK, pc);
 	if (r) {
@@ -107,7 +107,7 @@ int BPF_PROG(on_exec, struct task_struct *t, pid_t old, struct linux_binprm *bpr
 	__u64 now = bpf_ktime_get_boot_ns();
 	if ((m->flags & (M_ROOT | M_SEEN)) == M_ROOT) {
 		/* The held child becomes the program: its row begins here. */
-		m->flags |= M_SEEN;
+		first_to_set(m, M_SEEN);
 		r = begin(FT_EXISTING, pt);
 		if (r) {
 			fill_birth(r, pt, pt->real_parent);
@@ -167,10 +167,17 @@ int BPF_PROG(on_rename, struct task_struct *t, const char *comm)
 /* A leader that another thread's exec zaps comes here too, status 0, and the process lives on: FT_LAST alone ends it. */
 static __always_inline int task_ended(struct task_struct *t, bool last)
 {
-	struct mark *m = mark_if_made(t);
-	if (!m || (m->flags & M_ENDED))
+	struct mark *m = mark_of(t);
+	if (!m) {
+		__u32 tid = t->pid;
+		if (stats.unmarked && !bpf_map_delete_elem(&unmarked, &tid)) {	/* nor can its mark be made now */
+			__sync_fetch_and_add(&stats.alive, -1);
+			__sync_fetch_and_add(&stats.unseen, 1);
+		}
 		return 0;
-	m->flags |= M_ENDED;
+	}
+	if (!first_to_set(m, M_ENDED))
+		return 0;
 	__u64 alive = __sync_fetch_and_add(&stats.alive, -1);
 	__s32 status = t->exit_code;
 	if (last) {
@@ -305,7 +312,7 @@ int BPF_PROG(on_oom, struct task_struct *t)
 {
 	struct mark *m = mark_if_made(t->group_leader);
 	if (m)
-		m->flags |= M_OOM;
+		first_to_set(m, M_OOM);
 	return 0;
 }
 
@@ -388,8 +395,14 @@ int BPF_PROG(on_free, struct task_struct *t)
 	struct mark *m = bpf_task_storage_get(&marks, t, 0, 0);
 	struct task_struct *p = plain(t), *parent = p->real_parent;
 	__u32 key = parent->tgid;
-	if (!m || !(m->flags & M_ENDED))
+	if (!m)
 		return 0;
+	if (first_to_set(m, M_ENDED)) {
+		/* It had passed the exit hook when its mark was made: its end was not told, but it is over. */
+		if (m->flags & (M_SEEN | M_ROOT))
+			__sync_fetch_and_add(&stats.alive, -1);
+		return 0;
+	}
 	if (m->kill_sig == ~0U) {
 		struct parent *have = bpf_map_lookup_elem(&parents, &key);
 		if (have && have->pending && __sync_fetch_and_add(&have->pending, -1) == 1)

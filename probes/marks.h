@@ -69,18 +69,28 @@ static __always_inline struct mark *mark_of(struct task_struct *t)
 	return m;
 }
 
-static __always_inline bool make_mark(struct task_struct *t, __u32 flags)
+/* Sets a flag of a mark; true for the one who is the first to. A birth and a walk over all tasks may come upon a task
+ * at once (it is in the kernel's list before task_newtask), and what is counted twice never comes down to 0. */
+static __always_inline bool first_to_set(struct mark *m, __u32 flag)
+{
+	return !(__sync_fetch_and_or(&m->flags, flag) & flag);
+}
+
+/* True for the one who has seen the task first. */
+static __always_inline bool make_mark(struct task_struct *t)
 {
 	struct mark *m = bpf_task_storage_get(&marks, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (m) {
-		m->flags |= flags;
+	if (!m)	/* when two make it at once, the second gets -EAGAIN, and may have the first one's now */
+		m = bpf_task_storage_get(&marks, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (m)
+		return first_to_set(m, M_SEEN);
+	__u32 tid = t->pid, flags = M_SEEN;
+	if (!bpf_map_update_elem(&unmarked, &tid, &flags, BPF_NOEXIST)) {
+		__sync_fetch_and_add(&stats.unmarked, 1);
 		return true;
 	}
-	__u32 tid = t->pid;
-	__sync_fetch_and_add(&stats.unmarked, 1);
-	if (!bpf_map_update_elem(&unmarked, &tid, &flags, BPF_ANY))
-		return true;
-	__sync_fetch_and_add(&stats.unseen, 1);
+	if (!bpf_map_lookup_elem(&unmarked, &tid))
+		__sync_fetch_and_add(&stats.unseen, 1);
 	return false;
 }
 
