@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
-from tracer.errors import UsageError
 from tracer.commands import say
+from tracer.errors import UsageError
 
 _SHOWN: Final = 40
 _EVERY_S: Final = 0.2

@@ -21,6 +21,7 @@ from tracer.importers.opening import Progress, Source
 IMPORTERS: Final = ("strace_log", "perf_script")
 """Modules of this package, in the order they are asked."""
 
+_OPEN: Final = 64
 _BINARY: Final = (
     (b"PERFILE2", "is a perf.data file", "give the text: perf script -i FILE > perf.txt"),
     (b"\xff\xff\xff\xff", "is an Arrow stream, perhaps a trace of ours", "look at it with forktrace report"),
@@ -49,7 +50,25 @@ def open_log(
         raise UsageError("no log is named", "forktrace import LOG... -o FILE.ftrace")
     if len(set(paths)) < len(paths):
         raise UsageError("a log is named twice", "name each file once")
-    sources = [Source(path) for path in paths]
+    sources: list[Source] = []
+    try:
+        for path in paths:
+            sources.append(Source(path))
+            if len(sources) > _OPEN:
+                sources[-1].close()  # a family may have more files than a process may have open
+        module: Any = importlib.import_module(f"tracer.importers.{_tool(sources)}")
+        opened: tuple[Meta, Iterator[Batch]] = module.open_log(
+            [source for source in sources if source.head], progress=progress, jobs=jobs
+        )
+    except BaseException:
+        for source in sources:
+            source.close()
+        raise
+    return opened
+
+
+def _tool(sources: Sequence[Source]) -> str:
+    """The importer for all of these. Raises BadDataError if there is none, or not one for all."""
     kinds: dict[str, str] = {}
     for source in sources:
         kind = sniff(source.head)
@@ -63,11 +82,7 @@ def open_log(
         raise BadDataError(f"{names} are logs of different tools", "import them one by one")
     if not kinds:
         raise BadDataError("the logs are empty", "name files that hold the output of strace or perf script")
-    module: Any = importlib.import_module(f"tracer.importers.{next(iter(kinds))}")
-    opened: tuple[Meta, Iterator[Batch]] = module.open_log(
-        [s for s in sources if s.head], progress=progress, jobs=jobs
-    )
-    return opened
+    return next(iter(kinds))
 
 
 def _refused(source: Source) -> BadDataError:

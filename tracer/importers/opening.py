@@ -33,6 +33,7 @@ class Source:
         self.name = "standard input" if path == "-" else path
         self.packed = False
         self.damaged: str | None = None  # why it could not be read to its end
+        self.closed = False
         self._child: subprocess.Popen[bytes] | None = None
         try:
             self._raw: IO[bytes] = sys.stdin.buffer if path == "-" else _open(path)
@@ -61,11 +62,16 @@ class Source:
         """Bytes of the file itself read so far (packed ones, if it is packed)."""
         try:
             return self._raw.tell()
-        except OSError:
-            return 0
+        except (OSError, ValueError):
+            return self.size or 0
 
     def blocks(self) -> Iterator[bytes]:
-        """The content, from its beginning, once; closes the file at its end."""
+        """The content, from its beginning, once; closes the file at its end. A closed one is opened again."""
+        if self.closed and self.path != "-":
+            again = Source(self.path)
+            yield from again.blocks()
+            self.damaged = again.damaged
+            return
         if self.head:
             block, self.head = self.head, b""
             yield block
@@ -113,6 +119,7 @@ class Source:
             if self._child.stdout is not None:
                 self._child.stdout.close()
             self._child = None
+        self.closed = True
         if self.path != "-":
             self._raw.close()
 
