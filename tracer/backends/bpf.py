@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tracer import kernel, wire
+from tracer import kernel, procfs, wire
 from tracer.backends import Options, Readiness, _host
 from tracer.backends._decode import Decoder
 from tracer.backends._faults import Faults, faults_readiness
@@ -239,8 +239,7 @@ class Backend:
         finally:
             os.close(pidfd)
         if not struct.unpack_from("=I", mark)[0] & (wire.MARK_SEEN | wire.MARK_ENDED):
-            # It had passed the hook that tells its end, so nothing would ever count it down again.
-            raise NoInputError(f"process {pid} has just ended", "name one that lives")
+            raise _not_found(pid)
         if self._faults is not None:
             self._faults.add_tree()
 
@@ -393,3 +392,13 @@ def _no_process(pid: int, error: OSError | OverflowError) -> NoInputError:
     if leader != str(pid):
         return NoInputError(f"{pid} is a thread of process {leader}", f"use -p {leader}")
     return NoInputError(f"process {pid} can not be attached to: {error}")
+
+
+def _not_found(pid: int) -> NoInputError:
+    """It has a mark that nothing would count down: it had passed the hook that tells its end, or never gets there."""
+    process = procfs.read(pid)
+    if process is None or process.state in "ZX":
+        return NoInputError(f"process {pid} has just ended", "name one that lives")
+    if process.kernel_thread:
+        return NoInputError(f"process {pid} is a kernel thread", "name a program's process")
+    return NoInputError(f"process {pid} is hidden from the kernel's walk over tasks", "name one of its children")
