@@ -192,8 +192,10 @@ def test_walks_among_births_count_nobody_twice(backend: Backend, churn: Callable
     backend.start()
     for root in roots:
         backend.attach(root.pid)
+    walks = backend._beside("attach")
     for _ in range(60):
-        backend._find_tasks()
+        walks.run_iterator("find_tasks")
+    walks.close()
     for root in roots:
         root.stop()
 
