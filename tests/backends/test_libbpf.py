@@ -1,0 +1,199 @@
+"""libbpf by ctypes: what it refuses is told in one sentence, and nothing is left of what it opened."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import need
+from tracer.backends import _libbpf
+from tracer.backends._libbpf import BpfObject
+from tracer.backends.bpf import probe_object
+from tracer.errors import ProbesRefusedError
+
+kernel = pytest.mark.kernel
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _ready(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("kernel"):
+        need("bpf")
+
+
+@pytest.fixture
+def probes() -> Iterator[BpfObject]:
+    """The life-cycle probes, opened and not loaded."""
+    made = BpfObject(probe_object("lifecycle"))
+    yield made
+    made.close()
+
+
+def test_a_library_that_is_not_there_is_told_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_libbpf, "_lib", None)
+    monkeypatch.setattr(_libbpf, "SONAME", "libnonesuch.so.7")
+
+    with pytest.raises(ProbesRefusedError, match=r"libnonesuch\.so\.7 was not found; install it: apt install libbpf1"):
+        _libbpf.library()
+
+
+def test_a_library_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_libbpf, "_lib", None)
+    monkeypatch.setattr(_libbpf, "SONAME", "libc.so.6")
+
+    with pytest.raises(ProbesRefusedError, match=r"too old .*install libbpf 1\.0"):
+        _libbpf.library()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x7fELF", b"#!/bin/sh\n"])
+def test_a_file_that_is_no_object(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.bpf.o"
+    path.write_bytes(content)
+
+    with pytest.raises(ProbesRefusedError, match=r"x\.bpf\.o can not be opened"):
+        BpfObject(path)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ProbesRefusedError, match=r"can not be opened: No such file"):
+        BpfObject(tmp_path / "none.bpf.o")
+
+
+def test_maps_programs_and_sections_that_an_object_lacks(probes: BpfObject) -> None:
+    with pytest.raises(ProbesRefusedError, match="has no map nonesuch; rebuild it"):
+        probes.map_size("nonesuch")
+    with pytest.raises(ProbesRefusedError, match="has no program nonesuch; rebuild it"):
+        probes.skip("nonesuch")
+    with pytest.raises(ProbesRefusedError, match=r"\.rodata\.opt is not 3 bytes; rebuild it"):
+        probes.set_data(".rodata.opt", b"abc")
+
+
+def test_programs_that_are_skipped_are_not_among_those_to_load(probes: BpfObject) -> None:
+    before = dict(probes.programs())
+    probes.skip("on_exit", "on_oom")
+    after = dict(probes.programs())
+
+    assert before.keys() - after.keys() == {"on_exit", "on_oom"}
+    assert after["on_newtask"] == "tp_btf/task_newtask"
+
+
+def test_sizes_are_set_before_the_load(probes: BpfObject) -> None:
+    probes.resize("events", 8192)
+
+    assert probes.map_size("events") == 8192
+
+
+def test_the_line_that_names_the_cause_is_found_in_what_libbpf_says() -> None:
+    log = [
+        "libbpf: prog 'x': BPF program load failed: Permission denied\n",
+        "libbpf: prog 'x': -- BEGIN PROG LOAD LOG --\n0: R1=ctx\nR2 !read_ok\nprocessed 1\n-- END PROG LOAD LOG --\n",
+    ]
+    _libbpf._log[:] = log
+    assert _libbpf._reason() == "R2 !read_ok"
+
+    _libbpf._log[:] = ["libbpf: map 'events': failed to create: Invalid argument"]
+    assert _libbpf._reason() == "map 'events': failed to create: Invalid argument"
+
+    _libbpf._log.clear()
+    assert _libbpf._reason() == ""
+    assert _libbpf.log() == []
+
+
+@kernel
+def test_what_the_kernel_refuses_is_told_with_its_reason(probes: BpfObject) -> None:
+    probes.resize("parents", 0)
+
+    with pytest.raises(ProbesRefusedError, match=r"the kernel refused lifecycle\.bpf\.o: .*parents.*Invalid argument"):
+        probes.load()
+
+
+@pytest.fixture
+def loaded(probes: BpfObject) -> BpfObject:
+    from tracer.backends import _host
+
+    probes.skip("on_exit_old" if _host.has_group_dead() else "on_exit", "on_sighand_free")
+    if not _host.mark_victim_takes_task():
+        probes.skip("on_oom")
+    probes.load()
+    return probes
+
+
+@kernel
+def test_map_elements_are_written_read_and_made_only_once_where_asked(loaded: BpfObject) -> None:
+    key, value = struct.pack("=I", 7), bytes(16)
+
+    assert loaded.lookup("parents", key, 16) is None
+
+    loaded.update("parents", key, value, new=True)
+    loaded.update("parents", key, b"\1" * 16)
+
+    assert loaded.lookup("parents", key, 16) == b"\1" * 16
+    with pytest.raises(FileExistsError):
+        loaded.update("parents", key, value, new=True)
+    with pytest.raises(OSError, match="map marks"):
+        loaded.update("marks", struct.pack("=i", 0), bytes(88))  # standard input is no process
+
+
+@kernel
+def test_data_sections_are_seen_without_a_call(loaded: BpfObject) -> None:
+    view = loaded.view(".data.stats", 8)
+    struct.pack_into("=Q", view, 0, 5)
+    again = loaded.view(".data.stats", 8)
+
+    assert struct.unpack_from("=Q", again, 0) == (5,)
+    view.close()
+    again.close()
+
+
+@kernel
+def test_an_object_that_can_not_be_attached_leaves_nothing_attached(
+    loaded: BpfObject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attach, attached = loaded._lib.bpf_program__attach, []
+
+    def second_fails(program: int) -> int:
+        attached.append(program)
+        return 0 if len(attached) == 2 else int(attach(program))
+
+    monkeypatch.setattr(loaded._lib, "bpf_program__attach", second_fails)
+    with pytest.raises(ProbesRefusedError, match=r"tp_btf/.* can not be attached"):
+        loaded.attach()
+
+    assert loaded._links == []
+
+
+@kernel
+def test_descriptors_come_and_go_with_the_object() -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    walks = BpfObject(probe_object("attach"))
+    walks.load()
+
+    assert len(os.listdir("/proc/self/fd")) > len(before)
+    assert walks.run_iterator("find_alive") == b""
+
+    walks.close()
+    walks.close()
+
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+@kernel
+def test_without_the_privilege_the_mend_is_sudo() -> None:
+    need("setpriv")
+    code = (
+        "from tracer.backends._libbpf import BpfObject; from tracer.backends.bpf import probe_object\n"
+        "try: BpfObject(probe_object('attach')).load()\n"
+        "except Exception as e: print(type(e).__name__, e)"
+    )
+    command = ["setpriv", "--bounding-set=-all", sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stderr == ""
+    refusal = "NoPermissionError the kernel refused attach.bpf.o: Operation not permitted; run with sudo"
+    assert done.stdout.startswith(refusal)
