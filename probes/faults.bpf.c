@@ -33,7 +33,6 @@ const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;
 /* clang drops types that nothing refers to; the layout test wants them all */
 const union ft_record *ft_keep_record __attribute__((unused));
 
-enum class { NONE, COPY, UNDECIDED, DIRECT, FILE_COPY, ZEROED, LARGE };
 
 /* include/linux/gfp_types.h; these have not moved from 5.15 to 6.18. GFP_HIGHUSER_MOVABLE without the bits that page
  * cache fills, readahead, write(2) and page tables carry. */
@@ -90,20 +89,20 @@ static __always_inline __u64 now_or_so(struct counters *c)
 	return c->stamp_ns;
 }
 
-static __always_inline void count_for_process(struct task_struct *t, struct counters *c, __u32 pages)
+static __always_inline void count_for_process(struct task_struct *t, struct counters *c)
 {
 	struct counters *process = process_of(t, c);
 	c->bucket = NO_BUCKET;
 	if (!process)
 		return;
 	if (process != c)
-		__sync_fetch_and_add(&process->others_copies, pages);
+		__sync_fetch_and_add(&process->others_copies, 1);
 	if (process->shared_ns) {
 		__s64 since = now_or_so(c) - process->shared_ns;
 		__u32 bucket = bucket_of(since < 0 ? 0 : since);
 		bucket += process->flags & T_FORKED ? FT_DECAY_BUCKETS : 0;
 		if (bucket < NO_BUCKET) {
-			__sync_fetch_and_add(&process->decay[bucket], pages);
+			__sync_fetch_and_add(&process->decay[bucket], 1);
 			c->bucket = bucket;
 		}
 	}
@@ -135,30 +134,20 @@ static __always_inline void uncount(struct task_struct *t, struct counters *c)
 	c->class = NONE;
 }
 
-static __always_inline void settle_gup(struct task_struct *t, struct counters *c, __u64 flt)
-{
-	if (c->gup_pages) {
-		__u32 pages = gup_done(c, flt);
-		c->gup_pages = 0;
-		if (pages) {
-			c->count[C_GUP] += pages;
-			count_for_process(t, c, pages);
-		}
-	}
-}
-
-/* At the thread's next event: the write-protect fault that got no page has ended, or it failed; one that failed with a
- * page in hand gave it back. */
+/* At the thread's next event. A write-protect fault that got no page has ended, or it failed; one that failed with a page
+ * in hand gave it back; and a page without an exception was a copy if a fault was accounted since. */
 static __always_inline void settle(struct task_struct *t, struct counters *c, __u64 flt)
 {
-	settle_gup(t, c, flt);
+	bool ended = flt != c->flt;
 	if (c->state == PENDING && c->wp) {
-		if (flt != c->flt)
-			c->count[C_REUSES]++;
-		else
-			c->count[C_FAILED]++;
-	} else if (c->state == ALLOCATED && flt == c->flt) {
-		uncount(t, c);
+		c->count[ended ? C_REUSES : C_FAILED]++;
+	} else if (c->state == ALLOCATED) {
+		if (!ended) {
+			uncount(t, c);
+		} else if (c->class == UNASKED) {
+			c->count[C_GUP]++;
+			count_for_process(t, c);
+		}
 	}
 	c->state = IDLE;
 }
@@ -171,11 +160,13 @@ static __always_inline int fault_began(__u64 addr, __u64 error)
 		return 0;
 	__u64 flt = faults_done(t);
 	settle(t, c, flt);
-	if (!(error & 2))
+	c->flt = flt;
+	if (!(error & 2)) {
+		c->state = READING;
 		return 0;
+	}
 	c->state = PENDING;
 	c->class = NONE;
-	c->flt = flt;
 	c->addr = addr;
 	c->wp = error & 1;
 	c->count[C_WP] += error & 1;
@@ -302,16 +293,19 @@ int BPF_PROG(on_page_alloc, struct page *page, unsigned int order, unsigned int 
 		return 0;
 	__u64 flt = faults_done(t);
 	if (c->state == IDLE || flt != c->flt) {
+		/* No exception came before this one: get_user_pages() for ptrace, process_vm_writev, O_DIRECT, a shared
+		 * futex, mlock. Or it is for the page cache, and then no fault will end, or one that changes rss_stat. */
 		if (order == 0 && !(gfp & GFP_ZERO)) {
 			settle(t, c, flt);
-			if (!c->gup_pages)
-				c->gup_flt = flt;
-			c->gup_pages++;
+			c->state = ALLOCATED;
+			c->class = UNASKED;
+			c->flt = flt;
+			c->page = (__u64)page;
 		}
 		return 0;
 	}
-	if (c->state == ALLOCATED) {
-		__sync_fetch_and_add(&fault_stats.second_pages, 1);
+	if (c->state != PENDING) {	/* for the page cache, which is filled inside the fault */
+		__sync_fetch_and_add(&fault_stats.second_pages, c->state == ALLOCATED);
 		return 0;
 	}
 	c->state = ALLOCATED;
@@ -335,7 +329,7 @@ int BPF_PROG(on_page_alloc, struct page *page, unsigned int order, unsigned int 
 		c->class = COPY;
 		c->mapping = mapping;
 		c->count[C_HEAP + (mapping & 7)]++;
-		count_for_process(t, c, 1);
+		count_for_process(t, c);
 	}
 	return 0;
 }
@@ -353,8 +347,9 @@ int BPF_PROG(on_rss_stat, struct mm_struct *mm, int member)
 	struct counters *c = counters_if_made(t);
 	if (!c || c->state != ALLOCATED || faults_done(t) != c->flt)
 		return 0;
-	if (c->class == COPY) {
-		take_back(t, c);
+	if (c->class == COPY || c->class == UNASKED) {
+		if (c->class == COPY)
+			take_back(t, c);
 		if (member == MM_ANONPAGES) {
 			c->class = DIRECT;
 			c->count[C_FILE_COPIES]++;
@@ -386,8 +381,8 @@ int BPF_PROG(on_page_free, struct page *page, unsigned int order)
 	struct counters *c = counters_if_made(t);
 	if (!c || c->state != ALLOCATED || c->page != (__u64)page || faults_done(t) != c->flt)
 		return 0;
+	c->state = c->class == UNASKED ? IDLE : PENDING;
 	uncount(t, c);
-	c->state = PENDING;
 	__sync_fetch_and_add(&fault_stats.lost_races, 1);
 	return 0;
 }
@@ -444,7 +439,7 @@ int BPF_PROG(on_newtask, struct task_struct *child, __u64 clone_flags)
 		say_threads();
 		return 0;
 	}
-	settle_gup(t, c, faults_done(t));
+	settle(t, c, faults_done(t));
 	struct counters *process = process_of(t, c);
 	if (!process)
 		return 0;
@@ -498,7 +493,7 @@ static __always_inline void new_image(struct task_struct *t, struct counters *c)
 	c->image += c->flags & T_THREAD ? 2 : 1;
 	c->cow_at_exec = copies_of(c);
 	c->shared_ns = 0;
-	c->flags |= c->flags & T_FORKED ? T_OTHER_IMAGE : 0;
+	c->flags |= (c->flags & (T_FORKED | T_HELD)) == T_FORKED ? T_OTHER_IMAGE : 0;
 	c->flags &= ~(T_HELD | T_EDGE | T_SAME_MM | T_FORKED | T_THREAD);
 	c->flags |= T_EXECED;
 }

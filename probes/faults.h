@@ -10,7 +10,9 @@ enum counter {
 	C_WP, C_HEAP, C_STACK, C_ANON, C_FILE, C_UNKNOWN, C_GUP, C_FILE_COPIES, C_ZERO, C_LARGE, C_REUSES, C_MKWRITES,
 	C_FAILED, COUNTERS
 };
-enum state { IDLE, PENDING, ALLOCATED, DIRTIED };
+/* Of the last fault that began, or of the last page that came without one; it may have ended since. */
+enum state { IDLE, PENDING, ALLOCATED, DIRTIED, READING };
+enum class { NONE, COPY, UNDECIDED, DIRECT, FILE_COPY, ZEROED, LARGE, UNASKED };
 enum mapping { HEAP, STACK, ANON, FILE, UNKNOWN };	/* C_HEAP + mapping is its counter */
 
 enum { T_HELD = 1, T_EXECED = 2, T_ENDED = 4, T_THREAD = 8, T_EDGE = 16, T_SAME_MM = 32, T_FORKED = 64,
@@ -25,15 +27,14 @@ struct known_vma { __u64 start, end; };	/* enum mapping in the low bits of start
  * first. */
 struct counters {
 	__u32 flags;
-	__u8 state;		/* of the fault that is being handled: enum state */
+	__u8 state;
 	__u8 class;
 	__u8 wp;		/* the exception was a write to a page that is there */
 	__u8 stamp_uses, stamp_grown;	/* how often the reading of the clock below may still serve, and served in all */
 	__u8 unused[3];
 	__u32 mapping;		/* what the copy was counted as, and in which bucket: to be taken back */
 	__u32 bucket;
-	__u32 gup_pages;	/* allocated without an exception, and since when */
-	__u64 gup_flt;
+	__u32 snapped;		/* by a snapshot, at least once */
 	__u64 flt;		/* min_flt + maj_flt when the fault began */
 	__u64 addr;
 	__u64 page;		/* allocated for it */
@@ -51,12 +52,10 @@ struct counters {
 	__u64 cow_at_exec;
 	__u32 parent_image;
 	__u32 image;		/* number of execs: only the image that forked shares memory with its children */
-	__u32 snapped;		/* by a snapshot, at least once */
-	__u32 unused2;
 	__u64 before;		/* copies that are not told: of the time when the root was held */
 	__s64 told[COUNTERS];	/* atomic: by its own thread and by snapshots */
 };
-#define FT_COUNTERS_SIZE 744
+#define FT_COUNTERS_SIZE 728
 _Static_assert(sizeof(struct counters) == FT_COUNTERS_SIZE, "change tracer/backends/_faults.py too");
 
 struct {
@@ -151,14 +150,6 @@ static __always_inline bool anything_to_tell(struct counters *c)
 	for (int i = 0; i < COUNTERS; i++)
 		differs |= c->count[i] ^ c->told[i];
 	return differs;
-}
-
-/* No exception came before these pages: get_user_pages() for ptrace, process_vm_writev, O_DIRECT, a shared futex, mlock. One
- * is a copy only if a fault was accounted for it. */
-static __always_inline __u32 gup_done(struct counters *c, __u64 flt)
-{
-	__u64 faults = flt - c->gup_flt;
-	return c->gup_pages < faults ? c->gup_pages : faults;
 }
 
 static __always_inline void tell_decay_side(struct task_struct *t, struct counters *c, __u32 flags, __u32 first)

@@ -24,8 +24,9 @@ int snap_faults(struct bpf_iter__task *ctx)
 	if (!c || (c->flags & (T_ENDED | T_HELD)))
 		return 0;
 	__u64 flt = t->min_flt + t->maj_flt;
-	__u32 reuse = c->state == PENDING && c->wp && flt != c->flt;
-	__u32 gup = c->gup_pages ? gup_done(c, flt) : 0;
+	bool ended = flt != c->flt;
+	__u32 reuse = ended && c->state == PENDING && c->wp;
+	__u32 gup = ended && c->state == ALLOCATED && c->class == UNASKED;
 	bool leader = t->pid == t->tgid;
 	/* A process is told of once even if it did nothing: nothing measured is not the same as not measured. */
 	if (!reuse && !gup && (!leader || (c->snapped && !(c->flags & T_EDGE))) && !anything_to_tell(c))

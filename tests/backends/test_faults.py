@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -83,7 +84,7 @@ def test_snapshots_meanwhile_change_no_sum(probes: Probes, tmp_path: Path, phase
         assert {n: total[n] for n in told} == told
 
 
-@pytest.mark.parametrize("phase", ["threads", "second_writer", "generations"])
+@pytest.mark.parametrize("phase", ["standing_threads", "threads", "second_writer", "generations"])
 def test_joining_what_lives(probes: Probes, tmp_path: Path, phase: str) -> None:
     """Attached to at its first mark, with a child or a parent that lives already, it counts from there."""
     pids: list[int] = []
@@ -132,7 +133,38 @@ def test_decay_has_every_copy_once(probes: Probes, tmp_path: Path) -> None:
     assert not any(rows[0]["decay"][(took >> 10).bit_length() + 1 :])
 
 
-def test_copies_of_small_processes_are_summed_up(probes: Probes, tmp_path: Path) -> None:
+def test_total_of_a_process_has_the_copies_of_all_its_threads(probes: Probes, tmp_path: Path) -> None:
+    root: list[int] = []
+
+    def follow(pid: int) -> None:
+        root.append(pid)
+        probes.follow(pid)
+
+    probes.take()
+    cow.watch("cow_anon", "threads", tmp_path, started=follow, began=lambda _: None, ended=lambda _: None)
+    rows = [row for row in probes.take() if row["pid"] != root[0]]
+
+    assert len({row["tid"] for row in rows}) > 4
+    assert [row["cow_total"] for row in rows if row["tid"] == row["pid"]] == [sum(row["cow_copies"] for row in rows)]
+
+
+def test_nothing_is_told_of_the_time_when_the_root_was_held(probes: Probes) -> None:
+    held = ["sh", "-c", "echo held; read x; (:); (:); exec true"]
+    program = subprocess.Popen(held, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert program.stdout is not None
+    program.stdout.readline()
+    probes.take()
+    probes.follow(program.pid)
+    program.communicate(b"go\n")
+    rows = [row for row in probes.take() if row["pid"] == program.pid]
+
+    assert sum(row["cow_copies"] for row in rows) == 0
+    assert [row["cow_total"] for row in rows] == [0]
+    assert sum(row["file_copies"] for row in rows) > 0
+
+
+@pytest.mark.parametrize("phase", ["birth", "child_direct"])
+def test_copies_of_small_processes_are_summed_up(probes: Probes, tmp_path: Path, phase: str) -> None:
     before = probes.faults.stats().decay
     probes.take()
     root: list[int] = []
@@ -141,7 +173,8 @@ def test_copies_of_small_processes_are_summed_up(probes: Probes, tmp_path: Path)
         root.append(pid)
         probes.follow(pid)
 
-    cow.watch("cow_anon", "birth", tmp_path, started=follow, began=lambda _: None, ended=lambda _: None)
+    program = "cow_anon" if phase == "birth" else "cow_file"
+    cow.watch(program, phase, tmp_path, started=follow, began=lambda _: None, ended=lambda _: None)
     records = probes.records()
     after = probes.faults.stats().decay
     copied = {own: sum(r["cow_copies"] for r in records if (r["pid"] == root[0]) == own) for own in (False, True)}

@@ -16,7 +16,7 @@ from tracer.events import NULL
 pytestmark = pytest.mark.kernel
 
 
-EDGES = ("exec_after_copies", "two_children", "parent_ends_first", "exec_away")
+EDGES = ("exec_after_copies", "two_children", "parent_ends_first", "exec_away", "vfork_exec")
 
 
 def run_edges(probes: Probes, phase: str, folder: Path) -> tuple[int, list[Row], list[cow.Line]]:
@@ -107,6 +107,15 @@ def test_a_parent_that_became_another_program_copies_for_others(probes: Probes, 
     assert own > share(rows, child, root)
     # That it forked before its exec is why its last total is not told: the total at the exec must stand.
     assert [r["cow_total"] for r in rows if r["pid"] == root][-1] == NULL
+
+
+def test_a_vfork_makes_the_parent_copy_nothing(probes: Probes, tmp_path: Path) -> None:
+    root, rows, _ = run_edges(probes, "vfork_exec", tmp_path)
+    (child,) = children(rows, root)
+
+    # Zero is measured here: it is known that nothing was shared by copy.
+    assert share(rows, child, root) == 0
+    assert copies(rows, child, before_exec=True) == 0
 
 
 def wait_for(probes: Probes, enough: Callable[[list[Row]], bool]) -> list[Row]:

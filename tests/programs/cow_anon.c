@@ -212,14 +212,19 @@ static void four_threads(void)
 		pthread_join(t[i], NULL);
 }
 
-static void split_509(void)
+static void split(void)
 {
-	four_threads();
-	four_threads();
 	for (long i = 0, at = 0; i < 4; i++, at += count[i - 1]) {
 		first[i] = at;
 		count[i] = i < 3 ? 127 : 128;
 	}
+}
+
+static void split_509(void)
+{
+	four_threads();
+	four_threads();
+	split();
 	begin();
 	four_threads();
 	end("wp_faults=509 cow_anon=509 loose=1 " PAGES, buf, 1L, 509L);
@@ -232,22 +237,83 @@ static void threads(void)
 	reap(child(split_509));
 }
 
-static void race_4093(void)
+/* Both threads write to a page at the same moment, and only then to the next. */
+static long arrived, race_pages;
+
+static void *racer(void *arg)
 {
-	four_threads();
-	four_threads();
-	for (int i = 0; i < 4; i++)
-		count[i] = 4093;
+	pin((long)arg);
+	for (long i = 0; i < race_pages; i++) {
+		__atomic_add_fetch(&arrived, 1, __ATOMIC_SEQ_CST);
+		for (long spins = 0; __atomic_load_n(&arrived, __ATOMIC_SEQ_CST) < 2 * (i + 1); spins++)
+			if (spins > 1000)
+				sched_yield();
+		dirty(buf + i * PAGE, 1, 1);
+	}
+	return NULL;
+}
+
+static void two_racers(long pages)
+{
+	pthread_t t[2];
+	arrived = 0;
+	race_pages = pages;
+	for (long i = 0; i < 2; i++)
+		if (pthread_create(&t[i], NULL, racer, (void *)i))
+			die("pthread_create");
+	for (int i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
+}
+
+static void race_211(void)
+{
+	two_racers(0);
+	two_racers(0);
 	begin();
-	four_threads();
-	end("cow_anon=4093 loose=1 " PAGES, buf, 1L, 4093L);
+	two_racers(211);
+	end("cow_anon=211 loose=1 " PAGES, buf, 1L, 211L);
 }
 
 static void race(void)
 {
-	buf = anon(4093);
-	dirty(buf, 4093, 1);
-	reap(child(race_4093));
+	buf = anon(211);
+	dirty(buf, 211, 1);
+	reap(child(race_211));
+}
+
+/* Threads that were there before. */
+static pthread_barrier_t gate;
+
+static void *stander(void *arg)
+{
+	for (int i = 0; i < 2; i++) {
+		pthread_barrier_wait(&gate);
+		writer(arg);
+		pthread_barrier_wait(&gate);
+	}
+	return NULL;
+}
+
+static void standing_threads(void)
+{
+	pthread_t t[4];
+	buf = anon(509);
+	dirty(buf, 509, 1);
+	pid_t pid = sleeper();
+	pthread_barrier_init(&gate, NULL, 5);
+	for (long i = 0; i < 4; i++)
+		if (pthread_create(&t[i], NULL, stander, (void *)i))
+			die("pthread_create");
+	pthread_barrier_wait(&gate);
+	pthread_barrier_wait(&gate);
+	split();
+	begin();
+	pthread_barrier_wait(&gate);
+	pthread_barrier_wait(&gate);
+	end("wp_faults=509 cow_anon=509 loose=1 " PAGES, buf, 1L, 509L);
+	for (int i = 0; i < 4; i++)
+		pthread_join(t[i], NULL);
+	release(pid);
 }
 
 static void third(void)
@@ -377,7 +443,8 @@ static const struct phase phases[] = {
 	{ "parent_while_child_lives", parent_while_child_lives }, { "zero_page", zero_page }, { "fresh", fresh },
 	{ "no_work", no_work }, { "birth", birth }, { "dont_fork", dont_fork }, { "wipe_on_fork", wipe_on_fork }, { "dont_need", dont_need },
 	{ "vfork_exec", vfork_exec }, { "posix_spawned", posix_spawned }, { "huge_pages", huge_pages },
-	{ "huge_zero_page", huge_zero_page }, { "threads", threads }, { "race", race }, { "generations", generations },
+	{ "huge_zero_page", huge_zero_page }, { "threads", threads }, { "race", race },
+	{ "standing_threads", standing_threads }, { "generations", generations },
 	{ "snapshot_server", snapshot_server }, { "mappings", mappings }, { "write_barrier", write_barrier },
 };
 

@@ -118,9 +118,23 @@ static void exec_away(void)
 	_exit(95);
 }
 
+static void vfork_exec(void)
+{
+	start();
+	pid_t pid = vfork();
+	if (!pid) {
+		execl("/bin/true", "true", NULL);
+		_exit(95);
+	}
+	begin();
+	dirty(buf, 71, 1);
+	end("reuses=0");
+	reap(pid);
+}
+
 static const struct phase phases[] = {
 	{ "exec_after_copies", exec_after_copies }, { "two_children", two_children },
-	{ "parent_ends_first", parent_ends_first }, { "exec_away", exec_away },
+	{ "parent_ends_first", parent_ends_first }, { "exec_away", exec_away }, { "vfork_exec", vfork_exec },
 };
 
 int main(int argc, char **argv)

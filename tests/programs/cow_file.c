@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Mappings of files: what is read first and then written, what is written at once, what is shared. */
 #include "cow.h"
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <sys/vfs.h>
 
 #define TMPFS_MAGIC 0x01021994
@@ -134,6 +137,121 @@ static void shared_memory_after_fork(void)
 	reap(child(write_shared));
 }
 
+/* Read by the page and from the disk: page cache is filled inside these faults, and nothing copied. */
+static void read_cold(void)
+{
+	make_file(0);
+	map_file(MAP_PRIVATE);
+	begin();
+	peek(buf, 503, 1);
+	end("reuses=0");
+}
+
+/* write(2) into memory that is a file: pages of the same sort as copies, and no fault. */
+static void write_memory_file(void)
+{
+	static char page[PAGE];
+	fd = memfd_create("pages", 0);
+	if (fd < 0 || write(fd, page, PAGE) != PAGE)
+		die("memfd");
+	begin();
+	for (int i = 0; i < 101; i++)
+		if (write(fd, page, PAGE) != PAGE)
+			die("write");
+	end("reuses=0");
+}
+
+static sigjmp_buf back;
+
+static void jump(int sig)
+{
+	siglongjmp(back, sig);
+}
+
+/* The page for the copy is in hand before the kernel finds that the file has no such page. */
+static void beyond_the_end(void)
+{
+	make_file(1);
+	signal(SIGBUS, jump);
+	buf = mmap(NULL, 703 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	volatile int i = 0;
+	for (int times = 0; times < 2; times++) {
+		if (times)
+			begin();
+		for (i = times ? 2 : 0; i < (times ? 103 : 2); i++)
+			if (!sigsetjmp(back, 1))
+				dirty(buf + (503 + i) * PAGE, 1, 1);
+	}
+	end("reuses=0");
+}
+
+static void direct_101(void)
+{
+	begin();
+	dirty(buf, 101, 4);
+	end("file_copies=101 " PAGES, buf, 4L, 101L);
+}
+
+/* In a child: for a moment each looks like a copy because of the fork. */
+static void child_direct(void)
+{
+	make_file(1);
+	map_file(MAP_PRIVATE);
+	reap(child(direct_101));
+}
+
+static void map_file_over_buf(void)
+{
+	if (mmap(buf, 503 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0) != buf)
+		die("mmap");
+	dirty(buf, 503, 1);
+}
+
+static void *over_buf(void *arg)
+{
+	map_file_over_buf();
+	return arg;
+}
+
+static void remap_and_write(void)
+{
+	dirty(buf, 53, 1);
+	map_file_over_buf();
+	pid_t pid = sleeper();
+	begin();
+	dirty(buf, 101, 4);
+	end("wp_faults=101 cow_file=101 " PAGES, buf, 4L, 101L);
+	release(pid);
+}
+
+/* A file is mapped where anonymous memory was that has been copied. */
+static void remapped(void)
+{
+	make_file(1);
+	buf = anon(503);
+	dirty(buf, 503, 1);
+	reap(child(remap_and_write));
+}
+
+static void remap_by_thread(void)
+{
+	pthread_t t;
+	dirty(buf, 53, 1);
+	if (pthread_create(&t, NULL, over_buf, NULL))
+		die("pthread_create");
+	pthread_join(t, NULL);
+	reap(child(write_101));
+}
+
+/* As before, but another thread did it, and then a child is forked: what this one knew must not live on in it. */
+static void remapped_by_thread(void)
+{
+	make_file(1);
+	buf = anon(503);
+	dirty(buf, 503, 1);
+	reap(child(remap_by_thread));
+}
+
 static void do_nothing(void)
 {
 }
@@ -180,6 +298,8 @@ static const struct phase phases[] = {
 	{ "shared_cold", shared_cold }, { "shared_memory", shared_memory },
 	{ "shared_memory_after_fork", shared_memory_after_fork }, { "reuse_then_write", reuse_then_write },
 	{ "reuse_then_cold_read", reuse_then_cold_read },
+	{ "read_cold", read_cold }, { "write_memory_file", write_memory_file }, { "beyond_the_end", beyond_the_end },
+	{ "child_direct", child_direct }, { "remapped", remapped }, { "remapped_by_thread", remapped_by_thread },
 };
 
 int main(int argc, char **argv)

@@ -28,7 +28,7 @@ STATS: Final = wire.Record("ft_fault_stats", (
     ("threads", "Q"), ("decay", f"{2 * wire.DECAY_BUCKETS}q"),
 ))  # fmt: skip
 _STATS: Final = struct.Struct("=" + "".join(fmt for _, fmt in STATS.fields))
-COUNTERS_SIZE: Final = 744  # struct counters, faults.h
+COUNTERS_SIZE: Final = 728  # struct counters, faults.h
 _HELD: Final = 1
 _EXECED: Final = 2
 _PAGE_FREE: Final = "on_page_free"
