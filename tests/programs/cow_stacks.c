@@ -92,10 +92,49 @@ static void bad_frames(void)
 	reap(child(lost_frame));
 }
 
+/* Code that is made while the program runs, and a perf-map file that names it, as compilers write one. */
+static void (*made)(char *p, long pages);
+
+static void run_made(void)
+{
+	begin();
+	made(buf, SMALL);
+	end("cow_anon=%d", SMALL);
+}
+
+static void jitted(void)
+{
+	static const unsigned char code[] = {
+		0x55, 0x48, 0x89, 0xe5,			/* push %rbp; mov %rsp,%rbp */
+		0xc6, 0x07, 0x01,			/* 1: movb $1,(%rdi) */
+		0x48, 0x81, 0xc7, 0x00, 0x10, 0, 0,	/* add $4096,%rdi */
+		0x48, 0xff, 0xce,			/* dec %rsi */
+		0x75, 0xf1,				/* jne 1b */
+		0x5d, 0xc3,				/* pop %rbp; ret */
+	};
+	char name[64];
+	void *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (page == MAP_FAILED)
+		die("mmap");
+	memcpy(page, code, sizeof(code));
+	made = (void (*)(char *, long))page;
+	snprintf(name, sizeof(name), "/tmp/perf-%d.map", getpid());
+	FILE *map = fopen(name, "w");
+	if (!map)
+		die(name);
+	fprintf(map, "%lx %lx JS:*copyPages server.js:7\n", (unsigned long)page, sizeof(code));
+	fclose(map);
+	buf = anon(SMALL);
+	dirty(buf, SMALL, 1);
+	reap(child(run_made));
+	unlink(name);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct phase phases[] = {
 		{"child_copies", child_copies}, {"rounds", rounds}, {"short_lives", short_lives}, {"bad_frames", bad_frames},
+		{"jitted", jitted},
 	};
 	return run_phase(phases, sizeof(phases) / sizeof(*phases), argc, argv);
 }

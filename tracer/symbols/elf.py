@@ -111,6 +111,10 @@ class ElfFile:
         start, end = found
         return Function(self._table.name(start), start, end, self._frame(start, end))
 
+    def names(self) -> list[str]:
+        """Of all its functions, one each."""
+        return [self._table.name(start) for start in self._table.starts()]
+
     def _frame(self, start: int, end: int) -> int | None:
         if not self.x86:
             return start  # the other 64-bit ABIs keep one
@@ -170,6 +174,10 @@ class _Table:
             same.append((rank, len(word) - len(word.lstrip("_")), len(word), word))
             i += 1
         return min(same)[3].split("@")[0]
+
+    def starts(self) -> Iterator[int]:
+        """Of every function, ascending."""
+        return iter(dict.fromkeys(self._starts))
 
     def some(self, n: int) -> Iterator[tuple[int, int]]:
         """(start, end) of some `n` functions of at least 64 bytes, from everywhere in the file."""

@@ -44,10 +44,11 @@ class PerfMap:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except (OSError, ValueError):
             return None
+        said = os.fstat(fd)
+        if not stat.S_ISREG(said.st_mode) or said.st_uid not in owners:
+            os.close(fd)
+            return None
         with os.fdopen(fd, "rb") as file:
-            said = os.fstat(fd)
-            if not stat.S_ISREG(said.st_mode) or said.st_uid not in owners:
-                return None
             try:
                 return cls(file.read(_MOST_BYTES))
             except OSError:
