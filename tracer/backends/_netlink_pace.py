@@ -1,8 +1,8 @@
 """When to look at the sockets: at once while little happens, at intervals while much does.
 
 An exec's words are only to be had while the program lives, so a lone event wakes the reader. In a storm every event
-would: a look costs some 50 us, an event 2. So wake-ups are rationed, and past the ration a timer serves. One
-descriptor stands for both; knows nothing of what is read.
+would, and most of the time would go into looking. So looks have an allowance of CPU time, a twentieth of a core; when
+it is used up, or haste is of no use, a timer serves. One descriptor stands for both. Knows nothing of what is read.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import time
 from contextlib import suppress
 from typing import Final
 
-_PER_SECOND: Final = 500
-_AT_ONCE: Final = 64
-_LATER_NS: Final = 2_000_000
+_SHARE: Final = 0.05
+_MOST_S: Final = 0.02  # of allowance that can be saved up, and of debt
+_SOON_NS: Final = 2_000_000
+_LATER_NS: Final = 20_000_000
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)  # timerfd is in Python's os only since 3.13
 
 
@@ -32,31 +33,42 @@ class Pace:
         self._epoll = select.epoll()
         self._epoll.register(socket, select.EPOLLIN | select.EPOLLONESHOT)
         self._epoll.register(self._timer, select.EPOLLIN)
-        self._tokens = float(_AT_ONCE)
+        self._left = _MOST_S
         self._counted = time.monotonic()
+        self._began = 0.0
+        self._late = False
 
     def fileno(self) -> int:
         """One descriptor for the socket and the timer."""
         return self._epoll.fileno()
 
     def woken(self) -> None:
-        """Take back what made the descriptor readable."""
+        """A look begins: take back what made the descriptor readable."""
+        self._began = time.thread_time()
         for fd, _ in self._epoll.poll(0):
             if fd == self._timer:
                 with suppress(BlockingIOError):
                     os.read(fd, 8)
-            else:
-                self._tokens -= 1
 
-    def rest(self, *, unfinished: bool) -> None:
-        """Until the next event, or for 2 ms; `unfinished`: for 2 ms at most, whether anything comes or not."""
+    def rest(self, *, haste: bool, unfinished: bool) -> None:
+        """The look is over: until the next event, or for 20 ms if it came too late to be of use (`haste` False).
+
+        After such a rest haste is tried anew. `unfinished`: for 2 ms, come something or not.
+        """
         now = time.monotonic()
-        self._tokens = min(_AT_ONCE, self._tokens + (now - self._counted) * _PER_SECOND)
+        earned = (now - self._counted) * _SHARE - (time.thread_time() - self._began)
+        self._left = min(_MOST_S, max(-_MOST_S, self._left + earned))
         self._counted = now
-        if self._tokens >= 1:
+        self._late = not (haste or self._late) or self._left <= 0
+        if not self._late:
             self._epoll.modify(self._socket, select.EPOLLIN | select.EPOLLONESHOT)
-        if self._tokens < 1 or unfinished:
-            _LIBC.timerfd_settime(self._timer, 0, struct.pack("=qqqq", 0, 0, 0, _LATER_NS), None)
+            if unfinished:
+                self._wake_in(_SOON_NS)
+        else:
+            self._wake_in(_LATER_NS)
+
+    def _wake_in(self, ns: int) -> None:
+        _LIBC.timerfd_settime(self._timer, 0, struct.pack("=qqqq", 0, 0, 0, ns), None)
 
     def close(self) -> None:
         """The two descriptors of its own. May be called twice."""

@@ -7,7 +7,8 @@ one descriptor of its directory, so its parts belong to one life of the pid. Kno
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -17,19 +18,20 @@ from tracer.errors import NoInputError
 _PF_IO_WORKER, _PF_USER_WORKER = 0x10, 0x4000  # include/linux/sched.h
 _PATH_MAX: Final = 4096
 _CHUNK: Final = 65536
+TICK_NS: Final = procfs.NS_PER_TICK
 TICKS_APART: Final = 2
 """The fork is told a moment after the child's start time was taken, so the two may lie in neighbouring ticks."""
 
 
 class Image(NamedTuple):
-    """What a process runs. None: could not be read."""
+    """What a process runs, in the order of an EXEC row's columns. None: could not be read."""
 
     exe: str | None  # as it was given to execve
     argv: list[str] | None
     interpreter: str | None
     cwd: str | None
     env: list[str] | None
-    comm: str
+    comm: str | None
 
 
 class Living(NamedTuple):
@@ -40,6 +42,31 @@ class Living(NamedTuple):
     zombie: bool
     threads: int
     kernel_thread: bool
+
+    @property
+    def ended(self) -> bool:
+        """A zombie of which no thread lives."""
+        return self.zombie and self.threads <= 1
+
+
+class Looks:
+    """What the family asks (its Ask). `argv_max`: bytes to keep; `env_names`: variables to keep."""
+
+    def __init__(self, argv_max: int, env_names: Collection[str]) -> None:
+        self._argv_max = argv_max
+        self._env_names = env_names
+
+    def image(self, pid: int, born_ns: int) -> Image | None:
+        """What the process runs now."""
+        return image(pid, born_ns, self._argv_max, self._env_names)
+
+    def is_worker(self, tgid: int, tid: int) -> bool | None:
+        """Whether a task is a helper of the kernel's; None when it is gone."""
+        return is_worker(tgid, tid)
+
+    def now(self) -> int:
+        """On the connector's clock."""
+        return time.monotonic_ns()
 
 
 def living(pid: int) -> Living | None:
@@ -213,8 +240,3 @@ def no_process(pid: int) -> NoInputError:
     if leader is not None and leader != str(pid):
         return NoInputError(f"{pid} is a thread of process {leader}", f"use -p {leader}")
     return NoInputError(f"there is no process {pid} to attach to", "see `ps -e`")
-
-
-def known(pids: Iterable[int]) -> Iterable[procfs.Process]:
-    """All that /proc says of each process that is there."""
-    return (found for pid in pids if (found := procfs.read(pid)) is not None)

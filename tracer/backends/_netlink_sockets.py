@@ -52,9 +52,13 @@ class _Message(ctypes.Structure):  # struct mmsghdr
 
 
 class Inbox:
-    """A socket's messages, up to 512 at a time, each at the beginning of a slot of `slot` bytes."""
+    """A socket's messages, up to 512 at a time, each at the beginning of a slot of `slot` bytes.
+
+    `full`: the bytes of a run after which there may be more.
+    """
 
     def __init__(self, fd: int, slot: int) -> None:
+        self.full = slot * _MESSAGES
         self._fd = fd
         self._slot = slot
         self._memory = ctypes.create_string_buffer(slot * _MESSAGES)
@@ -87,7 +91,9 @@ class Inbox:
 
 
 class _Socket:
-    """What both have in common: pyroute2's socket, kept to be closed, and our own descriptor of it."""
+    """What both have in common: pyroute2's socket, kept to be closed, our own descriptor of it, and what comes."""
+
+    inbox: Inbox
 
     def __init__(self, theirs: Any, room: int) -> None:
         self._theirs = theirs
@@ -124,7 +130,7 @@ class Connector(_Socket):
         except BaseException as e:
             theirs.close()
             raise _refused(e, "the proc connector is not for you on this kernel") from None
-        self._inbox = Inbox(self.fileno(), layout.EVENT_SLOT)
+        self.inbox = Inbox(self.fileno(), layout.EVENT_SLOT)
         self._port = self.socket.getsockname()[0]
 
     def listen(self) -> None:
@@ -142,7 +148,7 @@ class Connector(_Socket):
         end = time.monotonic() + _ANSWER_S
         while (left := end - time.monotonic()) > 0:
             poll.poll(left * 1000)
-            run = self._inbox.take()
+            run = self.inbox.take()
             for _, ack, what, _, _, code, *_ in layout.EVENT.iter_unpack(run or b""):
                 if what == layout.NONE and ack == nonce + 1:
                     if code:
@@ -153,10 +159,6 @@ class Connector(_Socket):
             f"the proc connector did not answer within {_ANSWER_S} s: it only talks to the host's own namespaces",
             "run on the host (docker: --pid=host --network=host), or use another backend",
         )
-
-    def take(self) -> memoryview | None:
-        """As Inbox.take, for layout.EVENT."""
-        return self._inbox.take()
 
     def close(self) -> None:
         """Tell the kernel that we leave: before Linux 6.6 it does not notice and goes on for nobody."""
@@ -192,14 +194,11 @@ class TaskStats(_Socket):
     """taskstats of all tasks that end on this host. Raises NoPermissionError or ProbesRefusedError."""
 
     def __init__(self, room: int) -> None:
-        from pyroute2 import TaskStats
-
-        theirs = TaskStats()
         self._asking: socket.socket | None = None
+        theirs = _bound_taskstats()
         try:
-            theirs.bind()
             super().__init__(theirs, room)
-            self._family = int(getattr(theirs, "prid", None) or theirs.asyncore.prid)
+            self._family = int(theirs.prid)
             self._asking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)  # NETLINK_GENERIC
             self._asking.settimeout(_ANSWER_S)
             self.layout = self._own_layout()
@@ -210,7 +209,7 @@ class TaskStats(_Socket):
                 self._asking.close()
             theirs.close()
             raise _refused(e, "taskstats are not for you") from None
-        self._inbox = Inbox(self.fileno(), self.layout.slot)
+        self.inbox = Inbox(self.fileno(), self.layout.slot)
 
     def _own_layout(self) -> layout.StatsLayout:
         """By what the kernel says of ourselves, and its BTF; without BTF by the version of the struct."""
@@ -234,10 +233,6 @@ class TaskStats(_Socket):
                 kind, code = struct.unpack_from("=4xH10xi", message)
                 if kind == _NLMSG_ERROR and code:
                     raise OSError(-code, os.strerror(-code))
-
-    def take(self) -> memoryview | None:
-        """As Inbox.take, for `layout.cut`."""
-        return self._inbox.take()
 
     def of(self, tid: int) -> layout.Stats | None:
         """What a living task has used so far; None if it is gone."""
@@ -268,6 +263,23 @@ class TaskStats(_Socket):
         if self._asking is not None:
             self._asking.close()
         super().close()
+
+
+def _bound_taskstats() -> Any:
+    """pyroute2's socket, which knows the family's number. On a busy host its search has come back without one."""
+    from pyroute2 import TaskStats
+
+    for left in (2, 1, 0):
+        theirs = TaskStats()
+        try:
+            theirs.bind()
+        except BaseException as e:
+            theirs.close()
+            if left and isinstance(e, RuntimeError):
+                continue
+            raise _refused(e, "taskstats are not for you") from None
+        return theirs
+    raise AssertionError
 
 
 def _possible_cpus() -> str:
