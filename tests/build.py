@@ -5,7 +5,7 @@ put there: births and parents' births by pid, comm from the parent, one millisec
 events.FIELDS can be given by name, and None takes it away.
 
     root existing fork vfork spawn clone        births; fork(1, 2): 1 makes 2
-    exec_ exec_failed rename thread             what they do
+    exec_ exec_failed rename thread stack       what they do
     exit_ zombie reap thread_exit alive         how they end
     faults lost end after                       the rest; after(ms) lets time pass
     batch(*steps), tree(*steps), trace(*steps)  what is made of them
@@ -129,6 +129,12 @@ def rename(pid: int, comm: str) -> Step:
 def faults(pid: int, **fields: Any) -> Step:
     """Counters of page faults."""
     return _step(Kind.FAULTS, pid, {}, **fields)
+
+
+def stack(pid: int, copies: int, *frames: str, **fields: Any) -> Step:
+    """Copies of one stack, the function that wrote first; measured, each a sample."""
+    given = {"count": copies, "samples": copies, "frames": list(frames), "evidence": "measured", "before_exec": False}
+    return _step(Kind.STACKS, pid, {**given, **fields})
 
 
 # -- ends -------------------------------------------------------------------------------------------------------

@@ -217,7 +217,7 @@ os.waitpid(pid, 0)
 def python_with_symbols() -> str:
     """An interpreter whose collector has a name in its symbols."""
     for python in dict.fromkeys(filter(None, (sys.executable, shutil.which("python3")))):
-        told = "import sys, sysconfig as s; print(sys.executable, s.get_config_var('LDLIBRARY'), s.get_config_var('LIBDIR'))"
+        told = "import sys, sysconfig as s; print(sys.executable, *map(s.get_config_var, ('LDLIBRARY', 'LIBDIR')))"
         try:
             exe, library, folder = subprocess.run(
                 [python, "-c", told], capture_output=True, text=True, check=True
@@ -233,7 +233,7 @@ def python_with_symbols() -> str:
             if any(name.startswith("gc_collect") for name in names):
                 return exe
     pytest.skip(
-        "no python3 here has symbols for its garbage collector; install python3-dbg, or one that is not stripped"
+        "no python3 here has symbols for its garbage collector; install one that is not stripped"
     )
 
 

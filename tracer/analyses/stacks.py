@@ -46,10 +46,14 @@ class Sites:
 
 def comm_of(tree: ProcessTree, row: int, before_exec: bool) -> str | None:
     """The name a process had when its stack was taken: a later exec has changed it."""
-    above: int | None = row
-    while before_exec and above is not None and tree.value(above, "execs"):
-        above = tree.parent(above)
-    comm: str | None = tree.value(row if above is None else above, "comm")
+    born, above = tree.value(row, "birth_ts"), row
+    # From whoever was the program then: a parent may have become another one since, too.
+    while before_exec and (at := tree.value(above, "exec_ns")) is not None and (born is None or at >= born):
+        parent = tree.parent(above)
+        if parent is None:
+            break
+        above = parent
+    comm: str | None = tree.value(above, "comm")
     return comm
 
 
