@@ -18,8 +18,11 @@ from typing import Any
 import pytest
 
 import tracer
+from tests import judge, samples
 from tests.conftest import need
+from tests.samples import Sample
 from tests.terminals import DEADLINE_S, Shell, state, wait_until
+from tests.test_samples import SAMPLES
 from tracer import backends, kernel
 from tracer.backends import Options, _strace_attach, strace
 from tracer.errors import NoInputError, NoPermissionError, ProbesRefusedError
@@ -112,8 +115,10 @@ def program(tmp_path: Path) -> Iterator[Callable[..., Run]]:
 
 
 Program = Callable[..., Run]
-HOLD = "until [ -e go ]; do /bin/true; done"
-"""Goes on, forking all the time, until the test lets it."""
+HOLD = "until [ -e go ] || [ $((n += 1)) -gt 20000 ]; do /bin/true; done"
+"""Goes on, forking all the time, until the test lets it; or for a minute."""
+SPIN = "until [ -e go ] || [ $((n += 1)) -gt 10000000 ]; do :; done"
+"""The same without a fork."""
 
 
 # How it ends
@@ -192,7 +197,8 @@ def test_environment_descriptors_group_and_dispositions_are_as_without() -> None
     look = (
         "import os; s = open('/proc/self/status').read().split(chr(10));"
         "print(sorted(os.environ.items()), sorted(os.listdir('/proc/self/fd')), os.getpgrp(), os.getsid(0),"
-        "os.getcwd(), os.umask(0), [l for l in s if l.startswith(('Sig', 'Shd', 'Uid', 'Gid', 'Cap', 'Groups'))])"
+        "os.getcwd(), os.umask(0),"
+        "[l for l in s if l.startswith(('SigB', 'SigI', 'SigC', 'Uid', 'Gid', 'Cap', 'Groups'))])"
     )
     plain = subprocess.run(
         [sys.executable, "-c", look], env=ENV, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL
@@ -237,7 +243,7 @@ def test_a_hundred_megabytes_pass() -> None:
 
 
 def test_strace_killed_under_seccomp_is_said_in_a_sentence(program: Program) -> None:
-    one = program("until [ -e go ]; do :; done; /bin/true; echo alive")
+    one = program(f"{SPIN}; /bin/true; echo alive")
     os.kill(tracer_of(one.pid), signal.SIGKILL)
     one.go()
     status = one.wait()
@@ -250,7 +256,7 @@ def test_strace_killed_under_seccomp_is_said_in_a_sentence(program: Program) -> 
 
 
 def test_strace_killed_without_seccomp_harms_nobody(program: Program) -> None:
-    one = program("until [ -e go ]; do :; done; /bin/true; echo alive; exit 9", "--strace-safe")
+    one = program(f"{SPIN}; /bin/true; echo alive; exit 9", "--strace-safe")
     os.kill(tracer_of(one.pid), signal.SIGKILL)
     one.go()
 
@@ -274,7 +280,7 @@ def test_forktrace_killed_is_not_noticed_by_the_program(mode: list[str], program
 
 
 def test_a_reader_that_sleeps_holds_nobody_up(program: Program) -> None:
-    one = program("until [ -e go ]; do :; done; for i in 1 2 3 4 5 6 7 8 9 10 11; do /bin/false; done; :>end")
+    one = program(f"{SPIN}; for i in 1 2 3 4 5 6 7 8 9 10 11; do /bin/false; done; :>end")
     tracer_of(one.pid)
     one.process.send_signal(signal.SIGSTOP)
     one.go()
@@ -313,7 +319,7 @@ def test_the_last_descendant_is_waited_for(program: Program) -> None:
 
 def test_ctrl_c_ends_the_program_and_the_line(tmp_path: Path) -> None:
     with Shell() as terminal:
-        terminal.run(shell("sh", "-c", "echo began; while :; do /bin/true; done"))
+        terminal.run(shell("sh", "-c", f"echo began; {HOLD}"))
         terminal.expect("began")
         terminal.keys("\x03")
         terminal.prompt()
@@ -324,7 +330,7 @@ def test_ctrl_c_ends_the_program_and_the_line(tmp_path: Path) -> None:
 
 def test_ctrl_c_that_the_program_handles(tmp_path: Path) -> None:
     with Shell() as terminal:
-        body = "trap 'echo caught; exit 5' INT; echo began; while :; do /bin/true; done"
+        body = f"trap 'echo caught; exit 5' INT; echo began; {HOLD}"
         terminal.run(shell("sh", "-c", body))
         terminal.expect("began")
         terminal.keys("\x03")
@@ -338,8 +344,7 @@ def test_ctrl_c_that_the_program_handles(tmp_path: Path) -> None:
 def test_ctrl_z_and_back(tmp_path: Path) -> None:
     """A program that forks no one: a shell stopped in its vfork hangs, traced or not."""
     with Shell() as terminal:
-        hold = "until [ -e go ]; do :; done"
-        body = f"cd {shlex.quote(str(tmp_path))}; echo began; {hold}; /bin/true; echo over; exit 6"
+        body = f"cd {shlex.quote(str(tmp_path))}; echo began; {SPIN}; /bin/true; echo over; exit 6"
         for _ in range(2):
             terminal.run(shell("sh", "-c", body))
             terminal.expect("began")
@@ -454,6 +459,7 @@ def test_attach_sees_who_was_there_and_what_they_make(tmp_path: Path) -> None:
 
 
 def test_an_attached_one_is_let_go_of(tmp_path: Path) -> None:
+    before = left_over()
     tree = subprocess.Popen(["sh", "-c", f"cd {shlex.quote(str(tmp_path))}; {HOLD}; exit 5"])
     try:
         for how in (signal.SIGINT, signal.SIGKILL):
@@ -468,6 +474,7 @@ def test_an_attached_one_is_let_go_of(tmp_path: Path) -> None:
         (tmp_path / "go").touch()
 
     assert tree.wait(DEADLINE_S) == 5
+    assert left_over() <= before
 
 
 def test_threads_and_the_named_twice() -> None:
@@ -590,3 +597,28 @@ def test_the_clock_is_that_of_all_traces() -> None:
 
     assert len(stamps) > 5
     assert before <= min(stamps) <= max(stamps) <= after
+
+
+@pytest.mark.parametrize("sample", [s for s in SAMPLES if not s.root and s.command != "storm 5003"], ids=str)
+def test_samples_without_privilege(sample: Sample, tmp_path: Path) -> None:
+    """As test_samples.py has them for root, by the command."""
+    need("root", "setpriv", "cc")
+    samples.build()
+    told, out = tmp_path / "truth", tmp_path / "o.ftrace"
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o777)
+    options = [f"--env={','.join(value)}" if name == "record_env" else f"-s{value}" for name, value in
+               sample.options.items() if name in ("record_env", "argv_max")]  # fmt: skip
+    with told.open("ab") as truth:
+        env = {**ENV, "FORKTRACE_TRUTH_FD": str(truth.fileno()), "TMPDIR": str(tmp_path)}
+        done = subprocess.run(
+            [*NOBODY, *command(*sample.argv(), options=["-q", "-o", str(out), *options])],
+            env=env, pass_fds=[truth.fileno()], stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    trace = tracer.load(str(out))
+    lives = samples.read_truth(told.read_bytes())
+    wrong = judge.differences(lives, trace.tree.records(), trace.events(), trace.meta.facts)
+
+    assert done.returncode == sample.status, done.stderr
+    assert not wrong, "\n".join(wrong)
+    assert not [path for path in tmp_path.iterdir() if "strace" in path.name or path.name.startswith("forktrace-")]

@@ -27,21 +27,25 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class Helper:
-    """strace as a child of ours, in a session of its own; what it says is kept in a file."""
+    """strace as a child of ours, in a session of its own; what it says is kept in a file.
 
-    def __init__(self, command: Sequence[str]) -> None:
+    `keep`: a descriptor that its words name as /dev/fd/N.
+    """
+
+    def __init__(self, command: Sequence[str], keep: int) -> None:
         self._log = Log()
         self._said: list[str] = []
+        errors = self._log.take()
         self.pid = os.fork()
         if self.pid == 0:
-            self._exec(command)
+            self._exec(command, keep, errors)
         try:
             self._pidfd = os.pidfd_open(self.pid)
         except OSError:  # before Linux 5.3
             self._pidfd = -1
         self._ended = False
 
-    def _exec(self, command: Sequence[str]) -> NoReturn:
+    def _exec(self, command: Sequence[str], keep: int, errors: int) -> NoReturn:
         try:
             import ctypes
 
@@ -51,8 +55,9 @@ class Helper:
                 signal.signal(signo, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             null = os.open(os.devnull, os.O_RDWR)
-            for fd, source in ((0, null), (1, null), (2, os.open(self._log.path, os.O_WRONLY))):
+            for fd, source in ((0, null), (1, null), (2, errors)):
                 os.dup2(source, fd)
+            os.set_inheritable(keep, True)
             os.execv(command[0], list(command))  # noqa: S606
         finally:
             os._exit(127)
@@ -141,14 +146,14 @@ class Tree(NamedTuple):
     missed: list[int]
 
 
-def follow(command: Callable[[list[int]], list[str]], pids: Sequence[int]) -> Tree:
-    """Attach to `pids` and all below them; `command` is called for each try, and gives strace's words for it.
+def follow(command: Callable[[list[int]], tuple[list[str], int]], pids: Sequence[int]) -> Tree:
+    """Attach to `pids` and all below them. `command` is called for each try: strace's words, what it is to keep.
 
     Raises NoInputError, NoPermissionError or ProbesRefusedError if one of `pids` can not be had.
     """
     for tries in range(_TRIES):
         wanted = tree(pids)
-        helper = Helper(command(list(wanted)))
+        helper = Helper(*command(list(wanted)))
         try:
             left = settle(helper, list(wanted))
             for pid in pids:

@@ -59,6 +59,11 @@ class Log:
         """The file becomes that user's. The folder stays ours: nobody can put another file there."""
         os.fchown(self._fd, uid, gid)
 
+    def take(self) -> int:
+        """A descriptor for a writer that needs no name; the name goes at once."""
+        self._unlink()
+        return self._fd
+
     def look(self) -> None:
         """Take notice of strace having opened or closed the file."""
         if self.watched >= 0:

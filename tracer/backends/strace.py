@@ -97,20 +97,24 @@ class Backend:
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         """strace's command before the program's."""
-        return [*_strace_command.start(self._path, self._version, self._words()), *argv]
+        return [*_strace_command.start(self._path, self._version, self._words(self._new_log().path)), *argv]
 
-    def _words(self) -> list[str]:
+    def _new_log(self) -> Log:
         if self._log is not None:
             self._log.close()
         self._log = Log()
+        return self._log
+
+    def _words(self, path: str) -> list[str]:
         options = self._options
         return _strace_command.options(
-            self._version,
-            self._log.path,
-            seccomp=self._seccomp,
-            string_size=options.argv_max,
-            environment=bool(options.env),
+            self._version, path, seccomp=self._seccomp, string_size=options.argv_max, environment=bool(options.env)
         )
+
+    def _attaching(self, pids: list[int]) -> tuple[list[str], int]:
+        """Words that attach, and the descriptor that they name: this file needs no name at all."""
+        fd = self._new_log().take()
+        return _strace_command.attach(self._path, self._words(f"/dev/fd/{fd}"), pids), fd
 
     def follow(self, pid: int, pidfd: int) -> None:
         """The root: our held child, which becomes strace, and then the program."""
@@ -132,7 +136,7 @@ class Backend:
             self._seccomp = False  # a filter can be had from the start only
             self._note_costs(capable=_identity(os.getpid())[2])
         self._pids.append(pid)
-        found = _strace_attach.follow(lambda p: _strace_command.attach(self._path, self._words(), p), self._pids)
+        found = _strace_attach.follow(self._attaching, self._pids)
         self._helper = found.helper
         self._live = Live(argv_max=self._options.argv_max, env=self._options.env)
         tids = {p: _strace_attach.tasks(p) for p in found.processes}
