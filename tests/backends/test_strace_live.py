@@ -140,6 +140,20 @@ def test_who_is_known_by_its_end_alone_has_no_time_of_birth() -> None:
     assert abs(birth["born_ns"] - at) < 60 * SECOND
 
 
+def test_names_come_down_through_a_fork_that_returns_late() -> None:
+    at = now()
+    live = Live(argv_max=100, root=4000)
+    got = rows(
+        live,
+        line(4000, at, 'execve("/bin/x", ["x"], 0x1 /* 1 var */) = 0 <0.1>'),
+        line(4000, at + 5, "clone(child_stack=NULL, flags=SIGCHLD <unfinished ...>"),
+        line(4001, at + 7, "clone(child_stack=NULL, flags=SIGCHLD) = 4002 <0.1>"),
+        line(4000, at + 9, "<... clone resumed>) = 4001 <0.1>"),
+    )
+
+    assert [(v["pid"], v["comm"]) for kind, v in got if kind == Kind.FORK] == [(4001, "x"), (4002, "x")]
+
+
 def test_living_are_those_without_an_end() -> None:
     at = now()
     live = Live(argv_max=100, root=4000)

@@ -244,6 +244,10 @@ class Rows:
         made = (NULL, NULL, NULL)
         if creator is not None:
             maker = creator.lead
+            if task.born_comm is None and lead is task:
+                # Its fork returned before its maker's own did: nobody knew the name that both have.
+                task.born_comm = maker.born_comm
+                task.comm = task.comm or task.born_comm
             by = creator.tid if not creator.placed and creator.tid is not None else creator.pid
             made = (maker.pid, by, maker.born)
             if lead is task:
