@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from tracer.events import NULL, Kind
 from tracer.importers.strace_births import Births, Fork, Wait
@@ -288,7 +288,3 @@ class Ends(Births):
             for thread in task.leaving or ():
                 self._thread_end(thread, thread.dying, thread.dying_ns, _INFERRED)
         self.rows.finish()
-
-    def note_alive(self) -> Any:
-        """Tasks that had not ended when the log did."""
-        return [t for t in self.live if not t.dead]

@@ -61,7 +61,7 @@ def prefix(line: bytes) -> Prefix:
     elif seconds:
         ns = int(seconds) * 1_000_000_000 + _fraction(fraction)
         # -r alone is %6d.f: it is padded to six, where an epoch time is wider than that or (made by hand) is not.
-        pad = len(gap if bare_pid else lead)
+        pad = len(gap if pid is not None else lead)
         pid_pad = max(5 - len(bare_pid), 0) + 1 if bare_pid and not bare_comm else 1 if bare_pid else 0
         if len(seconds) < 6 and (pad > pid_pad or ns == 0):
             clock, delta_ns = TIME_RELATIVE, ns

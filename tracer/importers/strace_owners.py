@@ -52,6 +52,7 @@ class Owners:
         self.notices = False  # the tracer announces each new task here
         self.ends = self.signals = False  # `+++ exited` and `---` lines are shown
         self._root: Task | None = None  # a first task whose pid is not known yet
+        self._told: int | None = None  # and that pid, if it was told before the task's first line
 
     def skip(self, raw: bytes, *, cut: bool = False, number: int | None = None) -> None:
         """A line was not understood; `cut`: it is strace's own."""
@@ -112,6 +113,9 @@ class Owners:
                     return None, ns
                 task = self._root = machine.appear(None, ns, execs=execs)
                 task.execs_first = True
+                if self._told is not None:
+                    self.name_root(self._told)
+                    self._told = None
         else:
             task = machine.tasks.get(pid)
             if task is None and prefix.bracketed and self._is_root(pid, kind, name):
@@ -207,7 +211,9 @@ class Owners:
     def name_root(self, pid: int) -> None:
         """The first task's pid has become known."""
         root = self._root
-        if root is not None and root.tid is None and pid not in self.machine.tasks:
+        if root is None:
+            self._told = pid
+        elif root.tid is None and pid not in self.machine.tasks:
             root.tid = pid
             self.machine.tasks[pid] = root
             self.rows.drain()

@@ -85,10 +85,10 @@ class Stream(Owners):
             raw = lines.SGR.sub(b"", raw)
         if b"\0" in raw:
             raw = raw.replace(b"\0", b"")
-        if raw[:1] == b">":
-            raw = raw[_QUOTED.match(raw).end() :]  # type: ignore[union-attr]
         if raw[:3] == b"\xef\xbb\xbf":
             raw = raw[3:]
+        if raw[:1] == b">":
+            raw = raw[_QUOTED.match(raw).end() :]  # type: ignore[union-attr]
         if not raw:
             return
         if self.open_line is not None and self._continue(raw):

@@ -23,7 +23,7 @@ _ESCAPE: Final = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.))", re.D
 _LETTERS: Final = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"v": b"\v", b"f": b"\f", b"a": b"\a", b"b": b"\b"}
 _HALF: Final = re.compile(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})$")
 _LIST: Final = re.compile(rb'\[((?:"(?:[^"\\]++|\\.)*+"|[^"\]]++)*+)\]', re.DOTALL)
-_ITEM: Final = re.compile(_STRING + rb"|(\.\.\.)|0x[0-9a-f]+", re.DOTALL)
+_ITEM: Final = re.compile(_STRING + rb"|(\.\.\.|0x[0-9a-f]+)", re.DOTALL)
 
 
 def _escape(m: re.Match[bytes]) -> bytes:
@@ -78,9 +78,9 @@ def string_list(args: bytes, start: int) -> tuple[list[str] | None, int]:
     if b"\\" not in body and b"..." not in body and body[:1] == b'"' and body[-1:] == b'"':
         return body[1:-1].decode("utf-8", "surrogateescape").split('", "'), m.end()
     items: list[str] = []
-    for raw, cut, dots in _ITEM.findall(body):
-        # A bare pointer is an element that strace could not read: cut there too, rather than shift the rest.
-        items.append("..." if dots else text(raw, cut))
+    for raw, cut, unknown in _ITEM.findall(body):
+        # A bare pointer is an element that strace could not read: unknown too, rather than shift the rest.
+        items.append("..." if unknown else text(raw, cut))
     if body.strip() and not items:
         return None, m.end()
     return items, m.end()
