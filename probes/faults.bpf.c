@@ -162,7 +162,7 @@ static __always_inline int fault_began(__u64 addr, __u64 error)
 	settle(t, c, flt);
 	c->flt = flt;
 	if (!(error & 2)) {
-		c->state = READING;
+		c->state = READING;	/* what is allocated now is for the page cache */
 		return 0;
 	}
 	c->state = PENDING;
@@ -275,6 +275,7 @@ static __always_inline void keep_vmas(struct task_struct *t, struct counters *c,
 	c->vma_seq += lock_seq_step();
 	n->vma_mm = (__u64)new;
 	n->vma_seq = lock_seq(new);
+	n->vma_next = c->vma_next;
 	__builtin_memcpy(n->vmas, c->vmas, sizeof(n->vmas));
 }
 

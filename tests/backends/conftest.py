@@ -17,3 +17,12 @@ def probes() -> Iterator[Probes]:
     probes = Probes()
     yield probes
     probes.close()
+
+
+@pytest.fixture
+def new_probes() -> Iterator[Probes]:
+    """Others, for what depends on what has been seen before: no thread yet."""
+    need("bpf")
+    probes = Probes()
+    yield probes
+    probes.close()

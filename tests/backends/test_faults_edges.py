@@ -16,7 +16,7 @@ from tracer.events import NULL
 pytestmark = pytest.mark.kernel
 
 
-EDGES = ("exec_after_copies", "two_children", "parent_ends_first", "exec_away", "vfork_exec")
+EDGES = ("exec_after_copies", "two_children", "parent_ends_first", "exec_away", "vfork_exec", "same_memory")
 
 
 def run_edges(probes: Probes, phase: str, folder: Path) -> tuple[int, list[Row], list[cow.Line]]:
@@ -116,6 +116,14 @@ def test_a_vfork_makes_the_parent_copy_nothing(probes: Probes, tmp_path: Path) -
     # Zero is measured here: it is known that nothing was shared by copy.
     assert share(rows, child, root) == 0
     assert copies(rows, child, before_exec=True) == 0
+
+
+def test_a_child_in_the_same_memory_makes_the_parent_copy_nothing(probes: Probes, tmp_path: Path) -> None:
+    root, rows, _ = run_edges(probes, "same_memory", tmp_path)
+    by_copy, outright = (share(rows, child, root) for child in children(rows, root))
+
+    assert by_copy >= 71
+    assert outright == 0
 
 
 def wait_for(probes: Probes, enough: Callable[[list[Row]], bool]) -> list[Row]:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Who copied how much because of which fork: a parent and its children, each saying what it did. Speaks as cow.h. */
 #include "cow.h"
+#include <signal.h>
 
 static char *buf;
 static int go[2];
@@ -132,9 +133,32 @@ static void vfork_exec(void)
 	reap(pid);
 }
 
+static int wait_there(void *arg)
+{
+	(void)arg;
+	wait_for_go();
+	return 0;
+}
+
+/* One child shares memory by copy, the other shares it outright: the copies are the first one's. */
+static void same_memory(void)
+{
+	start();
+	static char stack[16 * PAGE];
+	pid_t by_copy = child(wait_for_go);
+	pid_t outright = clone(wait_there, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL);
+	begin();
+	dirty(buf, 71, 1);
+	end("wp_faults=71 cow_anon=71 " PAGES, buf, 1L, 71L);
+	if (write(go[1], "go", 2) != 2)
+		die("go");
+	reap(by_copy);
+	reap(outright);
+}
+
 static const struct phase phases[] = {
 	{ "exec_after_copies", exec_after_copies }, { "two_children", two_children },
-	{ "parent_ends_first", parent_ends_first }, { "exec_away", exec_away }, { "vfork_exec", vfork_exec },
+	{ "parent_ends_first", parent_ends_first }, { "exec_away", exec_away }, { "vfork_exec", vfork_exec }, { "same_memory", same_memory },
 };
 
 int main(int argc, char **argv)

@@ -158,7 +158,34 @@ static void write_memory_file(void)
 	for (int i = 0; i < 101; i++)
 		if (write(fd, page, PAGE) != PAGE)
 			die("write");
+	dirty(map(1, MAP_PRIVATE | MAP_ANONYMOUS), 1, 1);	/* a fresh page: whatever was in doubt is decided here */
 	end("reuses=0");
+}
+
+/* The kernel on its own, without an exception: reads pages in, then writes to them. */
+static void populate(void)
+{
+	make_file(0);
+	map_file(MAP_PRIVATE);
+	begin();
+	if (madvise(buf, 503 * PAGE, MADV_POPULATE_READ))
+		die("MADV_POPULATE_READ");
+	end("reuses=0");
+	begin();
+	if (madvise(buf, 101 * PAGE, MADV_POPULATE_WRITE))
+		die("MADV_POPULATE_WRITE");
+	end("file_copies=101 " PAGES, buf, 1L, 101L);
+}
+
+/* At once. */
+static void populate_for_write(void)
+{
+	make_file(0);
+	map_file(MAP_PRIVATE);
+	begin();
+	if (madvise(buf, 101 * PAGE, MADV_POPULATE_WRITE))
+		die("MADV_POPULATE_WRITE");
+	end("file_copies=101 " PAGES, buf, 1L, 101L);
 }
 
 static sigjmp_buf back;
@@ -207,12 +234,6 @@ static void map_file_over_buf(void)
 	dirty(buf, 503, 1);
 }
 
-static void *over_buf(void *arg)
-{
-	map_file_over_buf();
-	return arg;
-}
-
 static void remap_and_write(void)
 {
 	dirty(buf, 53, 1);
@@ -233,17 +254,41 @@ static void remapped(void)
 	reap(child(remap_and_write));
 }
 
+static int ask[2], answered[2];
+
+static void *mapper(void *arg)
+{
+	char c;
+	for (int i = 0; i < 3 && read(ask[0], &c, 1) == 1; i++) {
+		if (i == 2)
+			map_file_over_buf();
+		if (write(answered[1], &c, 1) != 1)
+			break;
+	}
+	return arg;
+}
+
+static void ask_mapper(void)
+{
+	static char c;
+	if (write(ask[1], "", 1) != 1 || read(answered[0], &c, 1) != 1)
+		die("the other thread");
+}
+
 static void remap_by_thread(void)
 {
 	pthread_t t;
-	dirty(buf, 53, 1);
-	if (pthread_create(&t, NULL, over_buf, NULL))
+	if (pipe(ask) || pipe(answered) || pthread_create(&t, NULL, mapper, NULL))
 		die("pthread_create");
-	pthread_join(t, NULL);
+	ask_mapper();
+	ask_mapper();
+	dirty(buf, 53, 1);
+	ask_mapper();
 	reap(child(write_101));
+	pthread_join(t, NULL);
 }
 
-/* As before, but another thread did it, and then a child is forked: what this one knew must not live on in it. */
+/* As before, but another thread does it, and then a child is forked: what this one knew must not live on in it. */
 static void remapped_by_thread(void)
 {
 	make_file(1);
@@ -298,7 +343,8 @@ static const struct phase phases[] = {
 	{ "shared_cold", shared_cold }, { "shared_memory", shared_memory },
 	{ "shared_memory_after_fork", shared_memory_after_fork }, { "reuse_then_write", reuse_then_write },
 	{ "reuse_then_cold_read", reuse_then_cold_read },
-	{ "read_cold", read_cold }, { "write_memory_file", write_memory_file }, { "beyond_the_end", beyond_the_end },
+	{ "read_cold", read_cold }, { "write_memory_file", write_memory_file },
+	{ "populate", populate }, { "populate_for_write", populate_for_write }, { "beyond_the_end", beyond_the_end },
 	{ "child_direct", child_direct }, { "remapped", remapped }, { "remapped_by_thread", remapped_by_thread },
 };
 
