@@ -21,7 +21,7 @@ LAYERS = (
     ("events",),
     ("processes", "status"),
     ("btf", "wire", "recording", "spool", "procfs", "cgroups", "redact", "symbols"),
-    ("kernel", "privileges", "terminal", "launch", "target"),
+    ("kernel", "privileges", "terminal", "launch", "target", "delayacct"),
     ("rows", "growth", "tree", "backends", "importers"),
     ("session",),
     ("tables",),

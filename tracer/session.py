@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 
 from tracer import backends, procfs
 from tracer.backends import BackendProtocol, Options
+from tracer.delayacct import Switch, put_back
 from tracer.errors import NoPermissionError, ProbesRefusedError
 from tracer.events import NULL, Batch, Kind, Meta
 from tracer.target import Action, Status, Target
@@ -72,6 +73,7 @@ class Session:
         self._signal_fd = -1
         self._released = False
         self._backend: BackendProtocol | None = None
+        self._switch: Switch | None = None
         self._sinks: list[Sink] = []
         self._tasks = 0  # born and not yet let go of by the kernel
         self._rows = 0
@@ -81,6 +83,10 @@ class Session:
         """Hold the program, attach. Raises the last backend's refusal, or CannotStartError. Nothing is left behind."""
         plan = self.plan
         try:
+            if plan.options.delayacct:
+                self._switch = Switch.on()  # a program that is older has no record of delays for life
+            elif put_back():
+                self._say("kernel.task_delayacct was still on, from a forktrace that was killed: it is off again")
             if plan.argv:
                 self._target = self._hold()
                 self._signal_fd = self._target.signal_fd
@@ -259,6 +265,9 @@ class Session:
         if self._signals is not None:
             self._signals.close()
             self._signals = None
+        if self._switch is not None:
+            self._switch.off()
+            self._switch = None
 
     def __enter__(self) -> Self:
         return self

@@ -46,6 +46,7 @@ class Options:
     reap_exact: bool = False
     failures: bool = False  # -e fail
     everyone: bool = False  # -a
+    delayacct: bool = False  # --delayacct: the session switches kernel.task_delayacct on
     buffer_bytes: int = 16 << 20  # rounded up to a power of two
     strace_safe: bool = False  # no seccomp filter of strace's on the program
 

@@ -82,6 +82,11 @@ class Run:
             help="exact: measured at the moment of the reap; costs open/close loops on the host 12 %%",
         )
         how.add_argument(
+            "--delayacct",
+            action="store_true",
+            help="let the kernel count copies itself (kernel.task_delayacct) meanwhile; netlink reads that",
+        )
+        how.add_argument(
             "--buffer",
             type=_size,
             default=16 << 20,
@@ -168,6 +173,7 @@ class Run:
                 reap_exact=args.reap == "exact",
                 failures=bool(events & {"fail", "all"}),
                 everyone=args.all,
+                delayacct=args.delayacct,
                 buffer_bytes=args.buffer,
                 strace_safe=args.strace_safe,
             ),

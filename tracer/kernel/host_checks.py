@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tracer import procfs
+from tracer import delayacct, procfs
 from tracer.kernel.check import Check, no, unknown, yes
 from tracer.kernel.host import CAP_NET_ADMIN, CAP_SYS_PTRACE, Host, as_root, forktrace_as_root
 
@@ -80,6 +80,10 @@ def task_delayacct(host: Host) -> Check:
     if value == "0":
         mend = as_root("sysctl kernel.task_delayacct=1")
         return no("task_delayacct", "kernel.task_delayacct = 0, off", why, mend)
+    left = delayacct.left_behind(host.root / "proc/sys/kernel/task_delayacct", host.root / "run/forktrace")
+    if left is not None:
+        detail = f"kernel.task_delayacct = {value}, left on by a forktrace that was killed"
+        return unknown("task_delayacct", detail, why, as_root(f"sysctl kernel.task_delayacct={left}"))
     return yes("task_delayacct", f"kernel.task_delayacct = {value}", why)
 
 
