@@ -16,6 +16,7 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;
 /* clang drops types that nothing refers to; the layout test wants them all */
 const struct ft_stack_seen *ft_keep_seen __attribute__((unused));
+const struct ft_stack_map *ft_keep_map __attribute__((unused));
 const struct ft_stack_count *ft_keep_count __attribute__((unused));
 
 const volatile struct ft_stack_options stack_opt SEC(".rodata.stackopt");
@@ -42,10 +43,16 @@ struct {
 	__type(value, struct ft_stack_count);
 } counts SEC(".maps");
 
-struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 256 << 10); } seen SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } seen SEC(".maps");
 
 /* core.h's has no instruction pointer, as no other probe reads it. */
 struct pt_regs___ip { unsigned long ip; } __attribute__((preserve_access_index));
+
+struct super_block { unsigned int s_dev; } __attribute__((preserve_access_index));
+struct inode { unsigned long i_ino; struct super_block *i_sb; } __attribute__((preserve_access_index));
+struct file___path { struct path f_path; struct inode *f_inode; } __attribute__((preserve_access_index));
+struct vm_area_struct___pgoff { unsigned long vm_pgoff; } __attribute__((preserve_access_index));
+struct bpf_iter_task_vma { __u64 opaque[1]; } __attribute__((aligned(8)));
 
 struct sampled {
 	struct ft_stack_key key;	/* the thread's last sample, to be taken back */
@@ -144,6 +151,92 @@ static __always_inline void add(struct ft_stack_key *key, __s64 samples, __s64 c
 	__sync_fetch_and_add(&n->copies, copies);
 }
 
+#define VM_EXEC 0x4UL
+
+extern int bpf_iter_task_vma_new(struct bpf_iter_task_vma *it, struct task_struct *task, __u64 addr) __ksym __weak;
+extern struct vm_area_struct *bpf_iter_task_vma_next(struct bpf_iter_task_vma *it) __ksym __weak;
+extern void bpf_iter_task_vma_destroy(struct bpf_iter_task_vma *it) __ksym __weak;
+
+struct mapping_scratch {
+	__u64 off;
+	struct ft_stack_map m;
+	char path[FT_STACK_PATH + 256];	/* room for one more component behind the last masked offset */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mapping_scratch);
+} mapping_scratch SEC(".maps");
+
+struct path_walk { struct mapping_scratch *s; struct dentry *d; struct mount *m; };
+
+/* A component a round, up to the root of the mount namespace, as /proc/PID/maps has it. */
+static long path_up(__u32 i, struct path_walk *w)
+{
+	struct dentry *d = w->d;
+	struct mount *m = w->m;
+	if (d == BPF_CORE_READ(m, mnt.mnt_root)) {
+		struct mount *up = BPF_CORE_READ(m, mnt_parent);
+		if (up == m)
+			return 1;
+		w->d = BPF_CORE_READ(m, mnt_mountpoint);
+		w->m = up;
+		return 0;
+	}
+	struct dentry *parent = BPF_CORE_READ(d, d_parent);
+	if (parent == d)
+		return 1;
+	long n = bpf_probe_read_kernel_str(&w->s->path[w->s->off & (FT_STACK_PATH - 1)], 256, BPF_CORE_READ(d, d_name.name));
+	if (n <= 0 || w->s->off > FT_STACK_PATH - 256)
+		return 1;
+	w->s->off += n;
+	w->d = parent;
+	return 0;
+}
+
+/* Some lives are over before user space gets to read their mappings, so they are told from here: what is executable. */
+static __always_inline void tell_mappings(struct task_struct *t, struct counters *process)
+{
+	__u32 zero = 0;
+	struct mapping_scratch *s = bpf_map_lookup_elem(&mapping_scratch, &zero);
+	if (!s)
+		return;
+	struct bpf_iter_task_vma it;
+	struct vm_area_struct *vma;
+	bpf_iter_task_vma_new(&it, t, 0);
+	while ((vma = bpf_iter_task_vma_next(&it))) {
+		if (!(vma->vm_flags & VM_EXEC))
+			continue;
+		s->m.born_ns = plain(t)->group_leader->start_boottime;
+		s->m.image = process->image;
+		s->m.start = vma->vm_start;
+		s->m.end = vma->vm_end;
+		s->m.offset = s->m.inode = s->m.device = s->m.unused = 0;
+		s->off = 0;
+		struct file___path *file = (void *)vma->vm_file;
+		if (file) {
+			s->m.offset = ((struct vm_area_struct___pgoff *)vma)->vm_pgoff * PAGE_SIZE;
+			s->m.inode = BPF_CORE_READ(file, f_inode, i_ino);
+			s->m.device = BPF_CORE_READ(file, f_inode, i_sb, s_dev);
+			struct path_walk w = { .s = s, .d = BPF_CORE_READ(file, f_path.dentry) };
+			w.m = (void *)BPF_CORE_READ(file, f_path.mnt) - bpf_core_field_offset(struct mount, mnt);
+			bpf_loop(192, path_up, &w, 0);
+		}
+		__u64 n = sizeof(s->m) + (s->off & (FT_STACK_PATH - 1));
+		if (bpf_ringbuf_output(&seen, &s->m, n, BPF_RB_NO_WAKEUP))
+			__sync_fetch_and_add(&stack_stats.unseen, 1);
+	}
+	bpf_iter_task_vma_destroy(&it);
+}
+
+static __always_inline __u32 own_pid(struct task_struct *leader)
+{
+	struct pid *p = leader->thread_pid;
+	__u32 level = p->level;
+	return level < 32 ? BPF_CORE_READ(&p->numbers[level & 31], nr) : 0;
+}
+
 /* User space reads its mappings at once, while they are there; not those of a child that has its parent's, if the
  * parent's were asked for before. */
 static __always_inline void tell(struct task_struct *t, struct counters *process, struct sampled *of, __u32 samples)
@@ -160,6 +253,8 @@ static __always_inline void tell(struct task_struct *t, struct counters *process
 	r->samples = samples;
 	r->parent_born_ns = 0;
 	r->parent_pid = r->parent_image = r->unused = 0;
+	r->uid = t->cred->uid.val;
+	r->own_pid = own_pid(t->group_leader);
 	bool known = false;
 	if (process->flags & T_EDGE) {
 		struct task_struct *parent = t->group_leader->real_parent->group_leader;
@@ -261,7 +356,10 @@ int BPF_PROG(on_sharing, struct task_struct *child, __u64 clone_flags)
 	if (!process)
 		return 0;
 	struct sampled *of = bpf_task_storage_get(&sampled, t->group_leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (of && of->told != process->image + 1)
+	if (of && of->told != process->image + 1) {
+		if (stack_opt.walk && !(process->flags & T_EDGE))
+			tell_mappings(t, process);
 		tell(t, process, of, 0);
+	}
 	return 0;
 }

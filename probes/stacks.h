@@ -18,7 +18,7 @@ struct ft_stack_count {
 	__s64 copies;	/* that they stand for */
 };
 
-/* Ring `seen`: an image whose mappings will be asked for. */
+/* Ring `seen`: an image whose mappings will be asked for. Records of either sort; their lengths tell them apart. */
 struct ft_stack_seen {
 	__u64 born_ns;
 	__u64 parent_born_ns;	/* 0: it has exec'd, or its birth was not seen: its mappings are nobody else's */
@@ -27,12 +27,29 @@ struct ft_stack_seen {
 	__u32 parent_pid;	/* 0: not there any more, or not visible */
 	__u32 parent_image;
 	__u32 samples;
+	__u32 uid;
+	__u32 own_pid;	/* as the process itself has it */
 	__u32 unused;
+};
+
+/* One executable mapping of an image, sent before its ft_stack_seen. */
+#define FT_STACK_PATH 4096
+struct ft_stack_map {
+	__u64 born_ns;
+	__u64 start;
+	__u64 end;
+	__u64 offset;
+	__u64 inode;
+	__u32 device;	/* major << 20 | minor */
+	__u32 image;
+	__u64 unused;
+	/* then the components of its path, leaf first, each ending in NUL; nothing for anonymous memory */
 };
 
 struct ft_stack_options {
 	__u32 rate;	/* samples a second and CPU at most, or nearly; 0: every copy is one */
 	__u32 hz;	/* of jiffies */
+	__u32 walk;	/* mappings can be told from here */
 };
 
 struct ft_stack_stats {
@@ -44,4 +61,5 @@ struct ft_stack_stats {
 
 _Static_assert(sizeof(struct ft_stack_key) == 40, "change tracer/backends/_stacks.py too");
 _Static_assert(sizeof(struct ft_stack_count) == 16, "change tracer/backends/_stacks.py too");
-_Static_assert(sizeof(struct ft_stack_seen) == 40, "change tracer/backends/_stacks.py too");
+_Static_assert(sizeof(struct ft_stack_map) == 56, "change tracer/backends/_stacks.py too");
+_Static_assert(sizeof(struct ft_stack_seen) == 48, "change tracer/backends/_stacks.py too");

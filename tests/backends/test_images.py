@@ -12,6 +12,7 @@ import pytest
 
 from tracer import procfs
 from tracer.backends._images import Images, Seen
+from tracer.symbols import Mapped
 
 GONE = 1 << 22
 """Beyond any pid_max."""
@@ -43,7 +44,7 @@ def images(now: int | None = 1) -> Images:
 
 def seen(pid: int, born_ns: int, image: int = 1, *, parent: tuple[int, int, int] = (0, 0, 0), samples: int = 1) -> Seen:
     """parent: its pid, birth, image."""
-    return Seen(born_ns, parent[1], pid, image, parent[0], parent[2], samples)
+    return Seen(born_ns, parent[1], pid, image, parent[0], parent[2], samples, os.geteuid(), pid)
 
 
 def paths(found: Images, pid: int, born_ns: int, image: int = 1) -> set[str]:
@@ -78,6 +79,19 @@ def test_a_process_that_is_another_program_by_now_is_not_read(
     found.seen(seen(sleeper.pid, at))
 
     assert found.space(sleeper.pid, at, 1).code.maps == ()
+
+
+def test_of_who_was_gone_the_kernels_own_word_is_taken() -> None:
+    found, mine = images(), Mapped(0x1000, 0x2000, 0, 5, 6, "/bin/x", False)
+    found.mapped((7, 1), mine)
+    found.mapped((7, 2), mine._replace(path="/bin/y"))
+    found.seen(seen(GONE, 7))
+    found.seen(seen(GONE + 1, 8, 0, parent=(0, 7, 1)))
+    space = found.space(GONE, 7, 1)
+
+    assert space.code.find(0x1800) == mine
+    assert space.perf[0].pid == GONE
+    assert found.space(GONE + 1, 8, 0).code is space.code
 
 
 def test_a_pid_that_was_used_again_is_not_read(sleeper: subprocess.Popen[bytes]) -> None:

@@ -24,12 +24,12 @@ import tracer
 from tests.backends.fault_probes import Probes
 from tests.conftest import need
 from tests.programs import cow
-from tracer.backends import _stacks
+from tracer.backends import _host, _stacks
 from tracer.backends._stacks import Stacks
 from tracer.backends.bpf import probe_object
 from tracer.btf import Btf
 from tracer.events import Batch
-from tracer.symbols import DEBUG_FOLDERS
+from tracer.symbols import DEBUG_FOLDERS, UNKNOWN
 from tracer.symbols.elf import ElfFile
 
 pytestmark = pytest.mark.kernel
@@ -152,6 +152,22 @@ def test_a_child_that_was_gone_at_once_has_its_parents_functions(
     assert len({row["pid"] for row in small}) == 20
 
 
+def test_a_program_that_was_gone_before_anyone_looked(
+    every: Sampled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not _host.has_mapping_walk():
+        pytest.skip("no bpf_iter_task_vma_new: before Linux 6.7 the mappings of who is gone are not known")
+    monkeypatch.setattr(every.stacks, "look", lambda: None)
+    monkeypatch.setattr(cow, "build", lambda name: build(*PIE))
+    assert cow.watch("", "child_copies", tmp_path, started=every.probes.follow, began=id, ended=id) == 0
+    monkeypatch.undo()
+    found = rows(every.stacks.finish())
+
+    assert by_leaf(found)["copy_small"] == SMALL
+    assert by_leaf(found)["copy_large"] == LARGE
+    assert UNKNOWN not in by_leaf(found)
+
+
 def test_a_frame_pointer_that_leads_nowhere_spoils_no_count(
     every: Sampled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,7 +269,9 @@ def test_the_garbage_collector_of_python_copies_pages_unless_they_are_frozen() -
 
 
 @pytest.mark.parametrize(
-    "record", [_stacks.KEY, _stacks.COUNT, _stacks.SEEN, _stacks.OPTIONS, _stacks.STATS], ids=lambda r: str(r.name)
+    "record",
+    [_stacks.KEY, _stacks.COUNT, _stacks.SEEN, _stacks.MAP, _stacks.OPTIONS, _stacks.STATS],
+    ids=lambda r: str(r.name),
 )
 def test_layout_is_the_objects(record: Any) -> None:
     found = Btf.from_elf(probe_object("stacks")).struct(record.name)

@@ -42,6 +42,11 @@ def has_rdonly_cast() -> bool:
     return _vmlinux().has("bpf_rdonly_cast", btf.FUNC)
 
 
+def has_mapping_walk() -> bool:
+    """bpf_iter_task_vma_new(), since v6.7: a probe can say what is mapped where; it reads kernel memory besides."""
+    return _vmlinux().has("bpf_iter_task_vma_new", btf.FUNC) and kernel_reads_allowed()
+
+
 def has_dirty_folio() -> bool:
     """writeback_dirty_folio, which was writeback_dirty_page before 203a31516616 (v5.16)."""
     return bool(_arguments("writeback_dirty_folio"))

@@ -1,6 +1,7 @@
 """What is known of the memory of each image (one exec's) of each process whose stacks are sampled.
 
     images = Images(image_now)       image_now(pidfd): how many execs it has behind it, None if it is not counted
+    images.mapped(...)               what the kernel says is where, on kernels that can
     images.seen(...)                 as soon as the kernel speaks of one: its mappings are read while they are there
     images.space(pid, born, image)   for tracer.symbols
 
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tracer import procfs
-from tracer.symbols import Code, Maps, PerfSource, Space, owners_of
+from tracer.symbols import Code, Mapped, Maps, PerfSource, Space, owners_of
 
 _MOST: Final = 65536  # images kept
 _HELD_MOST: Final = 64  # descriptors, of roots and of files without a name each
@@ -37,6 +38,8 @@ class Seen(NamedTuple):
     parent_pid: int
     parent_image: int
     samples: int
+    uid: int
+    own_pid: int  # in its own pid namespace
 
 
 class Images:
@@ -46,16 +49,23 @@ class Images:
         self._image_now = image_now
         self._proc = proc
         self._spaces: dict[Key, Space] = {}
+        self._told: dict[Key, list[Mapped]] = {}
         self._roots: dict[int, int] = {}  # mount namespace -> descriptor of its root
         self._files: dict[tuple[int, int], int] = {}
         self._wall_s = procfs.wall_offset_ns() / 1e9
         with suppress(OSError):
             self._roots[os.stat(proc / "self/ns/mnt").st_ino] = -1  # noqa: PTH116
 
+    def mapped(self, key: Key, mapping: Mapped) -> None:
+        """The kernel's own word on an executable mapping, before it speaks of the image."""
+        self._told.setdefault(key, []).append(mapping)
+        while len(self._told) > _HELD_MOST:
+            del self._told[next(iter(self._told))]
+
     def seen(self, record: Seen) -> None:
         """An image will have samples, or has had them: find out what is where, if it is still there."""
         key = record.born_ns, record.image
-        known = self._spaces.get(key)
+        known, told = self._spaces.get(key), self._told.pop(key, ())
         if known is not None:
             if record.samples >= _AGAIN:
                 self._read_again(record.pid, key)
@@ -68,6 +78,9 @@ class Images:
             self._keep(key, Space(above.code, perf))
             return
         space = self._read(record.pid, key)
+        if space is None and told:  # gone already: there is no looking into another root, nor at deleted files
+            code = Code((Maps(told),), born_s=key[0] / 1e9 + self._wall_s, held=self._files)
+            space = Space(code, (PerfSource("", record.own_pid, owners_of({record.uid})),))
         if space is not None:
             self._keep(key, space)
 

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Final
 
 from tracer import wire
-from tracer.backends import STACKS_USUAL
+from tracer.backends import STACKS_USUAL, _host
 from tracer.backends._faults import Faults
 from tracer.backends._images import Images, Seen
 from tracer.backends._ring import Ring
 from tracer.btf import Btf
 from tracer.events import Batch, Kind
-from tracer.symbols import Symbolizer
+from tracer.symbols import Mapped, Symbolizer
 
 KEY: Final = wire.Record("ft_stack_key", (
     ("born_ns", "Q"), ("leaf", "Q"), ("caller", "Q"), ("pid", "I"), ("image", "I"), ("stack", "i"),
@@ -36,14 +36,18 @@ KEY: Final = wire.Record("ft_stack_key", (
 COUNT: Final = wire.Record("ft_stack_count", (("samples", "q"), ("copies", "q")))
 SEEN: Final = wire.Record("ft_stack_seen", (
     ("born_ns", "Q"), ("parent_born_ns", "Q"), ("pid", "I"), ("image", "I"), ("parent_pid", "I"),
-    ("parent_image", "I"), ("samples", "I"), ("unused", "I"),
+    ("parent_image", "I"), ("samples", "I"), ("uid", "I"), ("own_pid", "I"), ("unused", "I"),
 ))  # fmt: skip
-OPTIONS: Final = wire.Record("ft_stack_options", (("rate", "I"), ("hz", "I")))
+MAP: Final = wire.Record("ft_stack_map", (
+    ("born_ns", "Q"), ("start", "Q"), ("end", "Q"), ("offset", "Q"), ("inode", "Q"), ("device", "I"), ("image", "I"),
+    ("unused", "Q"),
+))  # fmt: skip
+OPTIONS: Final = wire.Record("ft_stack_options", (("rate", "I"), ("hz", "I"), ("walk", "I")))
 STATS: Final = wire.Record("ft_stack_stats", (("entries", "Q"), ("lost_copies", "Q"), ("cut", "Q"), ("unseen", "Q")))
 DEPTH: Final = 127
 
-_KEY, _COUNT, _SEEN, _STATS = (
-    struct.Struct("=" + "".join(fmt for _, fmt in r.fields)) for r in (KEY, COUNT, SEEN, STATS)
+_KEY, _COUNT, _SEEN, _MAP, _STATS = (
+    struct.Struct("=" + "".join(fmt for _, fmt in r.fields)) for r in (KEY, COUNT, SEEN, MAP, STATS)
 )
 _COARSE: Final = 6  # CLOCK_MONOTONIC_COARSE, whose resolution is a jiffy
 _TRACE: Final = struct.Struct(f"={DEPTH}Q")
@@ -71,7 +75,8 @@ class Stacks:
     def load(self) -> None:
         """Raises ProbesRefusedError or NoPermissionError with the kernel's reason."""
         obj = self._object
-        obj.set_data(".rodata.stackopt", struct.pack("=2I", self._rate, round(1 / time.clock_getres(_COARSE))))
+        hz = round(1 / time.clock_getres(_COARSE))
+        obj.set_data(".rodata.stackopt", struct.pack("=3I", self._rate, hz, _host.has_mapping_walk()))
         obj.load()
         self._ring = Ring(obj.map_fd("seen"), obj.map_size("seen"))
         self._stats = obj.view(".data.stackstats", _STATS.size)
@@ -101,7 +106,15 @@ class Stacks:
     def look(self) -> None:
         """At the processes that the kernel named: the sooner, the more of them are still there."""
         for record in self._ring.take_all() if self._ring is not None else ():
-            self._images.seen(Seen(*_SEEN.unpack(record)[:-1]))
+            if len(record) == _SEEN.size:
+                self._images.seen(Seen(*_SEEN.unpack(record)[:-1]))
+            else:
+                born, start, end, offset, inode, device, image, _ = _MAP.unpack_from(record)
+                names = record[_MAP.size :].split(b"\0")[:-1]
+                path = "".join("/" + name.decode("utf-8", "surrogateescape") for name in reversed(names))
+                # The kernel's own dev_t has 20 bits for the minor; makedev() is what os.stat says.
+                where = os.makedev(device >> 20, device & 0xFFFFF)
+                self._images.mapped((born, image), Mapped(start, end, offset, where, inode, path, False))
 
     def read(self) -> Batch | None:
         """Stacks, when map `counts` is half full."""
