@@ -220,6 +220,16 @@ def test_a_fork_record_overrides_what_was_guessed_about_parentage() -> None:
     assert (tree.parent(at), tree.is_gap(at), tree.value(at, "how")) == (0, False, "vfork")
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_source_may_put_a_birth_right(apart: bool) -> None:
+    """strace knows a child by its end before the fork that made it has returned."""
+    guessed = fork(ROOT, B, how=None, clone_flags=None, evidence="inferred")
+    told = tree_of(root(), fork(ROOT, A), guessed, fork(A, B, clone_flags=0x8000, ppid=ROOT), apart=apart)
+
+    assert (len(told), told.record(2)["how"], told.record(2)["flags"]) == (3, "fork", ["CLONE_PARENT"])
+    assert (told.record(2)["creator_pid"], told.parent(2)) == (A, 0)
+
+
 def test_what_was_there_before_does_not_override_a_fork_record() -> None:
     tree = tree_of(root(), fork(ROOT, A), row(Kind.EXISTING, A, ppid=1, how="existing", parent_born_ns=1), apart=True)
 

@@ -98,6 +98,7 @@ class Rows:
         ppids: Any = part.get("ppid")
         parent_borns: Any = part.get("parent_born_ns")
         fresh: list[int] = []
+        again: list[tuple[int, int, tuple[int, int] | None]] = []
         threads: list[tuple[tuple[int, int], int, int]] = []
         index, parent = self._index, self._parent
         row = self._n
@@ -112,7 +113,9 @@ class Rows:
                 above = (ppids[i], parent_borns[i])
             known = index.get(key)
             if known is not None and known >= self._n:
-                continue  # born twice in one batch: the first stands
+                if fork:  # a source has put itself right within one batch
+                    again.append((known, i, above))
+                continue
             if known is not None:
                 # A fork record is the truth about parentage; anything else only fills gaps.
                 if fork or self._gap[known]:
@@ -136,6 +139,8 @@ class Rows:
             if self._strays:
                 for at in range(self._n - len(fresh), self._n):
                     self._gather((self._col("pid")[at], self._col("born_ns")[at]), at)
+        for known, i, above in again:
+            self._rebirth(known, part, i, above)
         for key, tid, ts in threads:
             self._thread_birth(key, tid, ts)
 
