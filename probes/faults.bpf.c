@@ -42,6 +42,13 @@ const union ft_record *ft_keep_record __attribute__((unused));
 #define GFP_COMP 0x40000U
 #define GFP_HIGHMEM_MOVABLE 0xaU
 
+/* One rss_stat for each change of a counter of mapped pages, since Linux commit f1a7941243c1 ("mm: convert mm's rss stats
+ * into percpu_counter") (v6.2). Before, a task kept up to 64 to itself. */
+static __always_inline bool rss_stat_batched(void)
+{
+	return bpf_core_field_exists(struct mm_struct___old, rss_stat.count);
+}
+
 static __always_inline __u64 faults_done(struct task_struct *t)
 {
 	return t->min_flt + t->maj_flt;
@@ -204,7 +211,9 @@ static long name_vma(struct task_struct *t, struct vm_area_struct *vma, struct f
 {
 	f->start = vma->vm_start;
 	f->end = vma->vm_end;
-	if (vma->vm_file)
+	if (vma->vm_flags & VM_SHARED)
+		f->mapping = SHARED;
+	else if (vma->vm_file)
 		f->mapping = FILE;
 	else if (f->start <= f->brk_end && f->end > f->brk_start && f->brk_end > f->brk_start)
 		f->mapping = HEAP;
@@ -321,11 +330,22 @@ int BPF_PROG(on_page_alloc, struct page *page, unsigned int order, unsigned int 
 		/* Until rss_stat says otherwise, and whatever the exception said of the page being there: the entry can
 		 * change between the exception and its handler. */
 		__u32 mapping = mapping_of(t, c);
-		if (bpf_core_field_exists(struct mm_struct___old, rss_stat.count) && mapping == FILE) {
-			/* rss_stat comes in batches here: a file's page and its private copy can not be told apart. */
-			c->count[C_FILE_COPIES]++;
-			c->class = FILE_COPY;
+		if (mapping == SHARED) {
+			c->class = NONE;
 			return 0;
+		}
+		if (rss_stat_batched()) {
+			/* A file's page and its private copy can not be told apart, and a page that was not there before
+			 * came from swap. */
+			if (mapping == FILE) {
+				c->count[C_FILE_COPIES]++;
+				c->class = FILE_COPY;
+				return 0;
+			}
+			if (!c->wp) {
+				c->class = NONE;
+				return 0;
+			}
 		}
 		c->class = COPY;
 		c->mapping = mapping;
@@ -335,8 +355,6 @@ int BPF_PROG(on_page_alloc, struct page *page, unsigned int order, unsigned int 
 	return 0;
 }
 
-/* One event for each change of a counter of mapped pages, since Linux commit f1a7941243c1 ("mm: convert mm's rss stats
- * into percpu_counter") (v6.2). */
 SEC("tp_btf/rss_stat")
 int BPF_PROG(on_rss_stat, struct mm_struct *mm, int member)
 {
@@ -345,7 +363,7 @@ int BPF_PROG(on_rss_stat, struct mm_struct *mm, int member)
 		note_copying(t, mm);
 		return 0;
 	}
-	struct counters *c = counters_if_made(t);
+	struct counters *c = rss_stat_batched() ? NULL : counters_if_made(t);
 	if (!c || c->state != ALLOCATED || faults_done(t) != c->flt)
 		return 0;
 	if (c->class == COPY || c->class == UNASKED) {

@@ -13,7 +13,7 @@ enum counter {
 /* Of the last fault that began, or of the last page that came without one; it may have ended since. */
 enum state { IDLE, PENDING, ALLOCATED, DIRTIED, READING };
 enum class { NONE, COPY, UNDECIDED, DIRECT, FILE_COPY, ZEROED, LARGE, UNASKED };
-enum mapping { HEAP, STACK, ANON, FILE, UNKNOWN };	/* C_HEAP + mapping is its counter */
+enum mapping { HEAP, STACK, ANON, FILE, UNKNOWN, SHARED };	/* C_HEAP + mapping is its counter, but for SHARED */
 
 enum { T_HELD = 1, T_EXECED = 2, T_ENDED = 4, T_THREAD = 8, T_EDGE = 16, T_SAME_MM = 32, T_FORKED = 64,
        T_OTHER_IMAGE = 128, T_PARENT_OTHER = 256 };

@@ -84,6 +84,8 @@ def run(rounds: int, faults_object: Path, loops: list[str]) -> dict[str, dict[st
         pidfd = os.pidfd_open(traced.pid)
         faults.add_root(pidfd, held=False)
         owner.update("marks", struct.pack("=i", pidfd), wire.pack_root_mark())
+        with owner.view(".data.stats", wire.STATS.size()) as stats:
+            struct.pack_into("=Q", stats, wire.STATS.offsets()["alive"][0], 1)  # or each child's end wakes the reader
         result: dict[str, dict[str, list[float]]] = {n: {v: [] for v in VARIANTS} for n in loops}
         for i in range(rounds + 1):
             for variant in VARIANTS:
