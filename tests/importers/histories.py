@@ -41,14 +41,14 @@ class Life:
     creator: int | None = None
     syscall: str | None = None
     execs: list[tuple[str, list[str]]] = field(default_factory=list)
-    failed_execs: list[tuple[str, str]] = field(default_factory=list)
-    failed_forks: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     code: int | None = None
     signal: int | None = None
     reaped_by: int | None = None
     dead: bool = False
     # while it is made
-    in_call: tuple[str, int | None] | None = None
+    in_call: str | None = None
+    tail: str = ""  # of the line of that call
     children: list[int] = field(default_factory=list)  # not yet waited for
     threads: list[int] = field(default_factory=list)
 
@@ -161,31 +161,27 @@ class History:
             self.steps += [("attach", child.tid), ("leave", life.tid, call, tail)]
         else:  # the child runs first
             self.steps.append(("attach", child.tid))
-            life.in_call = (call, None)
-            self._pending(life, tail)
-
-    def _pending(self, life: Life, tail: str) -> None:
-        life.tail = tail  # type: ignore[attr-defined]
+            life.in_call, life.tail = call, tail
 
     def _finish(self, life: Life) -> None:
-        assert life.in_call is not None
-        call, _ = life.in_call
+        call = life.in_call
+        assert call is not None
         if call == "wait4":
             self._reap(life, entered=True)
             return
         life.in_call = None
-        self.steps.append(("leave", life.tid, call, life.tail))  # type: ignore[attr-defined]
+        self.steps.append(("leave", life.tid, call, life.tail))
 
     def _do_exec(self, life: Life) -> None:
         self._whole(life, *self._exec(life))
 
     def _do_exec_failed(self, life: Life) -> None:
-        life.failed_execs.append(("/nowhere/tool", "ENOENT"))
+        self._leader(life).failed.append("ENOENT /nowhere/tool")
         tail = ") = -1 ENOENT (No such file or directory)"
         self._whole(life, "execve", '"/nowhere/tool", ["tool"], 0x7ffd1e133378 /* 6 vars */', tail)
 
     def _do_fork_failed(self, life: Life) -> None:
-        life.failed_forks.append("EAGAIN")
+        self._leader(life).failed.append("EAGAIN clone")
         tail = ", child_tidptr=0x7f) = -1 EAGAIN (Resource temporarily unavailable)"
         self._whole(life, "clone", f"child_stack=NULL, flags={_COPY}|SIGCHLD", tail)
 
@@ -197,7 +193,7 @@ class History:
             self._reap(life, entered=True)
         else:
             self.steps.append(("enter", life.tid, "wait4", "-1, "))
-            life.in_call = ("wait4", None)
+            life.in_call = "wait4"
 
     def _reap(self, life: Life, *, entered: bool) -> None:
         leader = self._leader(life)

@@ -144,10 +144,16 @@ class Bulk:
         if kind == tokens.RAW or stream.open_line is not None or over:
             feed(text[start:end])
             return
+        execs = False
+        if task is None and kind == tokens.EXEC:
+            image = self._texts.image(text, body, end)
+            if image is None or not image[4]:
+                feed(text[start:end])
+                return
+            execs = image[3] is None
         machine.line += 1
         if task is None:
-            image = self._texts.image(text, body, end) if kind == tokens.EXEC else None
-            task = machine.appear(pid, ns, execs=image is not None and image[4] and image[3] is None)
+            task = machine.appear(pid, ns, execs=execs)
         task.last_ns = ns
         if not task.seen:
             task.seen = True

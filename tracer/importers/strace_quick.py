@@ -87,7 +87,7 @@ class Quick:
         child.start_ns = ns
         child.order = machine.line
         child.ppid, child.parent_born = task.pid, task.born
-        child.comm = task.comm
+        child.comm = child.born_comm = task.comm
         task.children += 1
         machine.tasks[tid] = child
         machine.unseen[child] = None

@@ -244,7 +244,7 @@ class Rows:
         made = (NULL, NULL, NULL)
         if creator is not None:
             maker = creator.lead
-            if task.born_comm is None and lead is task:
+            if task.born_comm is None:
                 # Its fork returned before its maker's own did: nobody knew the name that both have.
                 task.born_comm = maker.born_comm
                 task.comm = task.comm or task.born_comm
