@@ -199,11 +199,15 @@ class Target:
     def _read_report(self, size: int) -> bytes:
         """Up to `size` bytes of the child's report, minding its stops meanwhile; fewer at the end of file."""
         message = b""
+        either, report = select.poll(), select.poll()  # not select(): whoever starts us may have 1024 files open
+        either.register(self._report, select.POLLIN)
+        either.register(self.signal_fd, select.POLLIN)
+        report.register(self._report, select.POLLIN)
         while len(message) < size:
-            select.select([self._report, self.signal_fd], [], [])
+            either.poll()
             # An end closes the pipe before it sends SIGCHLD: look at the pipe first, then what is left is a stop or
             # a request, and the end stays in signal_fd for the session to see.
-            if not select.select([self._report], [], [], 0)[0]:
+            if not report.poll(0):
                 self._detach |= self.handle_signals() is Action.DETACH
                 continue
             data = os.read(self._report, size - len(message))
