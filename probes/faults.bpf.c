@@ -27,12 +27,14 @@
 #include "marks.h"
 #include "copying.h"
 #include "faults.h"
+#include "counting.h"
+#include "mappings.h"
+#include "telling.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;
 /* clang drops types that nothing refers to; the layout test wants them all */
 const union ft_record *ft_keep_record __attribute__((unused));
-
 
 /* include/linux/gfp_types.h; these have not moved from 5.15 to 6.18. GFP_HIGHUSER_MOVABLE without the bits that page
  * cache fills, readahead, write(2) and page tables carry. */
@@ -47,116 +49,6 @@ const union ft_record *ft_keep_record __attribute__((unused));
 static __always_inline bool rss_stat_batched(void)
 {
 	return bpf_core_field_exists(struct mm_struct___old, rss_stat.count);
-}
-
-static __always_inline __u64 faults_done(struct task_struct *t)
-{
-	return t->min_flt + t->maj_flt;
-}
-
-/* 1 if v is above limit: without a branch, as the verifier would go both ways from each. */
-static __always_inline __u64 above(__u64 limit, __u64 v)
-{
-	__u64 d = limit - v;
-	barrier_var(d);
-	return d >> 63;
-}
-
-/* 0 up to 1024 ns, n up to 1024 << n. */
-static __always_inline __u32 bucket_of(__u64 ns)
-{
-	__u64 v = ns >> 10, n, k;
-	v |= above(0xffffffff, v) * 0x80000000;
-	v &= 0xffffffff;
-	n = above(0xffff, v) << 4, v >>= n;
-	k = above(0xff, v) << 3, v >>= k, n += k;
-	k = above(0xf, v) << 2, v >>= k, n += k;
-	k = above(0x3, v) << 1, v >>= k, n += k;
-	n += v - above(2, v);	/* v is 0 to 3: its two bits are 0, 1, 2, 2 buckets */
-	return n - above(FT_DECAY_BUCKETS - 1, n);
-}
-
-/* A clock reading costs as much as all else here on some virtual machines (230 ns seen). So the second one serves for the
- * next 3 copies too, the third for 15, then 63, as long as the tick stands (1 to 10 ms): of a burst the first copies
- * are dated exactly, and the buckets are logarithmic as well. */
-static __always_inline __u64 now_or_so(struct counters *c)
-{
-	__u64 tick = bpf_jiffies64();
-	if (c->stamp_tick != tick) {
-		c->stamp_tick = tick;
-		c->stamp_grown = 0;
-	} else if (c->stamp_uses) {
-		c->stamp_uses--;
-		return c->stamp_ns;
-	} else if (c->stamp_grown < 63) {
-		c->stamp_grown = c->stamp_grown * 4 + 3;
-	}
-	c->stamp_uses = c->stamp_grown;
-	c->stamp_ns = bpf_ktime_get_boot_ns();
-	return c->stamp_ns;
-}
-
-static __always_inline void count_for_process(struct task_struct *t, struct counters *c)
-{
-	struct counters *process = process_of(t, c);
-	c->bucket = NO_BUCKET;
-	if (!process)
-		return;
-	if (process != c)
-		__sync_fetch_and_add(&process->others_copies, 1);
-	if (process->shared_ns) {
-		__s64 since = now_or_so(c) - process->shared_ns;
-		__u32 bucket = bucket_of(since < 0 ? 0 : since);
-		bucket += process->flags & T_FORKED ? FT_DECAY_BUCKETS : 0;
-		if (bucket < NO_BUCKET) {
-			__sync_fetch_and_add(&process->decay[bucket], 1);
-			c->bucket = bucket;
-		}
-	}
-}
-
-/* The page was counted as copied because of a fork, and was not. */
-static __always_inline void take_back(struct task_struct *t, struct counters *c)
-{
-	c->count[C_HEAP + (c->mapping & 7)]--;
-	struct counters *process = process_of(t, c);
-	if (!process)
-		return;
-	if (process != c)
-		__sync_fetch_and_add(&process->others_copies, -1);
-	if (c->bucket < NO_BUCKET)
-		__sync_fetch_and_add(&process->decay[c->bucket], -1);
-}
-
-static __always_inline void uncount(struct task_struct *t, struct counters *c)
-{
-	if (c->class == COPY)
-		take_back(t, c);
-	else if (c->class == ZEROED)
-		c->count[C_ZERO]--;
-	else if (c->class == FILE_COPY || c->class == DIRECT)
-		c->count[C_FILE_COPIES]--;
-	else if (c->class == LARGE)
-		c->count[C_LARGE]--;
-	c->class = NONE;
-}
-
-/* At the thread's next event. A write-protect fault that got no page has ended, or it failed; one that failed with a page
- * in hand gave it back; and a page without an exception was a copy if a fault was accounted since. */
-static __always_inline void settle(struct task_struct *t, struct counters *c, __u64 flt)
-{
-	bool ended = flt != c->flt;
-	if (c->state == PENDING && c->wp) {
-		c->count[ended ? C_REUSES : C_FAILED]++;
-	} else if (c->state == ALLOCATED) {
-		if (!ended) {
-			uncount(t, c);
-		} else if (c->class == UNASKED) {
-			c->count[C_GUP]++;
-			count_for_process(t, c);
-		}
-	}
-	c->state = IDLE;
 }
 
 static __always_inline int fault_began(__u64 addr, __u64 error)
@@ -203,89 +95,6 @@ int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct
 	if (c)
 		settle(t, c, faults_done(t));
 	return 0;
-}
-
-struct found { __u64 start, end, brk_start, brk_end, stack; __u32 mapping; };
-
-static long name_vma(struct task_struct *t, struct vm_area_struct *vma, struct found *f)
-{
-	f->start = vma->vm_start;
-	f->end = vma->vm_end;
-	if (vma->vm_flags & VM_SHARED)
-		f->mapping = SHARED;
-	else if (vma->vm_file)
-		f->mapping = FILE;
-	else if (f->start <= f->brk_end && f->end > f->brk_start && f->brk_end > f->brk_start)
-		f->mapping = HEAP;
-	else if ((f->start <= f->stack && f->end > f->stack) || (vma->vm_flags & VM_GROWSDOWN))
-		f->mapping = STACK;
-	else
-		f->mapping = ANON;
-	return 0;
-}
-
-/* Moves at the beginning and at the end of every change to the mappings; as an int only at the end. */
-static __always_inline __u32 lock_seq(struct mm_struct *mm)
-{
-	if (bpf_core_field_exists(struct mm_struct___seqcount, mm_lock_seq.sequence))
-		return ((struct mm_struct___seqcount *)mm)->mm_lock_seq.sequence;
-	if (bpf_core_field_exists(struct mm_struct___int, mm_lock_seq))
-		return ((struct mm_struct___int *)mm)->mm_lock_seq;
-	return 0;
-}
-
-static __always_inline __u32 lock_seq_step(void)
-{
-	if (bpf_core_field_exists(struct mm_struct___seqcount, mm_lock_seq.sequence))
-		return 2;
-	return bpf_core_field_exists(struct mm_struct___int, mm_lock_seq) ? 1 : 0;
-}
-
-/* Only where a page was allocated: there interrupts are on. At the exception they are off, and the look-up would give its
- * lock back through a self-interrupt (six times the price of the fault). */
-static __always_inline __u32 mapping_of(struct task_struct *t, struct counters *c)
-{
-	struct mm_struct *mm = plain(t)->mm;
-	__u64 addr = c->addr;
-	if (!mm || !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_find_vma))
-		return UNKNOWN;
-	__u64 brk_start = mm->start_brk, brk_end = mm->brk;
-	if (addr >= brk_start && addr < brk_end)
-		return HEAP;
-	__u32 seq = lock_seq(mm);
-	if (lock_seq_step() && c->vma_seq == seq && c->vma_mm == (__u64)mm) {
-#pragma unroll
-		for (int i = 0; i < KNOWN_VMAS; i++)
-			if ((addr | 7) >= c->vmas[i].start && addr < c->vmas[i].end)
-				return c->vmas[i].start & 7;
-	} else {
-		c->vma_seq = seq;
-		c->vma_mm = (__u64)mm;
-#pragma unroll
-		for (int i = 0; i < KNOWN_VMAS; i++)
-			c->vmas[i].end = 0;
-	}
-	struct found f = { .brk_start = brk_start, .brk_end = brk_end, .stack = mm->start_stack, .mapping = UNKNOWN };
-	if (bpf_find_vma(t, addr, name_vma, &f, 0))
-		return UNKNOWN;
-	struct known_vma *v = &c->vmas[c->vma_next++ % KNOWN_VMAS];
-	v->start = f.start | (f.mapping & 7);
-	v->end = f.end;
-	return f.mapping;
-}
-
-/* A fork is one change to the parent's mappings that changes none, and the child's are the same: both go on with what
- * is known. */
-static __always_inline void keep_vmas(struct task_struct *t, struct counters *c, struct task_struct *child, struct counters *n)
-{
-	struct mm_struct *mm = plain(t)->mm, *new = plain(child)->mm;
-	if (!mm || !new || !lock_seq_step() || c->vma_mm != (__u64)mm || lock_seq(mm) != c->vma_seq + lock_seq_step())
-		return;
-	c->vma_seq += lock_seq_step();
-	n->vma_mm = (__u64)new;
-	n->vma_seq = lock_seq(new);
-	n->vma_next = c->vma_next;
-	__builtin_memcpy(n->vmas, c->vmas, sizeof(n->vmas));
 }
 
 SEC("tp_btf/mm_page_alloc")

@@ -8,6 +8,7 @@
 #include "wire.h"
 #include "marks.h"
 #include "faults.h"
+#include "telling.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;

@@ -148,6 +148,8 @@ class Backend:
             self._failures.attach()
         if options.everyone:
             self._find_tasks()
+            if self._faults is not None:
+                self._faults.add_tree()
 
     def _load_faults(self, obj: BpfObject) -> None:
         """The fault probes. Their refusal costs the fork tree nothing: the columns are null, and a note says why."""
