@@ -23,6 +23,7 @@ from tests.programs.cow import build
 from tests.terminals import DEADLINE_S, Shell, state, wait_until
 from tests.test_privileges import account  # noqa: F401 - a fixture
 from tracer.capture import open_trace
+from tracer.errors import BadDataError
 
 pytestmark = pytest.mark.kernel
 ROOT = Path(__file__).parents[2]
@@ -456,6 +457,12 @@ def test_ctrl_c_while_waiting_leaves_the_descendants(fifo: Path) -> None:
 # We are killed, stopped, out of room
 
 
+def processes_in(path: Path) -> int:
+    with suppress(BadDataError):
+        return len(open_trace(str(path)).tree)
+    return 0
+
+
 def test_kill_9_leaves_the_program_and_takes_the_probes_and_the_file_can_be_read(
     start: Callable[..., Running], tmp_path: Path
 ) -> None:
@@ -465,7 +472,7 @@ def test_kill_9_leaves_the_program_and_takes_the_probes_and_the_file_can_be_read
     one = start("-o", str(path), "--cow", "off", "--", "sh", "-c", script)
     program = one.program()
     assert one.line() == "ready\n"
-    wait_until("a batch is in the file", lambda: path.stat().st_size > 0)  # a flush at 4096 rows
+    wait_until("a batch is in the file", lambda: processes_in(path) > 1000)  # a flush at 4096 rows
     probes = programs_of(one.pid)
     one.process.kill()
     one.process.wait()
@@ -507,7 +514,7 @@ def test_a_full_disk_is_one_sentence_and_no_row_less_in_the_report(small_disk: P
     assert len(ours) == 1
     assert "no space left" in ours[0]
     assert f"{n:,} by fork" in done.stderr
-    assert len(open_trace(str(path)).tree) < n
+    assert processes_in(path) < n  # not even the first batch may have found room
 
 
 def test_stopped_with_a_small_ring_we_lose_and_say_so_and_the_program_does_not_wait(
