@@ -16,24 +16,38 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;
 /* clang drops types that nothing refers to; the layout test wants them all */
 const struct ft_stack_seen *ft_keep_seen __attribute__((unused));
+const struct ft_stack_trace *ft_keep_trace __attribute__((unused));
 const struct ft_stack_map *ft_keep_map __attribute__((unused));
 const struct ft_stack_count *ft_keep_count __attribute__((unused));
 
 const volatile struct ft_stack_options stack_opt SEC(".rodata.stackopt");
 struct ft_stack_stats stack_stats SEC(".data.stackstats");
 
-#define DEPTH 127	/* kernel.perf_event_max_stack, as it is by default: the walk ends there */
 #define CLASS_COPY 1	/* faults.bpf.c, enum class */
 #define WINDOWS 8	/* a second */
 #define MOST_SHIFT 16
 #define NOT_DUE (~0U)
+#define GFP_ZERO 0x100U	/* include/linux/gfp_types.h; a zeroed page is no copy */
+#define SLOTS 1024
+
+/* Whose last sample may still have to be taken back, by tid: rss_stat comes with every fresh page, and this costs it a
+ * load in place of a look-up. Of two threads on one slot, in a fault at the same time, one would be missed. */
+__u32 taken_by[SLOTS];
 
 struct {
-	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, DEPTH * sizeof(__u64));
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct ft_stack_trace);
 } traces SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ft_stack_trace);
+} trace_scratch SEC(".maps");
 
 /* User space empties it when it is half full. */
 struct {
@@ -84,9 +98,9 @@ struct {
 	__type(value, struct pace);
 } paces SEC(".maps");
 
-/* Begun anew with each window, from the copies of the last one. Inside a window it only goes up, each time the share of
- * samples is used up, so a burst that comes out of nothing is walked a few hundred times before the pace is found. By
- * chance and not by counting, or a loop that copies in step with it would show one of its functions alone. */
+/* Whether this page is looked at; 1 << what it says is how many it then stands for. Asked of every page, so that most
+ * are turned away before anything is looked up. By chance and not by counting, or a loop that copies in step with it
+ * would show one of its functions alone. */
 static __always_inline __u32 due(struct pace *p)
 {
 	if (!stack_opt.rate)
@@ -96,21 +110,56 @@ static __always_inline __u32 due(struct pace *p)
 		__u64 allowed = stack_opt.rate * (span > 1000000 ? 1000000 : span) / (stack_opt.hz + !stack_opt.hz);
 		__u32 shift = 0;
 #pragma unroll
-		for (int i = 0; i < MOST_SHIFT; i++)
-			shift += (p->copies >> i) > allowed;
+		for (int i = 0; i < MOST_SHIFT; i++) {
+			__u64 less = allowed - (p->copies >> i);	/* no branch, or the verifier goes both ways from each */
+			barrier_var(less);
+			shift += less >> 63;
+		}
 		p->shift = shift;
 		p->began = now;
 		p->copies = p->samples = 0;
 	}
-	p->copies++;
 	__u32 shift = p->shift & 31;
-	if (shift && (bpf_get_prandom_u32() & ((1U << shift) - 1)))
-		return NOT_DUE;
+	return shift && (bpf_get_prandom_u32() & ((1U << shift) - 1)) ? NOT_DUE : shift;
+}
+
+/* A sample was taken. The pace is found anew with each window, from the copies of the last one. Inside a window it only
+ * goes up, each time its share of samples is used up, so a burst that comes out of nothing is walked a few hundred times
+ * before the pace is right. */
+static __always_inline void taken(struct pace *p, __u32 shift)
+{
+	p->copies += 1U << shift;
 	if (++p->samples > stack_opt.rate / WINDOWS) {
 		p->samples = 0;
 		p->shift += p->shift < MOST_SHIFT;
 	}
-	return shift;
+}
+
+/* Its user stack, kept once for all samples that have it; 0 if there is none, or no room. */
+static __always_inline __u64 trace_of(void *ctx)
+{
+	__u32 zero = 0;
+	struct ft_stack_trace *s = bpf_map_lookup_elem(&trace_scratch, &zero);
+	if (!s)
+		return 0;
+	long bytes = bpf_get_stack(ctx, s->addresses, sizeof(s->addresses), BPF_F_USER_STACK);
+	if (bytes <= 0)
+		return 0;
+	s->n = bytes / sizeof(__u64);
+	__u64 hash = 0xcbf29ce484222325ULL;
+	for (int i = 0; i < FT_STACK_DEPTH && i < s->n; i++) {
+		hash = (hash ^ s->addresses[i]) * 0x9e3779b97f4a7c15ULL;
+		hash ^= hash >> 29;
+	}
+	hash |= 1;
+	if (!bpf_map_lookup_elem(&traces, &hash)) {
+		long error = bpf_map_update_elem(&traces, &hash, s, BPF_NOEXIST);
+		if (error && error != -17 /* EEXIST: another CPU has just put it there */) {
+			__sync_fetch_and_add(&stack_stats.cut, 1);
+			return 0;
+		}
+	}
+	return hash;
 }
 
 /* The word on top of the stack, if the instruction before what it points to is a call. In a function that has pushed
@@ -270,11 +319,18 @@ static __always_inline void tell(struct task_struct *t, struct counters *process
 }
 
 SEC("tp_btf/mm_page_alloc")
-int BPF_PROG(on_copy, struct page *page, unsigned int order)
+int BPF_PROG(on_copy, struct page *page, unsigned int order, unsigned int gfp)
 {
-	if (order)
+	if (order || (gfp & GFP_ZERO))
 		return 0;
 	struct task_struct *t = bpf_get_current_task_btf();
+	if (!t->bpf_storage)
+		return 0;
+	__u32 zero = 0;
+	struct pace *p = bpf_map_lookup_elem(&paces, &zero);
+	__u32 shift = p ? due(p) : NOT_DUE;
+	if (shift == NOT_DUE)
+		return 0;
 	struct counters *c = counters_if_made(t);
 	/* flt: the page could be one that was copied to before, and serves another purpose now. */
 	if (!c || c->class != CLASS_COPY || c->state != ALLOCATED || c->page != (__u64)page ||
@@ -284,11 +340,7 @@ int BPF_PROG(on_copy, struct page *page, unsigned int order)
 	struct counters *process = process_of(t, c);
 	if (!process || (process->image && !(process->flags & (T_EDGE | T_FORKED))))
 		return 0;
-	__u32 zero = 0;
-	struct pace *p = bpf_map_lookup_elem(&paces, &zero);
-	__u32 shift = p ? due(p) : NOT_DUE;
-	if (shift == NOT_DUE)
-		return 0;
+	taken(p, shift);
 	struct sampled *s = bpf_task_storage_get(&sampled, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	struct sampled *of = s;
 	if (t->pid != t->tgid)
@@ -303,19 +355,18 @@ int BPF_PROG(on_copy, struct page *page, unsigned int order)
 	s->key.born_ns = plain(t)->group_leader->start_boottime;
 	s->key.pid = tgid_of(plain(t));
 	s->key.image = process->image;
+	s->key.unused = 0;
 	s->key.before_exec = !(process->flags & T_EXECED);
 	s->flt = c->flt;
 	s->copies = 1 << shift;
 	/* Where the stack, or what garbage in a frame pointer points to, is not there, the kernel takes a fault of its own
 	 * that goes nowhere; for the fault probes it would end the one that is being handled. */
 	*(volatile __u8 *)&c->state = IDLE;
-	__s64 id = bpf_get_stackid(ctx, &traces, BPF_F_USER_STACK);
+	s->key.stack = trace_of(ctx);
 	s->key.caller = caller_of(regs);
 	*(volatile __u8 *)&c->state = ALLOCATED;
+	taken_by[t->pid & (SLOTS - 1)] = t->pid;
 	s->key.leaf = ((struct pt_regs___ip *)regs)->ip;
-	s->key.stack = id < 0 ? -1 : id;
-	if (id < 0)
-		__sync_fetch_and_add(&stack_stats.cut, 1);
 	add(&s->key, 1, s->copies);
 	if (of->image != process->image) {
 		of->image = process->image;
@@ -333,16 +384,18 @@ SEC("tp_btf/rss_stat")
 int BPF_PROG(on_no_copy, struct mm_struct *mm)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	if (!t->bpf_storage)
+	__u32 *slot = &taken_by[t->pid & (SLOTS - 1)];
+	if (*slot != (__u32)t->pid)
 		return 0;
 	struct sampled *s = bpf_task_storage_get(&sampled, t, 0, 0);
-	if (!s || !s->copies || t->min_flt + t->maj_flt != s->flt)
-		return 0;
 	struct counters *c = counters_if_made(t);
-	if (c && c->flt == s->flt && c->class != CLASS_COPY) {
+	if (s && s->copies && c && c->flt == s->flt && t->min_flt + t->maj_flt == s->flt) {
+		if (c->class == CLASS_COPY)
+			return 0;
 		add(&s->key, -1, -(__s64)s->copies);
 		s->copies = 0;
 	}
+	*slot = 0;
 	return 0;
 }
 

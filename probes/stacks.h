@@ -7,10 +7,19 @@ struct ft_stack_key {
 	__u64 born_ns;
 	__u64 leaf;	/* the instruction that wrote */
 	__u64 caller;	/* the word on top of the user stack where it is a return address; 0: it is none */
+	__u64 stack;	/* key of map `traces`; 0: only leaf and caller are known */
 	__u32 pid;	/* as forktrace's namespace has it; 0: not visible from there */
 	__u32 image;	/* number of execs */
-	__s32 stack;	/* into map `traces`; < 0: only leaf and caller are known */
 	__u32 before_exec;	/* it has not become a program of its own yet */
+	__u32 unused;
+};
+
+/* Map `traces`, by a hash of the addresses. BPF_MAP_TYPE_STACK_TRACE has one place for each of its short hashes, and
+ * turns away every other stack that falls there: of a thousand stacks in 16 MiB every twentieth. */
+#define FT_STACK_DEPTH 127	/* kernel.perf_event_max_stack, as it is by default: the walk ends there */
+struct ft_stack_trace {
+	__u64 n;
+	__u64 addresses[FT_STACK_DEPTH];	/* innermost first, the leaf too */
 };
 
 struct ft_stack_count {
@@ -55,11 +64,12 @@ struct ft_stack_options {
 struct ft_stack_stats {
 	__u64 entries;		/* made in `counts`, ever */
 	__u64 lost_copies;	/* sampled, and there was no room in `counts` */
-	__u64 cut;		/* samples whose place in `traces` was taken by another stack */
+	__u64 cut;		/* samples for whose stack there was no room in `traces` */
 	__u64 unseen;		/* no room in `seen` */
 };
 
-_Static_assert(sizeof(struct ft_stack_key) == 40, "change tracer/backends/_stacks.py too");
+_Static_assert(sizeof(struct ft_stack_key) == 48, "change tracer/backends/_stacks.py too");
+_Static_assert(sizeof(struct ft_stack_trace) == 1024, "change tracer/backends/_stacks.py too");
 _Static_assert(sizeof(struct ft_stack_count) == 16, "change tracer/backends/_stacks.py too");
 _Static_assert(sizeof(struct ft_stack_map) == 56, "change tracer/backends/_stacks.py too");
 _Static_assert(sizeof(struct ft_stack_seen) == 48, "change tracer/backends/_stacks.py too");

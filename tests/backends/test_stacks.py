@@ -159,7 +159,11 @@ def test_a_program_that_was_gone_before_anyone_looked(
         pytest.skip("no bpf_iter_task_vma_new: before Linux 6.7 the mappings of who is gone are not known")
     monkeypatch.setattr(every.stacks, "look", lambda: None)
     monkeypatch.setattr(cow, "build", lambda name: build(*PIE))
-    assert cow.watch("", "child_copies", tmp_path, started=every.probes.follow, began=id, ended=id) == 0
+
+    def nothing(_: object) -> None:
+        """No look is taken."""
+
+    assert cow.watch("", "child_copies", tmp_path, started=every.probes.follow, began=nothing, ended=nothing) == 0
     monkeypatch.undo()
     found = rows(every.stacks.finish())
 
@@ -196,6 +200,20 @@ def test_code_made_at_run_time_goes_by_the_name_in_its_perf_map(
 
     assert made["frames"][:3] == ["JS:*copyPages server.js:7", "run_made", "jitted"]
     assert made["count"] == SMALL
+
+
+def test_programs_of_a_container_that_is_gone_have_their_names(
+    every: Sampled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("root", "unshare", "mount")
+    script = tmp_path / "contained"
+    inside = f'mount -t tmpfs none /mnt && cp {build(*PIE)} /mnt/x && exec /mnt/x "$@"'
+    script.write_text(f"#!/bin/sh\nexec unshare -m sh -c '{inside}' sh \"$@\"\n")
+    script.chmod(0o755)
+    found = every.run(script, "child_copies", tmp_path, monkeypatch)
+
+    assert by_leaf(found)["copy_small"] == SMALL
+    assert by_leaf(found)["copy_large"] == LARGE
 
 
 def test_a_pace_gives_estimates_that_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,9 +266,7 @@ def python_with_symbols() -> str:
             elf.close()
             if any(name.startswith("gc_collect") for name in names):
                 return exe
-    pytest.skip(
-        "no python3 here has symbols for its garbage collector; install one that is not stripped"
-    )
+    pytest.skip("no python3 here has symbols for its garbage collector; install one that is not stripped")
 
 
 def test_the_garbage_collector_of_python_copies_pages_unless_they_are_frozen() -> None:
@@ -270,7 +286,7 @@ def test_the_garbage_collector_of_python_copies_pages_unless_they_are_frozen() -
 
 @pytest.mark.parametrize(
     "record",
-    [_stacks.KEY, _stacks.COUNT, _stacks.SEEN, _stacks.MAP, _stacks.OPTIONS, _stacks.STATS],
+    [_stacks.KEY, _stacks.COUNT, _stacks.SEEN, _stacks.MAP, _stacks.TRACE, _stacks.OPTIONS, _stacks.STATS],
     ids=lambda r: str(r.name),
 )
 def test_layout_is_the_objects(record: Any) -> None:

@@ -21,7 +21,7 @@ from tracer import procfs
 from tracer.symbols import Code, Mapped, Maps, PerfSource, Space, owners_of
 
 _MOST: Final = 65536  # images kept
-_HELD_MOST: Final = 64  # descriptors, of roots and of files without a name each
+_HELD_MOST: Final = 256  # descriptors, of roots and of files each
 _AGAIN: Final = 64  # samples: from then on its own mappings count, even if they were its parent's
 
 Key = tuple[int, int]
@@ -128,7 +128,7 @@ class Images:
             stat = procfs.parse_stat((folder / "stat").read_bytes())
             root = self._root(folder)
             perf = self._perf(pid, key, root)
-            self._hold_deleted(folder, maps)
+            self._hold(folder, maps, everything=root != "")
             if stat is None or stat.start_ticks != procfs.ticks(key[0]) or self._image_now(pidfd) != key[1]:
                 return None
         except OSError:
@@ -159,13 +159,14 @@ class Images:
         own = next((line.split()[-1] for line in lines if line.startswith(b"NSpid:")), str(pid).encode())
         return (PerfSource(root, int(own), owners_of({uid})),)
 
-    def _hold_deleted(self, folder: Path, maps: Maps) -> None:
-        """An upgrade took their names away, and with the process the files themselves will go."""
+    def _hold(self, folder: Path, maps: Maps, *, everything: bool) -> None:
+        """An upgrade took a file's name away, and with the process it will go; with a container all will."""
         for m in maps.mappings:
-            if m.deleted and (m.device, m.inode) not in self._files and len(self._files) < _HELD_MOST:
+            key = m.device, m.inode
+            if m.inode and (m.deleted or everything) and key not in self._files and len(self._files) < _HELD_MOST:
                 with suppress(OSError):
                     where = folder / "map_files" / f"{m.start:x}-{m.end:x}"
-                    self._files[m.device, m.inode] = os.open(where, os.O_RDONLY | os.O_CLOEXEC)
+                    self._files[key] = os.open(where, os.O_RDONLY | os.O_CLOEXEC)
 
     def close(self) -> None:
         """May be called twice."""

@@ -30,8 +30,8 @@ from tracer.events import Batch, Kind
 from tracer.symbols import Mapped, Symbolizer
 
 KEY: Final = wire.Record("ft_stack_key", (
-    ("born_ns", "Q"), ("leaf", "Q"), ("caller", "Q"), ("pid", "I"), ("image", "I"), ("stack", "i"),
-    ("before_exec", "I"),
+    ("born_ns", "Q"), ("leaf", "Q"), ("caller", "Q"), ("stack", "Q"), ("pid", "I"), ("image", "I"),
+    ("before_exec", "I"), ("unused", "I"),
 ))  # fmt: skip
 COUNT: Final = wire.Record("ft_stack_count", (("samples", "q"), ("copies", "q")))
 SEEN: Final = wire.Record("ft_stack_seen", (
@@ -44,13 +44,12 @@ MAP: Final = wire.Record("ft_stack_map", (
 ))  # fmt: skip
 OPTIONS: Final = wire.Record("ft_stack_options", (("rate", "I"), ("hz", "I"), ("walk", "I")))
 STATS: Final = wire.Record("ft_stack_stats", (("entries", "Q"), ("lost_copies", "Q"), ("cut", "Q"), ("unseen", "Q")))
-DEPTH: Final = 127
+TRACE: Final = wire.Record("ft_stack_trace", (("n", "Q"), ("addresses", "127Q")))
 
-_KEY, _COUNT, _SEEN, _MAP, _STATS = (
-    struct.Struct("=" + "".join(fmt for _, fmt in r.fields)) for r in (KEY, COUNT, SEEN, MAP, STATS)
+_KEY, _COUNT, _SEEN, _MAP, _TRACE, _STATS = (
+    struct.Struct("=" + "".join(fmt for _, fmt in r.fields)) for r in (KEY, COUNT, SEEN, MAP, TRACE, STATS)
 )
 _COARSE: Final = 6  # CLOCK_MONOTONIC_COARSE, whose resolution is a jiffy
-_TRACE: Final = struct.Struct(f"={DEPTH}Q")
 _HALF_FULL: Final = 16384  # of the entries of map `counts`
 _LOOK_AGAIN: Final = 256  # images, at the end
 
@@ -125,9 +124,8 @@ class Stacks:
         self._drained = entries
         items = self._object.drain("counts", _KEY.size, _COUNT.size)
         batch = self._batch(items)
-        for stack in {_KEY.unpack(key)[6] for key, _ in items}:  # room for others
-            if stack >= 0:
-                self._object.delete("traces", struct.pack("=I", stack))
+        for stack in {_KEY.unpack(key)[3] for key, _ in items}:  # room for others
+            self._object.delete("traces", struct.pack("=Q", stack))
         self._symbols.forget()
         return batch
 
@@ -142,10 +140,10 @@ class Stacks:
 
     def _batch(self, items: Iterable[Item], *, last: bool = False) -> Batch | None:
         found: dict[tuple[int, int, int, int], dict[tuple[str, ...], list[int]]] = {}
-        addresses: dict[int, tuple[int, ...]] = {-1: ()}
+        addresses: dict[int, tuple[int, ...]] = {0: ()}
         looked = 0
         for key, count in items:
-            born, leaf, caller, pid, image, stack, early = _KEY.unpack(key)
+            born, leaf, caller, stack, pid, image, early, _ = _KEY.unpack(key)
             samples, copies = _COUNT.unpack(count)
             if samples <= 0:  # all taken back
                 continue
@@ -175,11 +173,11 @@ class Stacks:
 
     def _addresses(self, stack: int) -> tuple[int, ...]:
         """Return addresses, innermost first, without the leaf."""
-        raw = self._object.lookup("traces", struct.pack("=I", stack), _TRACE.size)
+        raw = self._object.lookup("traces", struct.pack("=Q", stack), _TRACE.size)
         if raw is None:
             return ()
-        all_of_them = _TRACE.unpack(raw)
-        return all_of_them[1 : all_of_them.index(0)] if 0 in all_of_them else all_of_them[1:]
+        n, *addresses = _TRACE.unpack(raw)
+        return tuple(addresses[1:n])
 
     def _image_now(self, pidfd: int) -> int | None:
         """Execs that a process has behind it, as the probes count them."""
