@@ -23,7 +23,6 @@ const struct ft_stack_count *ft_keep_count __attribute__((unused));
 const volatile struct ft_stack_options stack_opt SEC(".rodata.stackopt");
 struct ft_stack_stats stack_stats SEC(".data.stackstats");
 
-#define CLASS_COPY 1	/* faults.bpf.c, enum class */
 #define WINDOWS 8	/* a second */
 #define MOST_SHIFT 16
 #define NOT_DUE (~0U)
@@ -333,7 +332,7 @@ int BPF_PROG(on_copy, struct page *page, unsigned int order, unsigned int gfp)
 		return 0;
 	struct counters *c = counters_if_made(t);
 	/* flt: the page could be one that was copied to before, and serves another purpose now. */
-	if (!c || c->class != CLASS_COPY || c->state != ALLOCATED || c->page != (__u64)page ||
+	if (!c || c->class != COPY || c->state != ALLOCATED || c->page != (__u64)page ||
 	    t->min_flt + t->maj_flt != c->flt || (c->flags & T_HELD))
 		return 0;
 	/* A program that has not forked since its exec shares nothing: its own start writes to pages of files. */
@@ -390,7 +389,7 @@ int BPF_PROG(on_no_copy, struct mm_struct *mm)
 	struct sampled *s = bpf_task_storage_get(&sampled, t, 0, 0);
 	struct counters *c = counters_if_made(t);
 	if (s && s->copies && c && c->flt == s->flt && t->min_flt + t->maj_flt == s->flt) {
-		if (c->class == CLASS_COPY)
+		if (c->class == COPY)
 			return 0;
 		add(&s->key, -1, -(__s64)s->copies);
 		s->copies = 0;
