@@ -224,7 +224,8 @@ def test_a_fork_record_overrides_what_was_guessed_about_parentage() -> None:
 def test_a_source_may_put_a_birth_right(apart: bool) -> None:
     """strace knows a child by its end before the fork that made it has returned."""
     guessed = fork(ROOT, B, how=None, clone_flags=None, evidence="inferred")
-    told = tree_of(root(), fork(ROOT, A), guessed, fork(A, B, clone_flags=0x8000, ppid=ROOT), apart=apart)
+    put_right = fork(A, B, clone_flags=0x8000, ppid=ROOT, parent_born_ns=ROOT * 10)
+    told = tree_of(root(), fork(ROOT, A), guessed, put_right, apart=apart)
 
     assert (len(told), told.record(2)["how"], told.record(2)["flags"]) == (3, "fork", ["CLONE_PARENT"])
     assert (told.record(2)["creator_pid"], told.parent(2)) == (A, 0)
@@ -357,7 +358,7 @@ def test_losses_failures_and_the_end_are_kept() -> None:
     assert [(loss.time_ns, loss.count, loss.where) for loss in tree.losses] == [(60, 7, "events ring"), (None, 1, None)]
     assert [e.error for e in (*tree.failed_execs, *tree.failed_forks)] == ["ENOENT", "EAGAIN"]
     assert tree.end is not None
-    assert (tree.first_ns, tree.last_ns, tree.counts["lost"], len(tree)) == (50, 500, 2, 1)
+    assert (tree.first_ns, tree.last_ns, tree.counts["lost"], len(tree)) == (50, 60, 2, 1)
 
 
 def test_decay_is_summed_by_process_and_by_what_it_counts_from() -> None:

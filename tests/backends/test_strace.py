@@ -25,6 +25,7 @@ from tests.terminals import DEADLINE_S, Shell, state, wait_until
 from tests.test_samples import SAMPLES
 from tracer import backends, kernel
 from tracer.backends import Options, _strace_attach, strace
+from tracer.backends._strace_log import Log
 from tracer.errors import NoInputError, NoPermissionError, ProbesRefusedError
 from tracer.events import Kind
 
@@ -587,6 +588,27 @@ def test_a_thread_that_execs_loses_no_process() -> None:
     assert (root["execs"], root["comm"], root["exit_code"]) == (2, "sh", 17)
     assert [(row["parent_id"], row["exit_code"]) for row in children] == [(0, 0), (0, 3)]
     assert not trace.tree.failed_execs
+
+
+def test_without_inotify_the_end_is_found_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Log
+
+    def blind() -> Log:
+        log = real()
+        if log.watched >= 0:
+            os.close(log.watched)
+            log.watched = -1
+        return log
+
+    monkeypatch.setattr(strace, "Log", blind)
+    before = left_over()
+    trace = tracer.run(["sh", "-c", "(sleep 0.3; exit 7) & exit 4"], backend="strace")
+
+    assert trace.status is not None
+    assert trace.status.exit_code == 4
+    assert sorted(row["exit_code"] for row in trace.tree.records()) == [0, 4, 7]
+    assert left_over() <= before
+    assert not trace.tree.losses
 
 
 def test_the_clock_is_that_of_all_traces() -> None:

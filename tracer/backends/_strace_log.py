@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from tracer import procfs
 from tracer.errors import CannotWriteError
 
 _PLACES: Final = ("/tmp", "/var/tmp")  # noqa: S108
@@ -96,6 +97,20 @@ class Log:
             self._rest[:] = rest
         if self._position - self._given_back >= _GIVE_BACK:
             self._give_back()
+
+    def writers(self, comm: str) -> list[int]:
+        """Pids of processes of that name which have the file open, and may be looked into."""
+        ours = os.fstat(self._fd)
+        found = []
+        for pid in procfs.pids():
+            with suppress(OSError):
+                folder = Path(f"/proc/{pid}")
+                if (folder / "comm").read_bytes().strip() != comm.encode()[:15]:
+                    continue
+                fds = (entry.stat() for entry in (folder / "fd").iterdir())
+                if any((s.st_dev, s.st_ino) == (ours.st_dev, ours.st_ino) for s in fds):
+                    found.append(pid)
+        return found
 
     def rest(self) -> bytes:
         """What stands after the last line's end."""

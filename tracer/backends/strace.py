@@ -176,7 +176,7 @@ class Backend:
         if self._live is None:
             return batches
         if not self._over:
-            self._leave(self._live)
+            self._leave()
             batches += self.read()
         batches += self._live.end()
         if not self._live.fed and self._root is not None:
@@ -229,7 +229,7 @@ class Backend:
         lost = {"ts_ns": now, "count": len(left), "where": "strace, which was killed"}  # their ends, at least
         return [Batch.from_rows([(Kind.LOST, lost)])]
 
-    def _leave(self, live: Live) -> None:
+    def _leave(self) -> None:
         """Something still runs. Without seccomp strace can let go of it; with, nobody would answer its filter."""
         if self._helper is not None:
             self._over = self._helper.leave()
@@ -237,16 +237,15 @@ class Backend:
         if self._seccomp:
             self._notes.append("strace stays with what still runs, until it ends.")
             return
-        tracers = {_strace_attach.tracer_of(pid) or 0 for pid in live.living()} - {0}
-        for pid in tracers:
+        assert self._log is not None
+        for pid in self._log.writers(self._path.rpartition("/")[2]):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)  # as in _strace_attach.Helper.leave
         end = time.monotonic() + _LEAVES_S
-        while tracers and not self._over and time.monotonic() < end:
-            time.sleep(0.002)
-            assert self._log is not None
+        while not self._over and time.monotonic() < end:
             self._log.look()
             self._over = self._writer_gone()
+            time.sleep(0.002)
 
     def _note_costs(self, *, capable: bool) -> None:
         if not self._seccomp:
