@@ -92,7 +92,7 @@ def _take(event: Event, found: dict[tuple[int | None, int | None, int | None], S
         one.failed.append(f"{event.error} {event.exe}")
     elif event.kind == Kind.FORK_FAILED:
         one.failed.append(f"{event.error} {event.syscall}" + (f" {event.cause}" if event.cause else ""))
-    elif event.kind == Kind.EXIT:
+    elif event.kind == Kind.EXIT and (one.thread or event.last):  # a first thread may end before its process does
         assert one.end is None, f"{event} ends twice"
         one.code, one.signal, one.killed_by = event.exit_code, event.signal, event.killed_by
         one.end = "ended" if one.code is None else f"exit {one.code}"
