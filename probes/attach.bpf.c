@@ -33,6 +33,7 @@ int find_tasks(struct bpf_iter__task *ctx)
 		if (!make_mark(t))
 			return 0;
 		__sync_fetch_and_add(&stats.alive, 1);
+		m = mark_if_made(t);
 	}
 	__sync_fetch_and_add(&stats.added, 1);
 	struct task_struct *p = plain(t);
@@ -43,6 +44,9 @@ int find_tasks(struct bpf_iter__task *ctx)
 	r->fork.how = root ? FT_HOW_ROOT : FT_HOW_EXISTING;
 	r->head.flags |= root ? FT_ROOT : 0;
 	send(r, false);
+	r = m ? so_far(FT_BASE, t, m, 0) : NULL;
+	if (r)
+		send(r, false);
 	return 0;
 }
 

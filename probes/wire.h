@@ -24,6 +24,7 @@ enum ft_kind {
 	FT_REAP = 9,	/* exact reap, opt-in */
 	FT_FAULTS = 10,	/* fault counters of one thread */
 	FT_ALIVE = 12,	/* as FT_EXIT, for a task that is still there when the trace ends */
+	FT_BASE = 15,	/* as FT_EXIT, for a task found at attach: what it had used before anybody watched */
 	FT_EXEC_FAILED = 13,	/* opt-in: an execve that returned an error */
 	FT_FORK_FAILED = 14,	/* opt-in: a fork, vfork, clone or clone3 that did */
 	FT_DECAY = 11,	/* when a process' copies were made, after the fork that made them necessary */

@@ -232,4 +232,4 @@ def tree(*steps: Step, meta: Meta = META, **changes: Any) -> ProcessTree:
 def trace(*steps: Step, meta: Meta = META, torn: bool = False, **changes: Any) -> Trace:
     """The trace of them, as if loaded from a file."""
     whole = batch(*steps)
-    return Trace(replace(meta, **changes), lambda: [whole], is_torn=lambda: torn)
+    return Trace(replace(meta, **changes), lambda: [whole], damage=lambda: "t.ftrace has no end: its writer was killed, or is still writing" if torn else None)

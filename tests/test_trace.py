@@ -37,11 +37,12 @@ def test_nothing_is_read_before_it_is_asked_for_and_the_tree_is_built_once() -> 
     assert len(reads) == 2
 
 
-def test_torn_is_asked_of_the_file_each_time() -> None:
-    answers = iter([False, True])
-    trace = Trace(META, list, is_torn=lambda: next(answers))
+def test_damage_is_asked_of_the_file_each_time() -> None:
+    answers = iter([None, "it has no end", "it has no end"])
+    trace = Trace(META, list, damage=lambda: next(answers), broken=lambda: True)
 
-    assert [trace.torn, trace.torn] == [False, True]
+    assert [trace.torn, trace.torn, trace.damage] == [False, True, "it has no end"]
+    assert trace.broken
 
 
 def test_processes_are_a_frame_with_a_row_each() -> None:

@@ -358,7 +358,7 @@ def test_losses_failures_and_the_end_are_kept() -> None:
     assert [(loss.time_ns, loss.count, loss.where) for loss in tree.losses] == [(60, 7, "events ring"), (None, 1, None)]
     assert [e.error for e in (*tree.failed_execs, *tree.failed_forks)] == ["ENOENT", "EAGAIN"]
     assert tree.end is not None
-    assert (tree.first_ns, tree.last_ns, tree.counts["lost"], len(tree)) == (50, 60, 2, 1)
+    assert (tree.first_ns, tree.last_ns, tree.counts["lost"], len(tree)) == (50, 100, 2, 1)
 
 
 def test_decay_is_summed_by_process_and_by_what_it_counts_from() -> None:

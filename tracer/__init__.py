@@ -60,8 +60,8 @@ def run(
     """Run a program, watch all it starts, and return the trace when the last descendant has ended.
 
     `wait=False` ends with the program. `env` replaces the environment. `output` keeps the trace in a file as well.
-    `options` are those of tracer.backends.Options: cow="full|fork|light|off", cow_stacks (samples a second and CPU; 0:
-    every copy), argv_max (bytes), env names to record as `record_env`, reap_exact, failures, buffer_bytes.
+    `options` are those of tracer.backends.Options: cow="full|fork|light|off", cow_stacks (samples a second and
+    CPU; 0: every copy), argv_max (bytes), env names to record as `record_env`, reap_exact, failures, buffer_bytes.
     `trace.status` tells how the program ended.
     Raises CannotStartError, NoPermissionError, ProbesRefusedError, UsageError. From the main thread only.
     """

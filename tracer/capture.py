@@ -133,4 +133,4 @@ def open_trace(path: str, progress: Callable[[int, int], object] | None = None) 
     from tracer.recording import Recording
 
     saved = Recording(path, progress=progress)
-    return Trace(saved.meta, saved.batches, is_torn=lambda: saved.torn)
+    return Trace(saved.meta, saved.batches, damage=lambda: saved.damage, broken=lambda: saved.broken)

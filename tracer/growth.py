@@ -30,7 +30,8 @@ class Growth(Rows):
             n = len(part["ts_ns"]) if "ts_ns" in part else batch.kinds.count(kind)
             name = Kind(kind).name.lower()
             self.counts[name] = self.counts.get(name, 0) + n
-            self._span(part)
+            if kind != Kind.END:  # when we were done is no event of the program's
+                self._span(part)
         for kind in (Kind.EXISTING, Kind.FORK):
             if kind in parts:
                 self._births(parts[kind], fork=kind == Kind.FORK)
@@ -45,6 +46,8 @@ class Growth(Rows):
             set_rows(self._col("zombie_at"), self._rows(part), part["ts_ns"])
         if Kind.REAP in parts:
             self._reaps(parts[Kind.REAP])
+        if Kind.BASE in parts:
+            self._bases(parts[Kind.BASE])
         if Kind.ALIVE in parts:
             self._alive(parts[Kind.ALIVE])
         if Kind.FAULTS in parts:
@@ -90,7 +93,7 @@ class Growth(Rows):
                 first[row] = stamps[i]
                 if how[row] == "root":
                     for name in _COUNTERS:
-                        if name in part:
+                        if name in part and self._col("base_" + name)[row] == NULL:
                             self._col("base_" + name)[row] = part[name][i]
                 elif how[row] in ("vfork", "posix_spawn") and birth[row] != NULL:
                     end = done[i] if done is not None and done[i] != NULL else stamps[i]
@@ -199,6 +202,13 @@ class Growth(Rows):
             if name in part:
                 set_rows(self._col(name), rows, part[name])
         self._adoptions(rows, part)
+
+    def _bases(self, part: Part) -> None:
+        """One row a thread: what they had used before anybody watched is not the trace's."""
+        rows = self._rows(part)
+        for name in _COUNTERS:
+            if name in part:
+                add_rows(self._col("base_" + name), rows, part[name])
 
     def _alive(self, part: Part) -> None:
         rows = self._rows(part)

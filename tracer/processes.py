@@ -66,6 +66,8 @@ PROCESS_COLUMNS: Final = (
     Field("reuses", "i", "write-protect faults that copied nothing"),
     Field("mkwrites", "i", "shared file pages made writable"),
     Field("failed_wp", "i", "write-protect faults that ended in a signal or error"),
+    Field("cow_unknown", "i", "of cow_copies, those whose mapping could not be looked up"),
+    Field("cow_gup", "i", "of cow_copies, those that the kernel made for this process without a fault of its own"),
     Field("wpcopy_count", "i", "the kernel's own count: cow_copies, zero_copies, and file pages read before the write"),
 )
 

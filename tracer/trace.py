@@ -27,11 +27,13 @@ class Trace:
         batches: Callable[[], Iterable[Batch]],
         *,
         status: Status | None = None,
-        is_torn: Callable[[], bool] = lambda: False,
+        damage: Callable[[], str | None] = lambda: None,
+        broken: Callable[[], bool] = lambda: False,
     ) -> None:
         self.meta = meta
         self.status = status
-        self._is_torn = is_torn
+        self._damage = damage
+        self._broken = broken
         self._batches = batches
         self._tree: ProcessTree | None = None
 
@@ -65,7 +67,17 @@ class Trace:
     @property
     def torn(self) -> bool:
         """Known once it was read: the file has no end, as its writer was killed or still writes."""
-        return self._is_torn()
+        return self._damage() is not None
+
+    @property
+    def broken(self) -> bool:
+        """Known once it was read: it is torn because it is damaged, not because its end never came."""
+        return self._broken()
+
+    @property
+    def damage(self) -> str | None:
+        """Known once it was read: why it is torn, and where, as a sentence; None when it is whole."""
+        return self._damage()
 
     @property
     def processes(self) -> pd.DataFrame:

@@ -23,10 +23,10 @@ STRIDE: Final = RECORD_SIZE + RING_HEADER
 # enum ft_kind
 KIND_NAMES: Final = frozenset({
     "FORK", "EXEC", "EXIT", "ZOMBIE", "WAIT", "FREE", "RENAME", "EXISTING", "REAP", "FAULTS", "DECAY", "ALIVE",
-    "EXEC_FAILED", "FORK_FAILED",
+    "EXEC_FAILED", "FORK_FAILED", "BASE",
 })  # fmt: skip
 FORK, EXEC, EXIT, ZOMBIE, WAIT, FREE, RENAME, EXISTING, REAP, FAULTS, DECAY, ALIVE = range(1, 13)
-EXEC_FAILED, FORK_FAILED = 13, 14
+EXEC_FAILED, FORK_FAILED, BASE = 13, 14, 15
 
 # ft_head.flags
 LAST, OOM, NO_MM, TEXT, WAITED, MAYBE, AUTOREAP, ROOT, HIDDEN, BEFORE_EXEC, SNAPSHOT, EDGE, FORKED = (
@@ -102,6 +102,7 @@ RECORDS: Final[dict[int, Record]] = {
     RENAME: Record("ft_rename", (*HEAD, ("comm", "16s"))),
     EXISTING: Record("ft_fork", _FORK),
     ALIVE: Record("ft_exit", _EXIT),
+    BASE: Record("ft_exit", _EXIT),
     REAP: Record("ft_reap", (*HEAD, ("reaper_pid", "I"), ("unused", "I"))),
 }  # fmt: skip
 RECORDS[FAULTS] = Record(

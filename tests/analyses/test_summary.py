@@ -102,7 +102,7 @@ def test_forks_per_second_are_those_of_one_second() -> None:
 def test_a_zombie_that_nobody_came_for() -> None:
     s = summarize(tree(root(1, "sh"), fork(1, 2), exit_(2), zombie(2), after(400), exit_(1), end()))
 
-    assert (s.zombies, s.zombie_max_ns, s.zombie_max_row, s.unreaped) == (1, 402 * MS, 1, 1)
+    assert (s.zombies, s.zombie_max_ns, s.zombie_max_row, s.unreaped) == (1, 401 * MS, 1, 1)
 
 
 def test_who_was_there_before() -> None:

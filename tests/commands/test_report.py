@@ -70,9 +70,7 @@ def test_a_torn_file_says_so_in_one_line(tmp_path: Path, capsys: pytest.CaptureF
     status, out, err = run(capsys, path)
 
     assert (status, err) == (0, "")
-    assert [line for line in out.splitlines() if "no end" in line] == [
-        "  torn       this trace has no end: its writer was killed, or is still writing"
-    ]
+    assert f"torn {path} has no end: its writer was killed, or is still writing" in " ".join(out.split())
     assert "running" in out and "cc -c a.c" in out
 
 

@@ -96,7 +96,8 @@ def test_an_end_of_stream_without_an_end_row_is_torn() -> None:
 
     assert pids(reader) == [1, 2, 3]
     assert reader.torn
-    assert "no end record" in str(reader.damage)
+    assert "has no end" in str(reader.damage)
+    assert not reader.broken
 
 
 @pytest.mark.parametrize("junk", [b"\0" * 500, b"junk" * 50, b"\xff" * 200, SMALL[: MARKS[1]]])
@@ -106,6 +107,7 @@ def test_junk_after_the_last_batch_ends_the_reading(junk: bytes) -> None:
     assert pids(reader) == [1, 2, 3]
     assert reader.torn
     assert "at byte" in str(reader.damage)
+    assert reader.broken
 
 
 def test_a_flipped_byte_is_never_more_than_a_torn_file() -> None:

@@ -41,7 +41,7 @@ def test_a_torn_one_says_so_once_read(tmp_path: Path) -> None:
 
     assert sum(map(len, recording.batches())) == 10
     assert recording.torn
-    assert f"{tmp_path / 'x'} is torn" in str(recording.damage)
+    assert f"{tmp_path / 'x'} has no end" in str(recording.damage)
 
 
 def test_it_stays_the_same_file_when_its_name_means_another(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ _MODEL: Final = {
     wire.FREE: Kind.REAP,
     wire.ZOMBIE: Kind.ZOMBIE,
     wire.ALIVE: Kind.ALIVE,
+    wire.BASE: Kind.BASE,
     wire.FAULTS: Kind.FAULTS,
     wire.DECAY: Kind.DECAY,
     wire.EXEC_FAILED: Kind.EXEC_FAILED,
@@ -58,11 +59,11 @@ class Decoder:
             parts[Kind.EXEC] = self._execs(raw, kinds)
         if wire.EXIT in present:
             parts[Kind.EXIT] = wire.exit_part(wire.Columns(wire.select(raw, kinds, wire.EXIT), wire.EXIT))
-        if wire.ALIVE in present:
-            part = wire.exit_part(wire.Columns(wire.select(raw, kinds, wire.ALIVE), wire.ALIVE))
+        for kind in present & {wire.ALIVE, wire.BASE}:
+            part = wire.exit_part(wire.Columns(wire.select(raw, kinds, kind), kind))
             for name in ("last", "exit_code", "signal", "core_dumped", "killed_by", "oom_killed"):
                 del part[name]
-            parts[Kind.ALIVE] = part
+            parts[_MODEL[kind]] = part
         if wire.EXEC_FAILED in present:
             c = wire.Columns(wire.select(raw, kinds, wire.EXEC_FAILED), wire.EXEC_FAILED)
             parts[Kind.EXEC_FAILED] = wire.exec_failed_part(c, self._words)

@@ -57,6 +57,14 @@ def has_in_execve() -> bool:
     return "in_execve" in _vmlinux().member_names("task_struct")
 
 
+def counts_wpcopies() -> bool:
+    """kernel.task_delayacct: tasks born while it is on have the kernel's own count of copies."""
+    try:
+        return Path("/proc/sys/kernel/task_delayacct").read_text("ascii").strip() != "0"
+    except OSError:
+        return False
+
+
 def kernel_reads_allowed() -> bool:
     """bpf_probe_read_kernel: refused only under lockdown=confidentiality."""
     try:

@@ -133,6 +133,10 @@ class Backend:
             self._facts |= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
         self._events = Ring(obj.map_fd("events"), obj.map_size("events"))
         self._texts = Ring(obj.map_fd("texts"), obj.map_size("texts"))
+        if options.cow == "light" and not _host.counts_wpcopies():
+            self._notes.append(
+                "copies were not counted: --cow light has the kernel's own figure, and kernel.task_delayacct is off"
+            )
         if options.cow == "full":
             self._load_faults(obj)
         if options.cow_stacks is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tracer.errors import UsageError
+from tracer.commands import say
+from tracer.errors import BadDataError, UsageError
 
 
 class Export:
@@ -28,7 +29,7 @@ class Export:
         parser.add_argument("-o", "--output", metavar="OUT", help="default: standard output")
 
     def run(self, args: argparse.Namespace) -> int:
-        """Read, write, say nothing."""
+        """Read, write, say nothing; status 65 where the file is damaged, after what could be read was written."""
         from tracer import reports
         from tracer.capture import open_trace
         from tracer.privileges import open_output
@@ -45,9 +46,13 @@ class Export:
                 raise UsageError(f"{report.name} is not for a terminal", "name a file with -o")
             report.write(trace, sys.stdout.buffer, options)
             sys.stdout.buffer.flush()
-            return 0
-        with open_output(args.output) as out:
-            report.write(trace, out, options)
+        else:
+            with open_output(args.output) as out:
+                report.write(trace, out, options)
+        if trace.broken:  # what could be read has been written; who reads it must know that it is not all
+            raise BadDataError(str(trace.damage))
+        if trace.damage is not None:
+            say(trace.damage)
         return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 
 from tracer.backends import BACKENDS, COW_LEVELS, STACKS_USUAL, Options
@@ -121,6 +122,7 @@ class Run:
     def run(self, args: argparse.Namespace) -> int:
         """Capture, report, and leave as the program left."""
         plan = self._plan(args)
+        self._can_finish(args)
         session = Session(plan, say=(lambda line: None) if args.quiet > 1 else say)
         keeper = Keeper(session, args.output, redact=args.redact)
         session.living = lambda: living(keeper.batches())
@@ -132,9 +134,17 @@ class Run:
         failures = [e for e in (self._report(args, trace), keeper.failure) if e is not None]
         for failure in failures:
             say(str(failure))
-        if session.status is not None:
+        if session.status is not None and (session.status.exit_code != 0 or not failures):
             pass_on(session.status)
         return failures[0].exit_status if failures else 0
+
+    @staticmethod
+    def _can_finish(args: argparse.Namespace) -> None:
+        """What is imported after the program has run must be there before it does."""
+        wanted = [*([] if args.quiet else ["rich"]), *(["numpy", "pyarrow"] if args.output else [])]
+        missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+        if missing:
+            raise UsageError(f"{' and '.join(missing)} can not be imported", f"pip install {' '.join(missing)}")
 
     def _report(self, args: argparse.Namespace, trace: Trace) -> ForktraceError | None:
         """On stderr. What goes wrong here must not hide how the program ended."""

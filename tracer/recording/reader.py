@@ -46,6 +46,8 @@ class Reader:
     ) -> None:
         self.torn = False
         """Once read: there was no end row, so rows may be missing at the end."""
+        self.broken = False
+        """Once read: it is torn because it is damaged, not because its end never came."""
         self.damage: str | None = None
         """Once read: why it is torn, as a sentence."""
         self.totals: dict[str, Any] = {}
@@ -156,7 +158,7 @@ class Reader:
                     if self._wait(POLL_S) is not False:
                         continue
                 if message is None:
-                    self._tear("its last record is cut off" if self._frames.head else "it has no end record")
+                    self._tear("has no end: its writer was killed, or is still writing")
                     continue
                 batch, said = self._decoder.decode(message)
                 if batch is None:
@@ -168,11 +170,12 @@ class Reader:
                 yield batch
             except (RefusedError, pa.ArrowException, OSError, ValueError, MemoryError) as e:
                 said = str(e) if isinstance(e, RefusedError) else "a record is damaged"
-                self._tear(f"at byte {self.position} {said}")
+                self.broken = True
+                self._tear(f"is damaged: at byte {self.position} {said}, and what comes behind was not read")
 
     def _tear(self, why: str) -> None:
         self._over = self.torn = True
-        self.damage = f"{self._name} is torn: {why}, so the last rows may be missing"
+        self.damage = f"{self._name} {why}"
 
 
 def _json(data: bytes) -> dict[str, Any]:

@@ -63,6 +63,11 @@ class Recording:
         return self._reader.damage
 
     @property
+    def broken(self) -> bool:
+        """As `Reader.broken`."""
+        return self._reader.broken
+
+    @property
     def totals(self) -> dict[str, Any]:
         """As `Reader.totals`."""
         return self._reader.totals

@@ -162,7 +162,7 @@ class Console:
         if len(tree):
             yield from self._tree_lines(tree, shape, births)
         else:
-            yield [(" no process was seen", "dim")]
+            yield [(" no process could be read" if trace.torn else " no process was seen", "dim")]
         summary = SummaryLines(tree, summarize(tree, shape), self.terminal, verbose=self._verbose)
         legend = list(summary.legend(births.legend(everything=self._verbose > 0)))
         yield from [[], *legend] if legend else []
@@ -172,7 +172,7 @@ class Console:
             code = list(StackLines(tree, self.terminal, verbose=self._verbose).lines())
             yield from [[], *code] if code else []
         figures = list(summary.figures()) if len(tree) and not self._quiet else []
-        caveats = list(summary.caveats(torn=trace.torn))
+        caveats = list(summary.caveats(damage=trace.damage))
         if figures or caveats:
             yield from ([], *figures, *caveats)
 

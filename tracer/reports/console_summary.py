@@ -59,7 +59,7 @@ class SummaryLines:
             if found:
                 yield from wrap((label, "label"), found, self._terminal)
 
-    def caveats(self, *, torn: bool = False) -> Iterator[Spans]:
+    def caveats(self, *, damage: str | None = None) -> Iterator[Spans]:
         """What is missing, and what this source can not know."""
         meta = self._tree.meta
         lost = self._s.lost
@@ -71,8 +71,8 @@ class SummaryLines:
                 "what is here is true, but it is not all there was"
             )
             yield from wrap(("LOST", "loud"), [[(words, "loud")]], self._terminal)
-        if torn:
-            words = "this trace has no end: its writer was killed, or is still writing"
+        if damage is not None:
+            words = clean(damage, unicode=self._terminal.unicode)
             yield from wrap(("torn", "warn"), [[(words, "warn")]], self._terminal)
         if self._s.gaps:
             words = f"the birth of {plural(self._s.gaps, 'process', 'processes')} was not seen"
@@ -160,7 +160,7 @@ class SummaryLines:
         longest = f"longest {self._time(s.zombie_max_ns)}"
         yield [(longest, "warn" if worth else ""), (f" (pid {pid})" if pid is not None else "", "dim")]
         if s.unreaped or self._verbose:
-            yield [(f"{count(s.unreaped)} never reaped", "warn" if s.unreaped else "")]
+            yield [(f"{count(s.unreaped)} not reaped by the end", "warn" if s.unreaped else "")]
 
     def _cpu(self) -> Iterator[Chunk]:
         s = self._s
