@@ -280,6 +280,34 @@ def test_forktrace_killed_is_not_noticed_by_the_program(mode: list[str], program
     assert (one.folder / "end").read_text() == "0\n"
 
 
+def test_a_limit_that_ends_strace_does_not_end_the_program() -> None:
+    """Its file may not grow either; without seccomp that harms nobody."""
+    body = "i=0; while [ $i -lt 199 ]; do /bin/true; i=$((i+1)); done; exit 3"
+    done = run("sh", "-c", body, options=[], prefix=["sh", "-c", 'ulimit -f 4; exec "$@"', "sh"])
+
+    said = " ".join(done.stderr.split())
+
+    assert done.returncode == 3
+    assert "--seccomp-bpf is not used" in said
+    assert "strace was killed: the program goes on" in said
+
+
+def test_a_full_disk_is_said(tmp_path: Path) -> None:
+    need("root", "unshare")
+    mount = f"mount -t tmpfs -o size=16k,mode=1777 tmpfs {shlex.quote(str(tmp_path))} && exec \"$@\""
+    tmp_path.chmod(0o755)
+    for folder in tmp_path.parents[:2]:
+        folder.chmod(0o755)
+    body = "i=0; while [ $i -lt 199 ]; do /bin/true; i=$((i+1)); done; exit 3"
+    words = ["unshare", "-m", "sh", "-c", mount, "sh", *command("sh", "-c", body, options=[])]
+    env = {**ENV, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+
+    assert done.returncode == 3
+    assert "is full: lines are missing" in done.stderr
+    assert "LOST" in done.stderr
+
+
 def test_a_reader_that_sleeps_holds_nobody_up(program: Program) -> None:
     one = program(f"{SPIN}; for i in 1 2 3 4 5 6 7 8 9 10 11; do /bin/false; done; :>end")
     tracer_of(one.pid)

@@ -27,6 +27,7 @@ from tracer.errors import CannotWriteError
 _PLACES: Final = ("/tmp", "/var/tmp")  # noqa: S108
 _NAME: Final = "strace.log"
 _PIECE: Final = 1 << 20
+_ROOM: Final = 64 << 10
 _GIVE_BACK: Final = 16 << 20
 _LONGEST: Final = 64 << 20  # no line of strace's is so long: argv ends at 6 MiB, and an escape has four bytes
 _IN_OPEN, _IN_CLOSE_WRITE = 0x20, 0x08  # inotify(7)
@@ -98,6 +99,11 @@ class Log:
         if self._position - self._given_back >= _GIVE_BACK:
             self._give_back()
 
+    def full(self) -> bool:
+        """Whether the file system has no room: then strace loses lines."""
+        status = os.fstatvfs(self._fd)
+        return status.f_blocks > 0 and status.f_bavail * status.f_frsize < _ROOM
+
     def writers(self, comm: str) -> list[int]:
         """Pids of processes of that name which have the file open, and may be looked into."""
         ours = os.fstat(self._fd)
@@ -152,6 +158,7 @@ def _make() -> tuple[Path, int]:
                 if os.geteuid() == 0:
                     folder.chmod(0o711)  # the program's user passes through; nobody reads it
                 fd = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                os.fchmod(fd, 0o600)  # whatever the umask
             except OSError:
                 folder.rmdir()
                 raise

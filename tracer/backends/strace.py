@@ -9,7 +9,6 @@ reader. Knows no tree and does not start the program.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
@@ -19,7 +18,7 @@ from contextlib import suppress
 from typing import Final
 
 from tracer import kernel
-from tracer.backends import Options, Readiness, _strace_attach, _strace_command
+from tracer.backends import Options, Readiness, _strace_attach, _strace_command, _strace_host
 from tracer.backends._strace_live import Live
 from tracer.backends._strace_log import Log
 from tracer.errors import NoPermissionError, ProbesRefusedError
@@ -31,14 +30,7 @@ _FACTS: Final = frozenset(
         Fact.KILLER, Fact.REAPS, Fact.ZOMBIES, Fact.FAULTS, Fact.CPU, Fact.MAX_RSS,
     }
 )  # fmt: skip
-_NOTES: Final = (
-    "From strace: pages copied, page-table copy time, memory sizes and adoption can not be seen by it.",
-    "Times are those of the tracer, which slows the program down.",
-    "Faults, CPU time and peak memory are known where a wait asked for them.",
-)
-_CLOCK_SET: Final = "The host's clock was set during the run: times around that are inferred."
 _LEAVES_S: Final = 2.0
-_CAP_SYS_PTRACE: Final = 19
 
 
 class Backend:
@@ -61,7 +53,7 @@ class Backend:
         self._root: int | None = None
         self._tracer = 0  # strace's pid, where that had to be found out
         self._over = False
-        self._notes = list(_NOTES)
+        self._notes = list(_strace_host.NOTES)
 
     @classmethod
     def readiness(cls) -> Readiness:
@@ -89,7 +81,7 @@ class Backend:
             raise ProbesRefusedError(ready.why, ready.mend)
         if self._options.everyone:
             raise ProbesRefusedError("strace can not watch the whole host", "run forktrace with sudo, so that bpf can")
-        if not _may_trace():
+        if not _strace_host.may_trace():
             raise NoPermissionError(
                 "ptrace is forbidden here, by the container's seccomp profile or a security module",
                 "in docker: --cap-add SYS_PTRACE",
@@ -97,6 +89,9 @@ class Backend:
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         """strace's command before the program's."""
+        if self._seccomp and _strace_host.limited():
+            self._seccomp = False
+            self._notes.append(_strace_host.LIMITED)
         return [*_strace_command.start(self._path, self._version, self._words(self._new_log().path)), *argv]
 
     def _new_log(self) -> Log:
@@ -119,12 +114,12 @@ class Backend:
     def follow(self, pid: int, pidfd: int) -> None:
         """The root: our held child, which becomes strace, and then the program."""
         assert self._log is not None, "wrap() comes first"
-        uid, gid, capable = _identity(pid)
+        uid, gid, capable = _strace_host.identity(pid)
         if (uid, gid) != (os.geteuid(), os.getegid()):
             self._log.give_to(uid, gid)
         self._root = pid
         self._live = Live(argv_max=self._options.argv_max, env=self._options.env, root=pid)
-        self._note_costs(capable=capable)
+        self._notes += _strace_host.costs(capable=capable, seccomp=self._seccomp)
 
     def attach(self, pid: int) -> None:
         """A living process and all below it. Raises NoInputError, NoPermissionError, ProbesRefusedError."""
@@ -134,7 +129,8 @@ class Backend:
             self._helper.close()
         elif not self._pids:
             self._seccomp = False  # a filter can be had from the start only
-            self._note_costs(capable=_identity(os.getpid())[2])
+            _, _, capable = _strace_host.identity(os.getpid())
+            self._notes += _strace_host.costs(capable=capable, seccomp=False)
         self._pids.append(pid)
         found = _strace_attach.follow(self._attaching, self._pids)
         self._helper = found.helper
@@ -160,8 +156,10 @@ class Backend:
         if over and not self._over:
             self._over = True
             batches += self._death(self._live)
-        if self._live.clock.times_set and _CLOCK_SET not in self._notes:
-            self._notes.append(_CLOCK_SET)
+        if self._live.clock.times_set and _strace_host.CLOCK_SET not in self._notes:
+            self._notes.append(_strace_host.CLOCK_SET)
+        if self._log.full() and _strace_host.FULL not in self._notes:
+            batches += self._lost(_strace_host.FULL, None, "strace's file, for want of room")
         return batches
 
     def alive(self) -> int | None:
@@ -214,20 +212,14 @@ class Backend:
         left = live.living()
         if not left:
             return []
-        if self._seccomp and self._version >= _strace_command.KILLS:
-            what = "strace was killed, and took with it what it traced."
-        elif self._seccomp:
-            what = (
-                "strace was killed: what it traced can not fork, exec, wait or exit any more (ENOSYS) and should be"
-                " ended; with --strace-safe this can not happen."
-            )
-        else:
-            what = "strace was killed: the program goes on, and what it did since was not seen."
+        what = _strace_host.death(seccomp=self._seccomp, kills=self._version >= _strace_command.KILLS)
+        return self._lost(what, len(left), "strace, which was killed")  # the ends of these, at least
+
+    def _lost(self, what: str, count: int | None, where: str) -> list[Batch]:
         self.news.append(what)
         self._notes.append(what)
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        lost = {"ts_ns": now, "count": len(left), "where": "strace, which was killed"}  # their ends, at least
-        return [Batch.from_rows([(Kind.LOST, lost)])]
+        return [Batch.from_rows([(Kind.LOST, {"ts_ns": now, "count": count, "where": where})])]
 
     def _leave(self) -> None:
         """Something still runs. Without seccomp strace can let go of it; with, nobody would answer its filter."""
@@ -246,37 +238,3 @@ class Backend:
             self._log.look()
             self._over = self._writer_gone()
             time.sleep(0.002)
-
-    def _note_costs(self, *, capable: bool) -> None:
-        if not self._seccomp:
-            self._notes.append(
-                "Without --seccomp-bpf strace stops the program at every system call, which slows it down much."
-            )
-        if not capable:
-            self._notes.append(
-                "Set-uid programs (sudo, su, ping) run without their bit: the kernel allows them none under a tracer"
-                " without privilege."
-            )
-        elif self._seccomp:
-            self._notes.append(
-                "Set-uid programs run without their bit under strace's --seccomp-bpf; --strace-safe does without that."
-            )
-
-
-def _identity(pid: int) -> tuple[int, int, bool]:
-    """Effective uid and gid of a process, and whether it has CAP_SYS_PTRACE."""
-    with open(f"/proc/{pid}/status", "rb") as f:  # noqa: PTH123
-        words = {line.split(b":")[0]: line.split()[1:] for line in f if b":" in line}
-    return int(words[b"Uid"][1]), int(words[b"Gid"][1]), bool(int(words[b"CapEff"][0], 16) >> _CAP_SYS_PTRACE & 1)
-
-
-def _may_trace() -> bool:
-    """Whether a child of ours may ask to be traced: tried."""
-    libc = ctypes.CDLL(None)
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0 if libc.ptrace(0, 0, None, None) == 0 else 1)
-    try:
-        return os.waitpid(pid, 0)[1] == 0
-    except ChildProcessError:  # reaped by somebody who waits for any child
-        return True
