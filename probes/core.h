@@ -135,6 +135,7 @@ struct task_struct {
 	struct pid *thread_pid;
 	__u64 utime, stime, start_boottime;
 	unsigned long min_flt, maj_flt;
+	int pagefault_disabled;
 	const struct cred *cred;
 	char comm[16];
 	struct fs_struct *fs;
@@ -143,6 +144,7 @@ struct task_struct {
 	struct css_set *cgroups;
 	struct task_delay_info *delays;
 	void *bpf_storage;
+	int pagefault_disabled;
 };
 struct task_delay_info { __u32 wpcopy_count; };	/* since v5.16, with CONFIG_TASK_DELAY_ACCT */
 struct linux_binprm { const char *filename, *interp; };

@@ -51,13 +51,18 @@ static __always_inline bool rss_stat_batched(void)
 	return bpf_core_field_exists(struct mm_struct___old, rss_stat.count);
 }
 
-static __always_inline int fault_began(__u64 addr, __u64 error)
+static __always_inline int fault_began(__u64 addr, __u64 error, bool kernel)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct counters *c = counters_of(t);
 	if (!c)
 		return 0;
 	__u64 flt = faults_done(t);
+	/* A walk of the user stack (perf record -g, our own for --cow-stacks) may touch a page that is not there, in the
+	 * middle of another fault. With faults disabled the kernel handles none: that is the beginning of nothing. A
+	 * futex operation faults like that, too, but in no other fault, and is made good by a copy right after. */
+	if (t->pagefault_disabled && c->state != IDLE && flt == c->flt)
+		return 0;
 	settle(t, c, flt);
 	c->flt = flt;
 	if (!(error & 2)) {
@@ -75,13 +80,13 @@ static __always_inline int fault_began(__u64 addr, __u64 error)
 SEC("tp_btf/page_fault_user")
 int BPF_PROG(on_fault_user, unsigned long addr, struct pt_regs *regs, unsigned long error)
 {
-	return fault_began(addr, error);
+	return fault_began(addr, error, false);
 }
 
 SEC("tp_btf/page_fault_kernel")
 int BPF_PROG(on_fault_kernel, unsigned long addr, struct pt_regs *regs, unsigned long error)
 {
-	return (long)addr < 0 ? 0 : fault_began(addr, error);
+	return (long)addr < 0 ? 0 : fault_began(addr, error, true);
 }
 
 /* A fault that failed moves no counter, and what a system call in the signal's handler allocates must not be taken

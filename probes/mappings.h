@@ -47,9 +47,6 @@ static __always_inline __u32 mapping_of(struct task_struct *t, struct counters *
 	__u64 addr = c->addr;
 	if (!mm || !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_find_vma))
 		return UNKNOWN;
-	__u64 brk_start = mm->start_brk, brk_end = mm->brk;
-	if (addr >= brk_start && addr < brk_end)
-		return HEAP;
 	__u32 seq = lock_seq(mm);
 	if (lock_seq_step() && c->vma_seq == seq && c->vma_mm == (__u64)mm) {
 #pragma unroll
@@ -63,7 +60,9 @@ static __always_inline __u32 mapping_of(struct task_struct *t, struct counters *
 		for (int i = 0; i < KNOWN_VMAS; i++)
 			c->vmas[i].end = 0;
 	}
-	struct found f = { .brk_start = brk_start, .brk_end = brk_end, .stack = mm->start_stack, .mapping = UNKNOWN };
+	struct found f = { .brk_start = mm->start_brk, .brk_end = mm->brk, .stack = mm->start_stack, .mapping = UNKNOWN };
+	if (addr >= f.brk_start && addr < f.brk_end)
+		return HEAP;
 	if (bpf_find_vma(t, addr, name_vma, &f, 0))
 		return UNKNOWN;
 	struct known_vma *v = &c->vmas[c->vma_next++ % KNOWN_VMAS];

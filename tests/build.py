@@ -24,6 +24,7 @@ from tracer.trace import Trace
 from tracer.tree import ProcessTree
 
 MS: Final = 1_000_000
+TORN: Final = "t.ftrace has no end: its writer was killed, or is still writing"
 OUTSIDE: Final = 999
 """The pid of who started the root, and has no row."""
 
@@ -232,4 +233,4 @@ def tree(*steps: Step, meta: Meta = META, **changes: Any) -> ProcessTree:
 def trace(*steps: Step, meta: Meta = META, torn: bool = False, **changes: Any) -> Trace:
     """The trace of them, as if loaded from a file."""
     whole = batch(*steps)
-    return Trace(replace(meta, **changes), lambda: [whole], damage=lambda: "t.ftrace has no end: its writer was killed, or is still writing" if torn else None)
+    return Trace(replace(meta, **changes), lambda: [whole], damage=lambda: TORN if torn else None)
