@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +13,9 @@ import pytest
 
 import tracer
 from tests.conftest import need
+from tests.descriptors import open_files
 from tracer.errors import CannotStartError, CannotWriteError, NoInputError, UsageError
 from tracer.events import Kind
-
-
-def open_files() -> list[str]:
-    """But for the kernel's types, which are kept open from the first run on."""
-    gc.collect()  # a trace holds its file
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            found.append(os.readlink(f"/proc/self/fd/{name}"))
-    return sorted(name for name in found if name != "/sys/kernel/btf/vmlinux" and not name.startswith("/proc/"))
 
 
 @pytest.fixture(autouse=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
+from tests.descriptors import open_files
 from tests.terminals import state, wait_until
 from tracer import backends, session
 from tracer.backends import Options
@@ -83,10 +85,11 @@ def offer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., type[Fake]]:
     """Makes backends with these attributes the ones there are, best first; gives the first one's class."""
 
     def make(*scripts: dict[str, Any]) -> type[Fake]:
-        classes = [type("Fake", (Fake,), {"made": [], **script}) for script in scripts or ({},)]
+        classes: list[Any] = [type("Fake", (Fake,), {"made": [], **script}) for script in scripts or ({},)]
         monkeypatch.setattr(backends, "candidates", lambda name: classes)
         monkeypatch.setattr(backends, "BACKENDS", tuple(dict.fromkeys(c.name for c in classes)))
-        return classes[0]
+        first: type[Fake] = classes[0]
+        return first
 
     return make
 
@@ -95,11 +98,11 @@ def offer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., type[Fake]]:
 def nothing_is_left_behind() -> Iterator[None]:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     handlers = {signo: signal.getsignal(signo) for signo in (signal.SIGINT, signal.SIGTERM, signal.SIGTSTP)}
-    fds = set(os.listdir("/proc/self/fd"))
+    files = open_files()
     yield
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
     assert {signo: signal.getsignal(signo) for signo in handlers} == handlers
-    assert set(os.listdir("/proc/self/fd")) == fds
+    assert open_files() == files
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 
@@ -223,6 +226,19 @@ def test_a_request_during_the_load_of_a_capture_that_attaches_is_not_lost(offer:
 
     assert one.detached
     assert [event.kind for event in events] == [Kind.END]
+
+
+def test_a_request_that_another_thread_takes_is_not_our_death(offer: Callable[..., type[Fake]]) -> None:
+    """Only the main thread blocks it, and numpy, for one, starts others."""
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    offer(after(2, lambda: signal.pthread_kill(thread.ident or 0, signal.SIGINT)))
+    one, events = capture(Plan(pids=[os.getppid()]))
+    over.set()
+    thread.join()
+
+    assert (one.detached, events[-1].kind) == (True, Kind.END)
 
 
 def test_attached_capture_ends_when_all_have_ended(offer: Callable[..., type[Fake]]) -> None:

@@ -21,7 +21,9 @@ from tracer.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
+
+    Disposition = Callable[[int, object], None] | signal.Handlers
 
 WATCHED = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT})
 """Blocked, and read from the descriptor. SIGINT and SIGQUIT too: a Ctrl-C never ends us while the program
@@ -88,18 +90,29 @@ class Signals:
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         self._was: dict[signal.Signals, object] = {}
         self._fd = -1
+        self._strays: list[Caught] = []
         try:
-            # SIGCHLD may have been ignored by whoever started us; then every child would be reaped unseen.
-            self._set({**dict.fromkeys(WATCHED, signal.SIG_DFL), **dict.fromkeys(IGNORED, signal.SIG_IGN)})
+            self._set({**dict.fromkeys(WATCHED, self._stray), **dict.fromkeys(IGNORED, signal.SIG_IGN)})
+            # It may have been ignored by whoever started us; then every child would be reaped unseen.
+            self._set({signal.SIGCHLD: signal.SIG_DFL})
         except ValueError:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
             raise UsageError(
                 "a program can be started from the main thread only", "call it there, or trace by pid"
             ) from None
 
-    def _set(self, wanted: dict[signal.Signals, signal.Handlers]) -> None:
+    def _set(self, wanted: Mapping[signal.Signals, Disposition]) -> None:
         for signo, disposition in wanted.items():
-            self._was[signo] = signal.signal(signo, disposition)
+            was = signal.signal(signo, disposition)
+            self._was.setdefault(signo, was)
+
+    def _stray(self, signo: int, frame: object) -> None:
+        """A thread of the host program took what only the main thread blocks (numpy starts some): by default we died.
+
+        Who sent it is not told. From the terminal the program has it already.
+        """
+        typed = signo in (signal.SIGINT, signal.SIGQUIT) and foreground() == os.getpgrp()
+        self._strays.append(Caught(signo, _SI_KERNEL if typed else 0, 0))
 
     def restore_in_child(self) -> None:
         """Between fork and exec: dispositions and mask as our own caller gave them to us."""
@@ -127,7 +140,7 @@ class Signals:
 
     def read(self) -> list[Caught]:
         """What came since the last time; never waits."""
-        caught: list[Caught] = []
+        caught, self._strays = self._strays, []
         while True:
             try:
                 data = os.read(self._fd, 16 * _SIGINFO.size)

@@ -24,6 +24,7 @@ from tests import samples
 from tests.backends.test_decode import packed, rows, text
 from tests.backends.test_ring import Producer
 from tests.conftest import need
+from tests.descriptors import open_files
 from tests.programs.cow import build
 from tests.strategies import META
 from tests.terminals import DEADLINE_S, state, wait_until
@@ -424,7 +425,7 @@ def wait_until_unloaded(programs: set[int]) -> None:
 @kernel
 @pytest.mark.parametrize("cow", ["full", "off"])
 def test_nothing_is_left_after_close_and_closing_twice_is_fine(cow: str) -> None:
-    fds = set(os.listdir("/proc/self/fd"))
+    files = open_files()
     backend = Backend(Options(cow=cow, failures=True))
     backend.start()
     programs = programs_of("self")
@@ -435,20 +436,20 @@ def test_nothing_is_left_after_close_and_closing_twice_is_fine(cow: str) -> None
     backend.close()
     backend.close()
 
-    assert set(os.listdir("/proc/self/fd")) == fds
+    assert open_files() == files
     wait_until_unloaded(programs)
 
 
 @kernel
 def test_a_start_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    fds = set(os.listdir("/proc/self/fd"))
+    files = open_files()
     monkeypatch.setattr("tracer.backends.bpf.Ring", lambda fd, size: (_ for _ in ()).throw(ProbesRefusedError("no")))
     backend = Backend(Options(cow="full"))
     with pytest.raises(ProbesRefusedError):
         backend.start()
     backend.close()
 
-    assert set(os.listdir("/proc/self/fd")) == fds
+    assert open_files() == files
 
 
 @kernel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import need
+from tests.descriptors import open_files
 from tracer.backends import _libbpf
 from tracer.backends._libbpf import BpfObject
 from tracer.backends.bpf import probe_object
@@ -170,17 +170,17 @@ def test_an_object_that_can_not_be_attached_leaves_nothing_attached(
 
 @kernel
 def test_descriptors_come_and_go_with_the_object() -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = open_files()
     walks = BpfObject(probe_object("attach"))
     walks.load()
 
-    assert len(os.listdir("/proc/self/fd")) > len(before)
+    assert len(open_files()) > len(before)
     assert walks.run_iterator("find_alive") == b""
 
     walks.close()
     walks.close()
 
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 @kernel
