@@ -144,7 +144,6 @@ struct task_struct {
 	struct css_set *cgroups;
 	struct task_delay_info *delays;
 	void *bpf_storage;
-	int pagefault_disabled;
 };
 struct task_delay_info { __u32 wpcopy_count; };	/* since v5.16, with CONFIG_TASK_DELAY_ACCT */
 struct linux_binprm { const char *filename, *interp; };

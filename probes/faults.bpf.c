@@ -61,7 +61,7 @@ static __always_inline int fault_began(__u64 addr, __u64 error, bool kernel)
 	/* A walk of the user stack (perf record -g, our own for --cow-stacks) may touch a page that is not there, in the
 	 * middle of another fault. With faults disabled the kernel handles none: that is the beginning of nothing. A
 	 * futex operation faults like that, too, but in no other fault, and is made good by a copy right after. */
-	if (t->pagefault_disabled && c->state != IDLE && flt == c->flt)
+	if (kernel && t->pagefault_disabled && c->state != IDLE && flt == c->flt)
 		return 0;
 	settle(t, c, flt);
 	c->flt = flt;
