@@ -9,10 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from tracer.commands import say
 from tracer.errors import UsageError
+
+if TYPE_CHECKING:
+    from tracer.importers.strace_owners import Skipped
 
 _SHOWN: Final = 40
 _EVERY_S: Final = 0.2
@@ -41,32 +44,36 @@ class Import:
         """Import, and say what was not understood."""
         if not args.output:
             raise UsageError("there is no place to write to", "name it: forktrace import LOG... -o FILE.ftrace")
+        if args.output != "-" and any(_same(args.output, log) for log in args.logs):
+            raise UsageError(f"{args.output} is the log itself", "name another file for the trace")
         from tracer.importers import open_log
+        from tracer.privileges import as_caller, open_output
         from tracer.recording import Writer
 
         bar = Bar(sys.stderr) if not args.quiet and sys.stderr.isatty() else None
         meta, batches = open_log(args.logs, progress=bar.show if bar else None, jobs=args.jobs)
         target: str | IO[bytes] = sys.stdout.buffer if args.output == "-" else args.output
-        if args.output != "-" and any(_same(args.output, log) for log in args.logs):
-            raise UsageError(f"{args.output} is the log itself", "name another file for the trace")
-        with Writer(target, meta) as writer, _no_collector():
+        with (
+            contextlib.closing(batches),
+            Writer(target, meta, opener=open_output, as_caller=as_caller) as writer,
+            _no_collector(),
+        ):
             for batch in batches:
                 if args.redact:
                     from tracer.redact import redact_batch
 
                     redact_batch(batch)
                 writer.write(batch)
-            skipped, notes = _leftovers(batches)
-            writer.close({"skipped_lines": skipped.lines, "notes": notes})
+            writer.close({"skipped_lines": batches.skipped.lines, "notes": batches.notes})
         if bar:
             bar.clear()
         if not args.quiet:
-            for line in said(skipped, notes, all_of_it=bool(args.verbose)):
+            for line in said(batches.skipped, batches.notes, all_of_it=bool(args.verbose)):
                 say(line)
         return 0
 
 
-def said(skipped: Any, notes: list[str], *, all_of_it: bool) -> Iterator[str]:
+def said(skipped: Skipped, notes: list[str], *, all_of_it: bool) -> Iterator[str]:
     """What to tell the user of a log's lines that were not understood. Their text may be anybody's: it is cleaned."""
     from tracer.reports.terminal import clean
 
@@ -125,10 +132,6 @@ def _no_collector() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
-
-
-def _leftovers(batches: Any) -> tuple[Any, list[str]]:
-    return batches.skipped, list(batches.notes)
 
 
 def _same(a: str, b: str) -> bool:

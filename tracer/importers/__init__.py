@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from tracer.errors import BadDataError, UsageError
 from tracer.events import Batch, Meta
 from tracer.importers.opening import Progress, Source
+from tracer.importers.strace_owners import Skipped
 
 IMPORTERS: Final = ("strace_log", "perf_script")
 """Modules of this package, in the order they are asked."""
@@ -26,6 +27,22 @@ _BINARY: Final = (
     (b"PERFILE2", "is a perf.data file", "give the text: perf script -i FILE > perf.txt"),
     (b"\xff\xff\xff\xff", "is an Arrow stream, perhaps a trace of ours", "look at it with forktrace report"),
 )
+
+
+class Import(Protocol):
+    """The events of a log, to be iterated once. `skipped` and `notes` are complete at its end."""
+
+    skipped: Skipped
+    """Lines not understood: a count, and samples of them."""
+    notes: list[str]
+    """What is to be said of the log, beyond the notes in its Meta."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def __next__(self) -> Batch: ...
+
+    def close(self) -> None:
+        """Close the files, for who does not read to the end."""
 
 
 def sniff(head: bytes) -> str | None:
@@ -40,11 +57,11 @@ def sniff(head: bytes) -> str | None:
 
 def open_log(
     paths: Sequence[str], *, progress: Progress | None = None, jobs: int | None = None
-) -> tuple[Meta, Iterator[Batch]]:
+) -> tuple[Meta, Import]:
     """What the logs at `paths` (`-`: standard input) are, and their events; what is read is what the iterator takes.
 
-    `progress(done, total)` is called with bytes, the total None if unknown. The iterator has `skipped` (a count and
-    samples of lines not understood) and `notes`, complete at its end. Raises UsageError, NoInputError, BadDataError.
+    `progress(done, total)` is called with bytes, the total None if unknown. `jobs` is how many processes may read a
+    large file; None: by its size. Raises UsageError, NoInputError, BadDataError.
     """
     if not paths:
         raise UsageError("no log is named", "forktrace import LOG... -o FILE.ftrace")
@@ -57,7 +74,7 @@ def open_log(
             if len(sources) > _OPEN:
                 sources[-1].close()  # a family may have more files than a process may have open
         module: Any = importlib.import_module(f"tracer.importers.{_tool(sources)}")
-        opened: tuple[Meta, Iterator[Batch]] = module.open_log(
+        opened: tuple[Meta, Import] = module.open_log(
             [source for source in sources if source.head], progress=progress, jobs=jobs
         )
     except BaseException:

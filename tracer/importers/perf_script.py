@@ -11,7 +11,7 @@ perf's own clock. Knows nothing of perf.data: perf must make the text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Final
 
 from tracer.errors import BadDataError
@@ -83,7 +83,13 @@ class PerfImport(Iterator[Batch]):
     def __next__(self) -> Batch:
         return next(self._batches)
 
-    def _run(self) -> Iterator[Batch]:
+    def close(self) -> None:
+        """Close the files, for who does not read to the end."""
+        self._batches.close()
+        for source in self._sources:
+            source.close()
+
+    def _run(self) -> Generator[Batch, None, None]:
         total = sum(s.size or 0 for s in self._sources) if all(s.size for s in self._sources) else None
         done = 0
         for source in self._sources:

@@ -7,7 +7,7 @@ copies are not in a log, and a log of few calls shows few things. Reading stays 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Final
 
 from tracer.errors import BadDataError
@@ -126,6 +126,7 @@ class StraceImport(Iterator[Batch]):
         self.skipped = Skipped()
         self.rows = Rows()
         self.notes: list[str] = []
+        self._sources = sources
         self._progress = progress
         self._jobs = jobs
         self._total = sum(s.size or 0 for s in sources) if all(s.size for s in sources) else None
@@ -151,7 +152,13 @@ class StraceImport(Iterator[Batch]):
     def __next__(self) -> Batch:
         return next(self._batches)
 
-    def _run(self, plain: list[Source], families: dict[str, list[Source]]) -> Iterator[Batch]:
+    def close(self) -> None:
+        """Close the files, for who does not read to the end."""
+        self._batches.close()
+        for source in self._sources:
+            source.close()
+
+    def _run(self, plain: list[Source], families: dict[str, list[Source]]) -> Generator[Batch, None, None]:
         if plain:
             stream = self._stream()
             for source in plain:
