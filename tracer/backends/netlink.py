@@ -253,9 +253,9 @@ class Backend:
                 family.add_loss(self._looks.now() + family.offset, NULL, "netlink")
             family.lost = None
             self._stale = True
-        if self._stats_overflow:
-            self._stats_overflow = False
+        elif self._stats_overflow:  # else it is the same stall
             family.add_loss(self._looks.now() + family.offset, family.missing_stats or NULL, "taskstats")
+        self._stats_overflow = False
         family.missing_stats = 0
         if self._stale and time.monotonic() - self._synced > _RESYNC_S:
             self._stale = False
