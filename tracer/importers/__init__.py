@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 from tracer.errors import BadDataError, UsageError
 from tracer.events import Batch, Meta
 from tracer.importers.opening import Progress, Source
+from tracer.importers.strace_family import pid_of, stem_of
 from tracer.importers.strace_owners import Skipped
 
 IMPORTERS: Final = ("strace_log", "perf_script")
@@ -71,7 +72,7 @@ def open_log(
     try:
         for path in paths:
             sources.append(Source(path))
-            if len(sources) > _OPEN:
+            if len(sources) > _OPEN or not sources[-1].head:
                 sources[-1].close()  # a family may have more files than a process may have open
         module: Any = importlib.import_module(f"tracer.importers.{_tool(sources)}")
         opened: tuple[Meta, Import] = module.open_log(
@@ -87,13 +88,20 @@ def open_log(
 def _tool(sources: Sequence[Source]) -> str:
     """The importer for all of these. Raises BadDataError if there is none, or not one for all."""
     kinds: dict[str, str] = {}
+    unknown: list[Source] = []
+    known: list[str] = []
     for source in sources:
         kind = sniff(source.head)
-        if kind is None and not source.head and source.damaged is None and len(sources) > 1:
-            continue  # a family may hold files of tasks that did nothing
-        if kind is None:
+        if kind is not None:
+            kinds[kind] = source.name
+            known.append(source.path)
+        elif source.head or source.damaged is not None or len(sources) == 1:
+            unknown.append(source)
+    families = {stem_of(path) for path in known if pid_of(path) is not None}
+    for source in unknown:
+        # In a family there are files of tasks that did next to nothing.
+        if source.damaged is not None or pid_of(source.path) is None or stem_of(source.path) not in families:
             raise _refused(source)
-        kinds[kind] = source.name
     if len(kinds) > 1:
         names = " and ".join(sorted(kinds.values()))
         raise BadDataError(f"{names} are logs of different tools", "import them one by one")

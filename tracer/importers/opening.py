@@ -36,7 +36,7 @@ class Source:
         self.closed = False
         self._child: subprocess.Popen[bytes] | None = None
         try:
-            self._raw: IO[bytes] = sys.stdin.buffer if path == "-" else _open(path)
+            self._raw: IO[bytes] = _standard_input() if path == "-" else _open(path)
             self._start = self._raw.read(6) or b""
             while len(self._start) < 6 and (more := self._raw.read(6 - len(self._start))):
                 self._start += more
@@ -48,6 +48,8 @@ class Source:
             raise NoInputError(f"{path} may not be read", "its owner, or root, can") from None
         except OSError as e:
             raise NoInputError(f"{path} can not be read: {e.strerror or e}") from None
+        except ValueError:
+            raise NoInputError(f"{path!r} is no file name") from None
         self.size: int | None = None
         if path != "-":
             status = os.fstat(self._raw.fileno())
@@ -162,6 +164,12 @@ class Source:
             self._child = subprocess.Popen([program, "-dc", "--", self.path], stdout=subprocess.PIPE)
             return self._child.stdout
         return pa.CompressedInputStream(pa.PythonFile(again, "r"), "zstd")
+
+
+def _standard_input() -> IO[bytes]:
+    if sys.stdin is None:
+        raise NoInputError("standard input is closed", "name a file")
+    return sys.stdin.buffer
 
 
 def _open(path: str) -> IO[bytes]:

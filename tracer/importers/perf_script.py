@@ -24,7 +24,8 @@ NAME: Final = "perf-script"
 _LINE: Final = re.compile(
     rb"[ \t]*+(?:(?P<comm>.{1,40}?) +)?(?P<pid>\d{1,8})(?:/(?P<tid>\d{1,8}))? +(?:\[(?P<cpu>\d{1,5})\] +)?"
     rb"(?:(?P<sec>\d{1,12})\.(?P<frac>\d{6,9}): +)?(?:(?P<period>\d{1,18}) +)?"
-    rb"(?P<event>(?:\w{1,30}:\w{1,60}|(?:minor|major|page)-faults)(?::\w{1,6})?|PERF_RECORD_\w{1,20}(?: exec)?)"
+    rb"(?P<event>(?:[a-z_]\w{0,30}:[a-z_]\w{0,60}|(?:minor|major|page)-faults)(?::\w{1,6})?"
+    rb"|PERF_RECORD_\w{1,20}(?: exec)?)"
     rb"(?=[:(]):? *(?P<rest>(?s:.*))"
 )
 _ERROR_CODE: Final = re.compile(rb"error_code=0x([0-9a-f]{1,8})\b")

@@ -95,19 +95,26 @@ class Pool:
 
     def read(self, heads: Any) -> Iterator[tuple[int, bytes, Block | None, Lives | None]]:
         """(offset, text, tokens, lives) of each block, in order. `heads()` is asked as each is given away."""
-        waiting: deque[tuple[int, bytes, Future[Any]]] = deque()
+        waiting: deque[tuple[int, bytes, Future[Any] | None]] = deque()
         for offset, text in blocks(self._path, self._size):
-            future: Future[Any] = self._pool.submit(_work, self._path, offset, len(text), heads())
-            waiting.append((offset, text, future))
+            waiting.append((offset, text, self._give(offset, len(text), heads())))
             if len(waiting) > _AHEAD * self._jobs:
                 yield self._done(*waiting.popleft(), heads())
         while waiting:
             yield self._done(*waiting.popleft(), heads())
 
+    def _give(self, offset: int, length: int, heads: bool) -> Future[Any] | None:
+        try:
+            return self._pool.submit(_work, self._path, offset, length, heads)
+        except BrokenProcessPool:
+            return None
+
     def _done(
-        self, offset: int, text: bytes, future: Future[Any], heads: bool
+        self, offset: int, text: bytes, future: Future[Any] | None, heads: bool
     ) -> tuple[int, bytes, Block | None, Lives | None]:
         try:
+            if future is None:
+                raise BrokenProcessPool
             found = future.result()
         except BrokenProcessPool:
             # A worker was killed: the rest is read here.

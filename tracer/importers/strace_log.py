@@ -276,10 +276,8 @@ class StraceImport(Iterator[Batch]):
 def open_log(
     sources: list[Source], *, progress: Progress | None = None, jobs: int | None = None
 ) -> tuple[Meta, StraceImport]:
-    """Logs of strace. Raises BadDataError for one that holds no line of strace's."""
-    for source in sources:
-        if not Look(source.head).calls:
-            what = "is empty" if not source.head else "is no log of strace"
-            raise BadDataError(f"{source.name} {what}", "write one with strace -f -ttt -o FILE PROGRAM")
+    """Logs of strace. Raises BadDataError if there is no line of strace's in any of them."""
+    if not any(Look(source.head).calls for source in sources):
+        raise BadDataError(f"{sources[0].name} is no log of strace", "write one with strace -f -ttt -o FILE PROGRAM")
     run = StraceImport(sources, progress=progress, jobs=jobs)
     return run.meta, run
