@@ -24,6 +24,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any, Final, Protocol
 
 from tracer.backends import _netlink_process as stat
@@ -33,6 +34,7 @@ from tracer.backends._netlink_process import Process, StatsBox
 from tracer.backends._netlink_rows import COLUMNS, COUNTERS, ENDED, EXECED, FORKED, LOST, RENAMED, Row
 from tracer.events import NULL, Kind
 
+_WHAT: Final = itemgetter(2)
 _HOW: Final = COLUMNS[Kind.FORK].index("how")
 _EXE: Final = COLUMNS[Kind.EXEC].index("exe")
 _WORDS: Final = range(_EXE, _EXE + len(Image._fields))
@@ -94,9 +96,10 @@ class Family:
     def take(self, events: Sequence[tuple[int, ...]]) -> None:
         """Events as layout.EVENT cuts them; `stats` must hold what came with them."""
         newest: dict[int, int] = {}  # of each process' images and ends the last: who has ended need not be looked up
-        for _, _, what, _, at, a, b, *_ in events:
-            if what == EXEC or (what == EXIT and a == b):
-                newest[b] = at
+        if EXEC in map(_WHAT, events):
+            for event in events:
+                if event[2] == EXEC or (event[2] == EXIT and event[5] == event[6]):
+                    newest[event[6]] = event[4]
         processes, offset, following, late = self.processes, self.offset, self._next, self._late
         get, pop, append = processes.get, self.stats.pop, self.rows.append
         for seq, _, what, cpu, at, a, b, c, d, e, f in events:

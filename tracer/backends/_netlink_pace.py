@@ -17,6 +17,7 @@ from typing import Final
 
 _SHARE: Final = 0.05
 _MOST_S: Final = 0.02  # of allowance that can be saved up, and of debt
+_MOST_RESTS: Final = 8
 _SOON_NS: Final = 2_000_000
 _LATER_NS: Final = 20_000_000
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)  # timerfd is in Python's os only since 3.13
@@ -36,7 +37,7 @@ class Pace:
         self._left = _MOST_S
         self._counted = time.monotonic()
         self._began = 0.0
-        self._late = False
+        self._rests = self._vain = 0  # rests still to come; how many there were after the last vain haste
 
     def fileno(self) -> int:
         """One descriptor for the socket and the timer."""
@@ -53,19 +54,25 @@ class Pace:
     def rest(self, *, haste: bool, unfinished: bool) -> None:
         """The look is over: until the next event, or for 20 ms if it came too late to be of use (`haste` False).
 
-        After such a rest haste is tried anew. `unfinished`: for 2 ms, come something or not.
+        Haste is tried anew after one such rest, then after two, four, at most eight. `unfinished`: for 2 ms, come
+        something or not.
         """
         now = time.monotonic()
         earned = (now - self._counted) * _SHARE - (time.thread_time() - self._began)
         self._left = min(_MOST_S, max(-_MOST_S, self._left + earned))
         self._counted = now
-        self._late = not (haste or self._late) or self._left <= 0
-        if not self._late:
-            self._epoll.modify(self._socket, select.EPOLLIN | select.EPOLLONESHOT)
-            if unfinished:
-                self._wake_in(_SOON_NS)
+        if self._rests:
+            self._rests -= 1
+        elif haste:
+            self._vain = 0
         else:
+            self._rests = self._vain = min(2 * self._vain or 1, _MOST_RESTS)
+        if self._rests or self._left <= 0:
             self._wake_in(_LATER_NS)
+            return
+        self._epoll.modify(self._socket, select.EPOLLIN | select.EPOLLONESHOT)
+        if unfinished:
+            self._wake_in(_SOON_NS)
 
     def _wake_in(self, ns: int) -> None:
         _LIBC.timerfd_settime(self._timer, 0, struct.pack("=qqqq", 0, 0, 0, ns), None)
