@@ -68,6 +68,13 @@ def test_without_times_births_stand_before_lives_and_ends_before_who_tells_of_th
     ]  # fmt: skip
 
 
+def test_the_file_of_a_pid_used_again_is_that_of_its_last_life(tmp_path: Path) -> None:
+    ends = "--- SIGCHLD {{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=6, si_status={}}} ---\n".format
+    found = order(tmp_path, {5: f"fork() = 6\n{ends(1)}fork() = 6\n{ends(2)}", 6: "+++ exited with 2 +++\n"})
+
+    assert [pid for pid, _ in found] == [5, 5, 5, 6, 5]
+
+
 def test_a_chain_of_thousands_of_files_needs_no_stack(tmp_path: Path) -> None:
     files = {pid: f"fork() = {pid + 1}\n+++ exited with 0 +++\n" for pid in range(1000, 3000)}
 

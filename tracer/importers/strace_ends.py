@@ -13,7 +13,7 @@ from collections import deque
 from itertools import islice
 from typing import Final
 
-from tracer.events import NULL, Kind
+from tracer.events import NULL, CloneFlags, Kind
 from tracer.importers.strace_births import Births, Fork, Wait
 from tracer.importers.strace_rows import Rows
 from tracer.importers.strace_task import Task
@@ -28,6 +28,12 @@ _USAGE: Final = ("min_flt", "maj_flt", "utime_ns", "stime_ns", "max_rss_bytes")
 
 def _null(value: int | bool | None) -> int:
     return NULL if value is None else int(value)
+
+
+def _may_be_its(fork: Fork, lead: Task) -> bool:
+    """Whether a fork that has not returned may be making a child of `lead`: its own, or a brother of its child."""
+    flags = fork.args.flags
+    return fork.creator.lead is lead or (flags is not None and bool(flags & CloneFlags.CLONE_PARENT))
 
 
 class Ends(Births):
@@ -117,9 +123,9 @@ class Ends(Births):
     def settle(self, task: Task) -> None:
         """Say of a life that is over, or whose log is, what has not been said of its end."""
         lead = task.lead
-        if lead is not task or lead.dead:
+        if lead is not task:
             return
-        best = self._best(lead)
+        best = self._best(lead) if not lead.dead else None
         if best is not None:
             ns = lead.dying_ns if lead.dying_ns is not None else lead.chld_ns
             if lead.pending_reap is not None and ns is None:
@@ -179,7 +185,7 @@ class Ends(Births):
             self.strays[child] = None
             self.rows.birth(child)
         if child in self.strays and child.lead is not lead:
-            if any(f.creator.lead is lead and f.order <= child.order for f in islice(self.open_forks.values(), 64)):
+            if any(f.order <= child.order and _may_be_its(f, lead) for f in islice(self.open_forks.values(), 64)):
                 child.tentative, child.tentative_call = lead, None  # one of these will name it, and say more
                 return child
             self.adopt(child, lead)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final
@@ -187,11 +188,13 @@ class _Edges:
     def __init__(self, members: list[Member]) -> None:
         self.by_pid = {m.pid: m for m in members}
         self.namer: dict[int, int] = {}  # child -> whose file names it
+        self.to_come: Counter[int] = Counter()  # child -> how many forks still name it; more than one: a pid used again
         for m in members:
             for raw, _ in m.lines():
                 child = _names(raw)
                 if child is not None and child in self.by_pid:
                     self.namer.setdefault(child, m.pid)
+                    self.to_come[child] += 1
         self.todo = {m.pid: _Reading(m) for m in sorted(members, key=lambda m: (m.pid in self.namer, m.pid))}
         # Nobody names them: roots, and children whose number was that of an inner pid namespace.
         self.unnamed = sorted(pid for pid in self.by_pid if pid not in self.namer)
@@ -212,7 +215,7 @@ class _Edges:
                     stack += [self._take(child) for child in reversed(one.born) if child in self.todo]
                     continue
                 whose = self._number(one, _tells_end_of(row[0]))
-                if whose is not None and whose in self.todo:
+                if whose is not None and whose in self.todo and not self._earlier_life(whose):
                     one.held = row  # first all of that task, then this line
                     stack.append(self._take(whose))
                     while (namer := self.namer.get(whose)) is not None and namer in self.todo:
@@ -226,12 +229,17 @@ class _Edges:
                 if child is None:
                     continue
                 self.namer.pop(child, None)
+                self.to_come[child] -= 1
                 if child == one.until:
                     one.until = None
                     stack.pop()
                     self.todo[one.member.pid] = one
-                else:
+                elif self.to_come[child] <= 0:
                     one.born.append(child)
+
+    def _earlier_life(self, pid: int) -> bool:
+        """Whether forks will name `pid` again: its file is that of its last life, for strace has overwritten it."""
+        return pid not in self.namer and self.to_come[pid] > 0
 
     def _take(self, pid: int) -> _Reading:
         return self.todo.pop(pid)
