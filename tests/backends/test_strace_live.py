@@ -154,6 +154,26 @@ def test_names_come_down_through_a_fork_that_returns_late() -> None:
     assert [(v["pid"], v["comm"]) for kind, v in got if kind == Kind.FORK] == [(4001, "x"), (4002, "x")]
 
 
+def test_a_brother_is_told_once_though_its_end_comes_first() -> None:
+    at = now()
+    live = Live(argv_max=100, root=4000)
+    got = rows(
+        live,
+        line(4000, at, 'execve("/bin/x", ["x"], 0x1 /* 1 var */) = 0 <0.1>'),
+        line(4000, at + 2, "clone(child_stack=NULL, flags=SIGCHLD) = 4001 <0.1>"),
+        line(4001, at + 3, "clone(child_stack=NULL, flags=CLONE_PARENT|SIGCHLD <unfinished ...>"),
+        line(4002, at + 4, "exit_group(7) = ?"),
+        line(4002, at + 5, "+++ exited with 7 +++"),
+        line(4000, at + 6, "--- SIGCHLD {si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=4002, si_status=7} ---"),
+        line(4000, at + 7, "wait4(-1, [{WIFEXITED(s) && WEXITSTATUS(s) == 7}], WNOHANG, NULL) = 4002 <0.1>"),
+        line(4001, at + 8, "<... clone resumed>) = 4002 <0.1>"),
+    )
+    births = [(v["pid"], v["how"], v["creator_pid"], v["ppid"]) for kind, v in got if kind == Kind.FORK]
+
+    assert births == [(4001, "fork", 4000, 4000), (4002, "fork", 4001, 4000)]
+    assert [kind for kind, v in got if v["pid"] == 4002] == [Kind.FORK, Kind.EXIT, Kind.REAP]
+
+
 def test_living_are_those_without_an_end() -> None:
     at = now()
     live = Live(argv_max=100, root=4000)
