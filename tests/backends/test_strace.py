@@ -474,7 +474,8 @@ def test_attach_sees_who_was_there_and_what_they_make(tmp_path: Path) -> None:
     watcher = subprocess.Popen(
         [*FORKTRACE, "--backend", "strace", "-q", "-o", str(out), "-p", str(tree.pid)], env=ENV, stderr=subprocess.PIPE
     )
-    tracer_of(tree.pid)
+    shell_pid = next(pid for pid, process in _strace_attach.tree([tree.pid]).items() if process.ppid == tree.pid)
+    tracer_of(shell_pid)
     (tmp_path / "go").touch()
     _, err = watcher.communicate(timeout=DEADLINE_S)
     trace = tracer.load(str(out))
@@ -483,7 +484,7 @@ def test_attach_sees_who_was_there_and_what_they_make(tmp_path: Path) -> None:
     child = next(row for row in rows.values() if row["how"] == "existing" and row["parent_id"] == root["id"])
 
     assert (tree.wait(DEADLINE_S), watcher.returncode, err) == (5, 0, b"")
-    assert (root["how"], root["exit_code"], child["exit_code"], child["reaped_by"]) == ("root", 5, 6, tree.pid)
+    assert (root["how"], root["exit_code"], child["pid"], child["exit_code"]) == ("root", 5, shell_pid, 6)
     assert not [row for row in rows.values() if row["born_ns"] is None]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from tracer import procfs
 from tracer.backends import Options, _strace_attach, strace
 from tracer.backends._strace_attach import refused, tasks, tracer_of, tree
 from tracer.errors import NoInputError
+from tracer.events import Kind
 
 pytestmark = pytest.mark.programs
 
@@ -34,6 +38,12 @@ def backend() -> Iterator[strace.Backend]:
     one = strace.Backend(Options())
     yield one
     one.close()
+
+
+def switches(pid: int) -> int:
+    """How often it went to sleep."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in text.splitlines() if line.startswith("voluntary")))
 
 
 def test_all_below_are_had(family: tuple[int, int], backend: strace.Backend) -> None:
@@ -62,6 +72,56 @@ def test_one_that_was_missed_is_had_in_the_next_try(
 
     assert tracer_of(family[1])
     assert len(looks) == 4  # before and after, twice
+
+
+def test_their_ends_and_waits_are_seen(family: tuple[int, int], backend: strace.Backend) -> None:
+    before = [switches(pid) for pid in family]
+    backend.attach(family[0])
+    # Stopped once, and asleep again in a call that strace saw begin.
+    wait_until("both go on", lambda: all(switches(p) >= n + 2 for p, n in zip(family, before, strict=True)))
+    os.kill(family[1], signal.SIGTERM)
+    got: list[tuple[Kind, dict[str, Any]]] = []
+
+    def over() -> bool:
+        got.extend(row for batch in backend.read() for row in batch.rows())
+        return backend.alive() == 0
+
+    wait_until("their end", over)
+    rows = {(kind, v["pid"]): v for kind, v in got}
+
+    assert rows[Kind.EXIT, family[1]]["signal"] == signal.SIGTERM
+    assert rows[Kind.EXIT, family[1]]["killed_by"] == os.getpid()
+    assert rows[Kind.REAP, family[1]]["reaped_by"] == family[0]
+    assert rows[Kind.EXIT, family[0]]["exit_code"] == 0
+
+
+def test_strace_that_is_killed_and_one_whose_work_is_done(family: tuple[int, int], backend: strace.Backend) -> None:
+    backend.attach(family[0])
+    tracer = tracer_of(family[0])
+    assert tracer
+    os.kill(tracer, signal.SIGKILL)
+    batches = []
+    wait_until("its end", lambda: batches.extend(backend.read()) or backend.alive() == 0)  # type: ignore[func-returns-value]
+
+    assert "strace was killed: the program goes on" in backend.news[0]
+    assert [values["count"] for batch in batches for kind, values in batch.rows() if kind == Kind.LOST] == [2]
+
+
+def test_one_that_ends_before_strace_has_it_is_no_loss(
+    backend: strace.Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("strace")
+    child = subprocess.Popen(["sh", "-c", "read x; :"], stdin=subprocess.PIPE)
+    gone = subprocess.Popen(["true"])
+    state = procfs.read(gone.pid)
+    assert state is not None
+    gone.wait()
+    monkeypatch.setattr(_strace_attach, "tree", lambda pids: tree(pids) | {gone.pid: state})
+    backend.attach(child.pid)
+    child.communicate(timeout=DEADLINE_S)
+    wait_until("its end", lambda: backend.read() is None or backend.alive() == 0)
+
+    assert backend.news == []
 
 
 def test_a_second_tree_is_had_with_the_first(family: tuple[int, int], backend: strace.Backend) -> None:

@@ -210,6 +210,8 @@ class Backend:
     def _death(self, live: Live) -> list[Batch]:
         """strace has gone. It writes the end of each task that it traces: if some have none, it was killed."""
         left = live.living()
+        if self._helper is not None:  # some may have ended before it had them
+            left = [pid for pid in left if _strace_attach.tracer_of(pid) is not None]
         if not left:
             return []
         what = _strace_host.death(seccomp=self._seccomp, kills=self._version >= _strace_command.KILLS)
