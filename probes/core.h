@@ -101,7 +101,7 @@ struct mm_struct {
 struct mm_rss_stat { atomic_long_t count[4]; };
 struct mm_struct___old { struct mm_rss_stat rss_stat; };
 /* Both only with CONFIG_PER_VMA_LOCK, since Linux commit 5e31275cc997 ("mm: add per-VMA lock and helper functions to
- * control it") (v6.4); a sequence count since commit eb449bd96954 ("mm: convert mm_lock_seq to a proper seqcount") (v6.13). */
+ * control it") (v6.4); a sequence count since commit eb449bd96954 ("mm: convert mm_lock_seq to a proper seqcount") (v6.14). */
 struct mm_struct___seqcount { seqcount_t mm_lock_seq; };
 struct mm_struct___int { int mm_lock_seq; };
 struct sigaction { unsigned long sa_flags; };

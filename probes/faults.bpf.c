@@ -237,7 +237,7 @@ int BPF_PROG(on_dirty_folio)
 	return dirtied();
 }
 
-/* Its name before Linux commit 203a31516616 ("mm/writeback: Add __folio_mark_dirty()") (v5.16). */
+/* Its name before Linux commit b9b0ff61eef5 ("mm/writeback: Convert tracing writeback_page_template to folios") (v5.16). */
 SEC("tp_btf/writeback_dirty_page")
 int BPF_PROG(on_dirty_page)
 {

@@ -48,7 +48,7 @@ def has_mapping_walk() -> bool:
 
 
 def has_dirty_folio() -> bool:
-    """writeback_dirty_folio, which was writeback_dirty_page before 203a31516616 (v5.16)."""
+    """writeback_dirty_folio, which was writeback_dirty_page before b9b0ff61eef5 (v5.16)."""
     return bool(_arguments("writeback_dirty_folio"))
 
 
