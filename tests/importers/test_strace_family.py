@@ -117,4 +117,4 @@ def test_a_member_that_is_cut_and_one_that_is_empty(tmp_path: Path) -> None:
     batches = list(run)
     assert story(batches) == ["5 root; /bin/sh [sh]", "6 <- 5 fork=fork", "7 <- 5 fork=fork"]
     lost = [e for b in batches for e in b.events() if e.kind == Kind.LOST]
-    assert [e.where for e in lost] == ["a file is cut in its last line (line 3)"]
+    assert [e.where for e in lost] == ["log.6 is cut in its last line (line 1)"]

@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 
 from tracer.errors import BadDataError, NoInputError
 
-BLOCK: Final = 2 << 20
+BLOCK: Final = 4 << 20
 MAX_LINE: Final = 16 << 20
 HEAD: Final = 1 << 20  # how much a sniffer may look at
 

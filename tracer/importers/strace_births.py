@@ -67,7 +67,7 @@ class Births:
         self.threads_announced = 0  # by `attached with N threads`
         self.attached: Task | None = None  # the process they belong to
         self.first: Task | None = None
-        self.line = 0  # lines read so far
+        self.line = 0  # lines read so far: what came before what
 
     # -- appearing
 
@@ -249,7 +249,7 @@ class Births:
 
     def _meant(self, task: Task, fork: Fork) -> bool:
         """Whether a fork made a task of which less was known: it was called before, by the lines or by the clock."""
-        if fork.order <= task.order:
+        if fork.order <= task.order or (self.one_file_each and task.seen and fork.start_ns is None):
             return True
         first = task.first_ns if task.first_ns is not None else task.over_ns
         return fork.start_ns is not None and first is not None and fork.start_ns <= first

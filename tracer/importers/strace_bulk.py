@@ -37,6 +37,7 @@ class Bulk:
         self._tokenizer = tokens.Tokenizer()
         self._quick = Quick(stream, self._texts)
         self._lives = Taker(stream)
+        self._before = 0  # the number of the line before the block
 
     def feed(self, text: bytes) -> None:
         """`text` ends in a newline."""
@@ -46,6 +47,7 @@ class Bulk:
     def take(self, text: bytes, block: Block | None, lives: Lives | None) -> None:
         """Do what the lines of a text say; `block` are its tokens, `lives` the whole lives in it."""
         clock = self.stream.clock
+        self._before = self.stream.line
         if block is None or (block.clock != TIME_NONE and clock.kind not in (TIME_NONE, block.clock)):
             for raw in text[:-1].split(b"\n"):
                 self.stream.feed(raw)
@@ -55,12 +57,14 @@ class Bulk:
             since = 0 if clock.latest is None else block.first + clock.base - clock.latest
             if not (block.ordered and 0 <= since < tokens.GAP):
                 self._out_of_order(text, block)  # another day, a clock that was set, lines that stand out of order
+                self.stream.line = self._before + block.lines
                 return
         taken = self._lives.take(block, lives) if lives is not None else None
         rest = block.np.arange(len(block.kind)) if taken is None else taken.rest
         self._each(text, block, rest, None if taken is None else taken.marks)
         if block.clock != TIME_NONE:
             clock.latest = max(clock.latest or 0, block.last + clock.base)
+        self.stream.line = self._before + block.lines
         rows = self.stream.rows
         if taken is not None:
             self._lives.tell(block, taken)
@@ -83,6 +87,7 @@ class Bulk:
             if marks is not None:
                 marks.token = number
             if kind == tokens.RAW:
+                stream.line = self._before + int(block.line[number])
                 stream.feed(text[start:end])
                 base = clock.base
                 continue
@@ -117,6 +122,7 @@ class Bulk:
                         machine.line += 1
                         continue
             clock.latest = ns
+            stream.line = self._before + int(block.line[number])
             self._one(task, text, row, ns)
             base = clock.base
         if marks is not None:
@@ -124,7 +130,8 @@ class Bulk:
 
     def _out_of_order(self, text: bytes, block: Block) -> None:
         clock = self.stream.clock
-        for row in block.rows(slice(None)):
+        for number, row in enumerate(block.rows(slice(None))):
+            self.stream.line = self._before + int(block.line[number])
             ns = row[2] + clock.base
             late = clock.latest is not None and not 0 <= ns - clock.latest < tokens.GAP
             if late or row[0] == tokens.RAW:

@@ -204,15 +204,20 @@ class _Edges:
         """All lines of all members."""
         while self.todo:
             # A list, no recursion: chains of a thousand generations are real.
-            stack = [self._take(next(iter(self.todo)))]
+            stack: list[_Reading | int] = [next(iter(self.todo))]
             while stack:
                 one = stack[-1]
+                if isinstance(one, int):
+                    stack.pop()  # not begun yet: somebody may have called for it meanwhile
+                    if one in self.todo:
+                        stack.append(self._take(one))
+                    continue
                 row = one.held or next(one.rows, None)
                 one.held = None
                 if row is None:
                     done(one.member)
                     stack.pop()
-                    stack += [self._take(child) for child in reversed(one.born) if child in self.todo]
+                    stack += reversed(one.born)
                     continue
                 whose = self._number(one, _tells_end_of(row[0]))
                 if whose is not None and whose in self.todo and not self._earlier_life(whose):

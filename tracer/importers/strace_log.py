@@ -163,7 +163,7 @@ class StraceImport(Iterator[Batch]):
             stream = self._stream()
             for source in plain:
                 stream.name = source.name
-                stream.machine.line = 0
+                stream.line = 0
                 yield from self._plain(stream, source)
             yield from self._end(stream)
         for sources in families.values():
@@ -243,6 +243,7 @@ class StraceImport(Iterator[Batch]):
                 self._progress(self._done, self._total)
 
         ordered = family.in_order(members, done)
+        stream.names = {member.pid: member.path for member in members}
         stream.clocks = {member.pid: Clock(member.offset) for member in members}
         for pid, raw, ended in ordered:
             stream.feed_of(pid, raw, ended=ended)

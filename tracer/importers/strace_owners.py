@@ -46,6 +46,7 @@ class Owners:
         self.clocks: dict[int, Clock] = {}  # -ff: one for each file
         self.skipped = skipped
         self.name = name
+        self.line = 0  # the number of the line that is read, in its file
         self.pid: int | None = None
         self.numbered = False  # most lines begin with a pid (-o)
         self.timed = True  # False: the stamps of these files do not add up
@@ -59,7 +60,7 @@ class Owners:
         self.skipped.lines += 1
         self.skipped.cut += cut
         if len(self.skipped.samples) < _MAX_SAMPLES:
-            self.skipped.samples.append((self.name, number or self.machine.line, raw[:_SAMPLE]))
+            self.skipped.samples.append((self.name, number or self.line, raw[:_SAMPLE]))
 
     def notice(self, m: re.Match[bytes]) -> None:
         """A notice of the tracer (the groups of strace_lines.NOTICE)."""

@@ -55,6 +55,8 @@ class Stream(Owners):
         self.open_line: _Open | None = None  # the last line, if it is not whole yet
         self._unfinished: tuple[Task, bytes, int] | None = None  # the last line that ended in <unfinished ...>
         self._opens: dict[int, _Open] = {}  # of other files of the family
+        self.names: dict[int, str] = {}  # of these files
+        self._lines: dict[int, int] = {}  # how far they are read
 
     # -- lines
 
@@ -62,22 +64,27 @@ class Stream(Owners):
         """A line of the file of task `pid`; each file has its own unfinished line, and its own clock."""
         if pid != self.pid:
             self.clock = self.clocks.get(pid) or self.clocks.setdefault(pid, Clock())
-            if self.open_line is not None and self.pid is not None:
-                self._opens[self.pid] = self.open_line
+            if self.pid is not None:
+                self._lines[self.pid] = self.line
+                if self.open_line is not None:
+                    self._opens[self.pid] = self.open_line
             self.pid, self.open_line = pid, self._opens.pop(pid, None)
+            self.name, self.line = self.names.get(pid, ""), self._lines.get(pid, 0)
         self.feed(raw, ended=ended)
 
     def pause(self, pid: int) -> None:
         """The file of task `pid` has ended."""
+        why = f"{self.names.get(pid, 'a file').rpartition('/')[2]} is cut in its last line"
         if pid != self.pid:
             held, self.open_line = self.open_line, self._opens.pop(pid, None)
-            self._give_up("a file is cut in its last line", last=True)
+            self._give_up(why, last=True)
             self.open_line = held
         else:
-            self._give_up("a file is cut in its last line", last=True)
+            self._give_up(why, last=True)
 
     def feed(self, raw: bytes, *, ended: bool = True) -> None:
         """A line without its newline; `ended` False: the file ends inside of it."""
+        self.line += 1
         self.machine.line += 1
         if raw[-1:] == b"\r":
             raw = raw[:-1]
@@ -172,7 +179,7 @@ class Stream(Owners):
         elif kind == "resumed":
             machine.resumed(task, name, body[at:], ns)
         if task.open is not None and task.open[0] == name:
-            self._unfinished = (task, name, machine.line)
+            self._unfinished = (task, name, self.line)
         if ended is not None:
             self.ends = self.ends or ended[1] is not None
             machine.ended(task, ended[1], ended[2], ended[3] is not None, ns)
@@ -199,7 +206,7 @@ class Stream(Owners):
                 opened = task.open
                 before = opened[1] if opened is not None else b""
                 task.open = (name, before + head[at:], opened[2] if opened is not None else ns)
-        self.open_line = _Open(task, name, prefix, head, self.machine.line)
+        self.open_line = _Open(task, name, prefix, head, self.line)
 
     def _continue(self, raw: bytes) -> bool:
         """Whether `raw` belongs to the line that is open."""
@@ -266,7 +273,7 @@ class Stream(Owners):
         if lines.NOISE.match(raw) or not raw.strip():
             return
         forgets = self.machine.whole_lines and not self.machine.one_file_each
-        if forgets and self._unfinished is not None and self._unfinished[2] == self.machine.line - 1:
+        if forgets and self._unfinished is not None and self._unfinished[2] == self.line - 1:
             task, name, _ = self._unfinished
             if _CONTINUES.match(raw) and lines.result(raw) is not None and task.open is not None:
                 self.machine.resumed(task, name, raw, task.last_ns)  # -z of 5.3 to 6.1 forgets the `<... resumed>`

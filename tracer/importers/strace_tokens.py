@@ -25,6 +25,7 @@ _OURS: Final = (b"wait", b"exit", b"_exi", b"fork", b"vfor", b"clon", b"exec", b
                 b"prct", b"SYS_", b"osf_", b"+++ ", b"--- ", b"<...", b"????")  # fmt: skip
 GAP: Final = 12 * 3_600_000_000_000  # steps of half a day are for the clock to judge
 _PAD: Final = 80  # bytes behind the block that may be looked at
+_PIECE: Final = 1 << 20  # what is looked at at once to sort out calls of no interest: it should stay in the cache
 
 
 class Block(NamedTuple):
@@ -40,10 +41,12 @@ class Block(NamedTuple):
     start: Any  # where the line begins in the block
     body: Any
     end: Any
+    line: Any  # the line's number in the block, from 0
     clock: int
     ordered: bool  # stamps never go back
     first: int  # stamp of the first regular line
     last: int  # the latest stamp
+    lines: int  # in the block
 
     def rows(self, chosen: Any) -> Iterator[Row]:
         """The tokens that `chosen` picks, one by one."""
@@ -66,6 +69,9 @@ class Tokenizer:
         import numpy
 
         self.np: Any = numpy
+        # glibc gives blocks of this size back to the kernel when they are freed, and takes page faults for the next
+        # one: a fifth of the time. Once it has seen a larger one freed it keeps such (malloc.c, dynamic threshold).
+        bytes(24 << 20)
 
     def tokens(self, block: bytes, *, heads: bool = False) -> Block | None:
         """Tokens of `block`, which ends in a newline; None if its first line is not regular.
@@ -111,30 +117,20 @@ class _Lines:
     def __init__(self, np: Any, block: bytes, layout: _Layout) -> None:
         self.np = np
         self.layout = layout
+        self.size = len(block)
         self.data = np.frombuffer(block + b"\n" * _PAD, np.uint8)
         self.digits = Digits(np, self.data)
         self.words = self.digits.words
-        self.end = np.flatnonzero(self.data[: len(block)] == 10)
-        self.start = np.empty_like(self.end)
-        self.start[0] = 0
-        self.start[1:] = self.end[:-1] + 1
+        self.lines = self.before = 0  # in the pieces that are read: how many, and where the next one begins
+        self.ours = np.array([_word(w) for w in _OURS], np.uint32)
 
     def read(self, *, heads: bool) -> Block:
         """All kinds, and of each its numbers."""
-        np, data, words, layout = self.np, self.data, self.words, self.layout
-        self.pid, digits = self.digits.at(self.start)
-        at = self.start + np.maximum(digits, 5) + 1
-        self.body = at + layout.width
-        self.good = (digits > 0) & (self.body + 4 <= self.end) & (data[at - 1] == 32)
-        self.good &= (data[self.body - 1] == 32) & (data[self.body] != 32)
-        self.key = words[np.where(self.good, self.body, 0)]
-        first = self.key & 0xFF
-        ours = np.isin((self.key & 0xFFFFFFFF).astype(np.uint32), np.array([_word(w) for w in _OURS], np.uint32))
-        # Calls of no interest go; whatever is not as it should be is looked at one by one.
-        gone = self.good & (first >= 97) & (first <= 122) & ~ours
-        if heads:
-            gone &= words[self.end - 8] != _word(b"hed ...>")
-        self._keep(np.flatnonzero(~gone))
+        np, words, layout = self.np, self.words, self.layout
+        pieces = [self._piece(low, heads) for low in range(0, self.size, _PIECE)]
+        self.start, self.end, self.body, self.pid, self.key, self.good, self.line = (
+            np.concatenate(columns) for columns in zip(*pieces, strict=True)
+        )
         at = self.body - layout.width
         self.ns = np.zeros(len(at), np.int64)
         self._stamps(at)
@@ -151,9 +147,34 @@ class _Lines:
         self._execs()
         return self._told()
 
-    def _keep(self, lines_: Any) -> None:
-        for name in ("start", "end", "body", "pid", "key", "good"):
-            setattr(self, name, getattr(self, name)[lines_])
+    def _piece(self, low: int, heads: bool) -> tuple[Any, ...]:
+        """The lines that end in a piece of the block: start, end, body, pid, first word, whether regular, number.
+
+        Calls of no interest go; whatever is not as it should be is looked at one by one.
+        """
+        np, data, words = self.np, self.data, self.words
+        end = np.flatnonzero(data[low : min(low + _PIECE, self.size)] == 10)
+        end += low
+        start = np.empty_like(end)
+        start[:1] = self.before
+        start[1:] = end[:-1] + 1
+        pid, digits = self.digits.at(start)
+        at = start + np.maximum(digits, 5) + 1
+        body = at + self.layout.width
+        good = (digits > 0) & (body + 4 <= end) & (data[at - 1] == 32)
+        good &= (data[body - 1] == 32) & (data[body] != 32)
+        key = words[np.where(good, body, 0)]
+        first = key & 0xFF
+        gone = good & (first >= 97) & (first <= 122)
+        gone &= ~np.isin((key & 0xFFFFFFFF).astype(np.uint32), self.ours)
+        if heads:
+            gone &= words[end - 8] != _word(b"hed ...>")
+        kept = np.flatnonzero(~gone)
+        line = kept + self.lines
+        self.lines += len(end)
+        if len(end):
+            self.before = int(end[-1]) + 1
+        return start[kept], end[kept], body[kept], pid[kept], key[kept], good[kept], line
 
     def _told(self) -> Block:
         np = self.np
@@ -164,8 +185,10 @@ class _Lines:
         ordered = bool(((steps >= 0) & (steps < GAP)).all()) if len(stamps) else True
         first, last = (int(stamps[0]), int(stamps.max())) if len(stamps) else (0, 0)
         kind, pid, ns, value, more, duration, start, body, end = (column[told] for column in columns)
-        clock = self.layout.clock
-        return Block(np, kind, pid, ns, value, more, duration, start, body, end, clock, ordered, first, last)
+        return Block(
+            np, kind, pid, ns, value, more, duration, start, body, end, self.line[told], self.layout.clock, ordered,
+            first, last, self.lines,
+        )  # fmt: skip
 
     def _stamps(self, at: Any) -> None:
         """Times; a line whose stamp is not like that of the first line is not good."""
