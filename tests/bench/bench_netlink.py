@@ -6,13 +6,7 @@
 `forktrace -- true` takes. A fork is fork, exit and taskstats; a spawn is fork, exec, exit and taskstats. The bar:
 <= 15 us a fork, nothing lost. What others do on the host meanwhile is in the figures: their events are read as well.
 
-                      forks  a second  us a fork  lowest  lost  argv missed
-fork   backend      568,419    14,136        6.6     5.7     0           12
-fork   session      550,532    12,970       10.0     9.6     0
-spawn  backend      120,010     3,623       13.1    10.4     0       119402
-spawn  session      120,010     3,434       16.7    15.8     0
-Linux 6.18, 2 cores, 8 s a round, 5 rounds; others were at work on the same host, load 5 to 14. Where both cores are
-full nobody who lives 0.3 ms is still there when the reader gets its turn: argv of such execs is missed.
+{figures}
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ EXIT   tid, tgid, wait status, exit signal, parent's tid, tgid (0 when it is alr
 NONE   0 or an errno
 """
 
+_WHAT_AT: Final = 36
 _REQUEST: Final = struct.Struct("=IHHIIIIIIHHI")
 
 
@@ -42,6 +43,17 @@ def request(op: int, port: int, nonce: int) -> bytes:
     """LISTEN or IGNORE. The answer is a NONE event whose `ack` is `nonce` + 1."""
     done = 3  # NLMSG_DONE
     return _REQUEST.pack(_REQUEST.size, done, 0, 0, port, CN_IDX_PROC, CN_IDX_PROC, 0, nonce, 4, 0, op)
+
+
+def only(what: int) -> bytes:
+    """A socket filter (classic BPF) that lets pass the events of one kind.
+
+    Whole: listeners share one buffer (do_one_broadcast), and a filter that cuts it cuts everybody's.
+    """
+    load_word, jump_if_equal, give = 0x20, 0x15, 0x06
+    word = int.from_bytes(struct.pack("=I", what), "big")  # a filter loads in network order
+    steps = ((load_word, 0, 0, _WHAT_AT), (jump_if_equal, 0, 1, word), (give, 0, 0, 0xFFFFFFFF), (give, 0, 0, 0))
+    return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 
 # taskstats. A message: nlmsghdr 16, genlmsghdr 4, then attributes: AGGR_PID around PID and STATS.

@@ -154,7 +154,7 @@ def image(pid: int, born_ns: int, argv_max: int, env_names: Collection[str] = ()
         if exe is None:
             exe = link
         interpreter = None
-        if exe and argv and link and exe != link:
+        if argv and exe in argv[1:3] and exe != link:  # a script: #!, perhaps one argument, and its own path
             interpreter = _interpreter(folder, exe, argv[0])
         return Image(exe, argv, interpreter, _link("cwd", folder), env, stat.comm)
     finally:

@@ -1,7 +1,8 @@
-"""The two netlink sockets: pyroute2 sets them up, and duplicates of their descriptors are read here, in bulk.
+"""The netlink sockets: pyroute2 sets them up, and duplicates of their descriptors are read here, in bulk.
 
     Connector    births, execs, ends, new names and users, of every task on the host
     TaskStats    what each task had used, when it ends or when asked
+    Bell         rings when somebody execs
 
 `take` gives a run of messages, each in a slot of its own: one system call for a thousand, no object for each. After
 an overflow pyroute2's own sockets are of no use any more; these go on, and say that something was lost. Knows where
@@ -30,6 +31,7 @@ from tracer.errors import ForktraceError, NoPermissionError, ProbesRefusedError
 
 _MESSAGES: Final = 512  # in one call
 _ANSWER_S: Final = 0.5
+_SO_ATTACH_FILTER: Final = 26
 _SO_RCVBUFFORCE: Final = 33
 _PR_SET_NAME, _PR_GET_NAME = 15, 16
 _NLMSG_ERROR: Final = 2
@@ -165,6 +167,39 @@ class Connector(_Socket):
         with suppress(OSError):
             self.socket.send(layout.request(layout.IGNORE, self._port, 0))
         super().close()
+
+
+class Bell:
+    """Readable as soon as somebody execs, anywhere on the host; nothing else comes here, and nothing is to be read.
+
+    An exec's words are to be had at once or not at all; for births and ends nobody need be woken.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 11)
+        try:
+            code = layout.only(layout.EXEC)
+            buffer = ctypes.create_string_buffer(code)
+            program = struct.pack("HP", len(code) // 8, ctypes.addressof(buffer))  # struct sock_fprog
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+            self._socket.bind((0, 1))
+        except OSError as e:
+            self._socket.close()
+            raise _refused(e, "the proc connector is not for you on this kernel") from None
+        self._inbox = Inbox(self._socket.fileno(), 2 * layout.SLOT_END)
+
+    def fileno(self) -> int:
+        """To wait on."""
+        return self._socket.fileno()
+
+    def silence(self) -> None:
+        """Until the next exec. What did not fit is no loss."""
+        while (run := self._inbox.take()) is None or len(run) == self._inbox.full:
+            pass
+
+    def close(self) -> None:
+        """May be called twice."""
+        self._socket.close()
 
 
 def ring_every_cpu() -> None:

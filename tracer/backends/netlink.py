@@ -33,13 +33,12 @@ from tracer.backends._netlink_layout import EVENT
 from tracer.backends._netlink_pace import Pace
 from tracer.backends._netlink_proc import Looks
 from tracer.backends._netlink_process import Process
-from tracer.backends._netlink_sockets import Connector, TaskStats, own_tid, ring_every_cpu
+from tracer.backends._netlink_sockets import Bell, Connector, TaskStats, own_tid, ring_every_cpu
 from tracer.errors import NoPermissionError, ProbesRefusedError
 from tracer.events import NULL, Batch, Fact
 
 _HOLD_NS: Final = 1_000_000
 _END_NS: Final = 50_000_000  # in which the end of a task that is gone must have come
-_MANY: Final = 16
 _MOST_RUNS: Final = 64  # of 512 messages, in one look
 _RESYNC_S: Final = 1.0
 _CHECK_S: Final = 2.0
@@ -57,6 +56,7 @@ class Backend:
         self._options = options
         self._connector: Connector | None = None
         self._stats: TaskStats | None = None
+        self._bell: Bell | None = None
         self._pace: Pace | None = None
         self._looks = Looks(options.argv_max, options.env)
         self._family = Family(self._looks)
@@ -130,7 +130,8 @@ class Backend:
         family.has_stats = self._stats is not None
         family.offset = _clock_offset()
         self._census = Census(family, self._looks.now, everyone=options.everyone)
-        self._pace = Pace(self._connector.fileno())
+        self._bell = Bell()
+        self._pace = Pace(self._bell)
         ring_every_cpu()
         self._drain()
         if options.everyone:
@@ -167,7 +168,7 @@ class Backend:
     # reading
 
     def descriptors(self) -> list[int]:
-        """Readable when an event waits, or when it is time to look again."""
+        """Readable when somebody execs, or when it is time to look again."""
         return [self._pace.fileno()] if self._pace is not None else []
 
     def read(self) -> list[Batch]:
@@ -176,9 +177,8 @@ class Backend:
             return []
         family, now = self._family, time.monotonic()
         self._pace.woken()
-        execs, missed = family.execs, family.execs_missed
+        execs = family.execs
         n = self._drain()
-        execs, missed = family.execs - execs, family.execs_missed - missed
         self._mind_losses()
         if n:
             self._busy = now
@@ -186,9 +186,7 @@ class Backend:
             self._checked = now
             self._census.check(self._drain)
         batch = _netlink_rows.cut(family.rows, self._until(everything=n == 0))
-        # Where three in four programs had gone when they were looked for, or nobody execs at all, haste was in vain.
-        haste = missed * 4 < execs * 3 if execs else n < _MANY
-        self._pace.rest(haste=haste, unfinished=bool(family.rows) or self._stale)
+        self._pace.rest(execs=family.execs - execs, unfinished=bool(family.rows) or self._stale)
         return [] if batch is None else [batch]
 
     def _drain(self) -> int:
@@ -288,10 +286,10 @@ class Backend:
 
     def close(self) -> None:
         """The sockets, and the kernel's listening."""
-        for each in (self._pace, self._connector, self._stats):
+        for each in (self._pace, self._bell, self._connector, self._stats):
             if each is not None:
                 each.close()
-        self._pace = self._connector = self._stats = None
+        self._pace = self._bell = self._connector = self._stats = None
 
     def _started(self) -> None:
         if self._connector is None:
