@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -48,6 +49,15 @@ def need(*names: str) -> None:
         if name in required():
             pytest.fail(f"{name} is required here (FORKTRACE_REQUIRE): {why}", pytrace=False)
         pytest.skip(f"{name}: {why}; FORKTRACE_REQUIRE={name} makes this a failure")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_helper_of_the_standard_library_stays() -> Iterator[None]:
+    """multiprocessing keeps a process of its own for good, and other tests look whether we have children left."""
+    yield
+    module = sys.modules.get("multiprocessing.resource_tracker")
+    if module is not None:
+        module._resource_tracker._stop()  # it starts again when it is needed
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
