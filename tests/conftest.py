@@ -15,7 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+import hypothesis
 import pytest
+
+# A busy machine is no failure: how long one example takes is nothing that these tests are about.
+hypothesis.settings.register_profile("forktrace", deadline=None)
+hypothesis.settings.load_profile("forktrace")
 
 GOLDEN: Final = Path(__file__).parent / "golden"
 BACKENDS: Final = ("bpf", "bcc", "netlink", "strace")
