@@ -27,6 +27,7 @@ PYTHON = [sys.executable, "-m", "tracer"]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
 ENV.pop("PYTHONDONTWRITEBYTECODE", None)
 NOTHING = subprocess.DEVNULL
+OURS_ALONE = "--ours" in sys.argv  # without the rivals more rounds fit into the same quiet quarter of an hour
 
 RIVALS: dict[str, Callable[[list[str]], list[str]]] = {
     "strace -f --seccomp-bpf": lambda c: [
@@ -70,8 +71,10 @@ def wall_s(command: list[str]) -> float:
 
 
 def have(variant: str) -> bool:
-    """Whether the rival is installed."""
-    return variant not in RIVALS or shutil.which(variant.split(maxsplit=1)[0]) is not None
+    """Whether it is wanted, and the rival installed."""
+    if variant in RIVALS:
+        return not OURS_ALONE and shutil.which(variant.split(maxsplit=1)[0]) is not None
+    return True
 
 
 def slow_down(title: str, command: list[str], rounds: int) -> None:
@@ -149,6 +152,7 @@ def main() -> int:
     """Everything, or what is named: start loops storm."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--ours", action="store_true", help="without the rivals")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("only", nargs="*", choices=["start", "loops", "storm", []], default=[])
     args = parser.parse_args()
@@ -181,7 +185,7 @@ def run(args: argparse.Namespace) -> int:
         slow_down("fork + exit + wait, 3000 times", [str(program), "fork", "3000"], args.rounds)
         slow_down("posix_spawn /bin/true, 1000 times", [str(program), "spawn", "1000"], args.rounds)
         script = HERE / "shell_loop.sh"
-        slow_down("shell: 300 times /bin/true", ["sh", str(script)], args.rounds)
+        slow_down("shell: 300 times /bin/true", ["/bin/sh", str(script)], args.rounds)  # bpftrace -c wants a path
     if "storm" in wanted:
         storm(program, args.seconds)
     return 0
