@@ -97,9 +97,14 @@ def facts(life: Life) -> Iterator[tuple[str, Any]]:
     """Columns told as they are."""
     counted = life.one("threads")
     yield "threads", counted["count"] if counted else 0
-    for name in ("comm", "uid", "sid", "pgid", "cwd"):
+    for name in ("comm", "uid", "cwd"):
         if life.fact(name) is not None:
             yield name, life.fact(name)
+    for name in ("sid", "pgid"):
+        if life.fact(name) is not None:
+            # getsid() and getpgrp() give 0 for a leader that has no number: it is outside of this pid namespace,
+            # or the session is the one that the kernel began with
+            yield name, life.fact(name) or None
     if life.fact("ns_pids"):
         yield "ns_pids", [int(word) for word in life.fact("ns_pids").split()[:NS_PIDS]]
 

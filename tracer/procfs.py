@@ -32,8 +32,8 @@ class Process:
 
     pid: int
     ppid: int
-    pgid: int
-    sid: int
+    pgid: int | None  # None: its leader has no number here (outside of the namespace, or the kernel itself)
+    sid: int | None
     state: str  # R S D Z T t X I
     comm: str
     start_ticks: int  # since boot
@@ -94,8 +94,8 @@ def read(pid: int, proc: Path = PROC) -> Process | None:
         return Process(
             pid=pid,
             ppid=stat.ppid,
-            pgid=stat.pgid,
-            sid=stat.sid,
+            pgid=stat.pgid or None,
+            sid=stat.sid or None,
             state=stat.state,
             comm=stat.comm,
             start_ticks=stat.start_ticks,
