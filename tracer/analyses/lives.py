@@ -1,0 +1,277 @@
+"""Who lives now, and what has lately happened below whom: the part of a rolling window that knows lineage.
+
+    Life     one process, in plain slots; a dead one stays only as a fork in the road between living ones
+    Cell     the children of one parent that are alike (command, comm, cgroup, uid), second by second in Tallies
+    Lives    birth, exec, end and release; `outside` stands above all roots
+
+What is dead leaves memory whatever the shape of the tree: a dead process without children is dropped, one with a
+single child is taken out from between, so there are never more dead than living ones. What happened below a dead
+one is its parent's from then on, and whoever looks for the ancestor behind many births still finds it. Lineage goes
+by who called clone, not by who adopted. Knows no batches and no columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from tracer.events import NULL
+
+_K = TypeVar("_K", int, str)
+Key = tuple[int, int]
+Alike = tuple[int, "str | None", "str | None", int]  # command, comm, cgroup, uid
+
+LIVING, ENDED, GONE = 0, 1, 2
+
+
+class Tally:
+    """What happened in one cell in one second. Times in ns; `spans` counts life times by bit length of the ns."""
+
+    __slots__ = (
+        "causes", "copies", "cpu_ns", "deepest", "execs", "exits", "failures", "fork_ns", "forks", "moved",
+        "spans", "statuses", "timed",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.forks = self.execs = self.exits = self.failures = 0
+        self.moved = 0  # of the forks: made by a parent that is gone, whose parent has inherited them
+        self.deepest = 0  # generation of the youngest
+        self.fork_ns = self.timed = self.copies = self.cpu_ns = 0  # `timed` forks took `fork_ns`
+        self.spans: dict[int, int] = {}
+        self.statuses: dict[int, int] = {}  # exit code, or minus the signal
+        self.causes: dict[str, int] = {}
+
+    def add(self, other: Tally) -> None:
+        """All of `other` too."""
+        self.forks += other.forks
+        self.execs += other.execs
+        self.exits += other.exits
+        self.failures += other.failures
+        self.moved += other.moved
+        self.deepest = max(self.deepest, other.deepest)
+        self.fork_ns += other.fork_ns
+        self.timed += other.timed
+        self.copies += other.copies
+        self.cpu_ns += other.cpu_ns
+        _add(self.spans, other.spans)
+        _add(self.statuses, other.statuses)
+        if other.causes:
+            _add(self.causes, other.causes)
+
+
+def _add(mine: dict[_K, int], theirs: dict[_K, int]) -> None:
+    for key, n in theirs.items():
+        mine[key] = mine.get(key, 0) + n
+
+
+class Cell:
+    """Children of `parent` that are alike; `seconds` holds a Tally for each second in which something happened."""
+
+    __slots__ = ("alike", "alive", "parent", "seconds", "zombies")
+
+    def __init__(self, parent: Life, alike: Alike) -> None:
+        self.parent = parent
+        self.alike = alike
+        self.alive = self.zombies = 0
+        self.seconds: dict[int, Tally] = {}
+
+
+class Life:
+    """One process. `depth`: generations below the top; `second`: of its birth; `execs`: its own, since it is watched.
+
+    `cells` are its children's, `cell` is its own, and `alike` is what it is: command, comm, cgroup, uid.
+    """
+
+    __slots__ = (
+        "alike", "cell", "cells", "depth", "execs", "gap", "key", "kids", "parent", "second", "state", "zombie",
+    )  # fmt: skip
+
+    def __init__(self, key: Key, parent: Life | None, alike: Alike, second: int) -> None:
+        self.key = key
+        self.parent: Life = self if parent is None else parent
+        self.alike = alike
+        self.second = second  # -1: before the window
+        self.depth: int = 0 if parent is None else parent.depth + 1
+        self.state = LIVING
+        self.zombie = self.gap = False
+        self.execs = 0
+        self.kids: set[Life] | None = None
+        self.cells: dict[Alike, Cell] | None = None
+        self.cell: Cell | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its tgid."""
+        return self.key[0]
+
+    @property
+    def born_ns(self) -> int:
+        """Its birth, CLOCK_BOOTTIME."""
+        return self.key[1]
+
+    @property
+    def command(self) -> int:
+        """A number of the namer's, its parent's until it execs; -1: unknown."""
+        return self.alike[0]
+
+    @property
+    def comm(self) -> str | None:
+        """The kernel's name for it."""
+        return self.alike[1]
+
+    @property
+    def cgroup(self) -> str | None:
+        """Path of its control group."""
+        return self.alike[2]
+
+    @property
+    def uid(self) -> int:
+        """Real user id, or NULL."""
+        return self.alike[3]
+
+
+class Lives:
+    """The living, and what must be remembered of the dead. `touched[second]` are the cells with a Tally then."""
+
+    def __init__(self) -> None:
+        self.outside = Life((0, 0), None, (-1, None, None, NULL), -1)
+        self.of: dict[Key, Life] = {}
+        self.cells: dict[Cell, None] = {}
+        self.touched: dict[int, list[Cell]] = {}
+        self.alive = self.zombies = 0
+
+    def cell(self, parent: Life, alike: Alike) -> Cell:
+        """The cell of such children of `parent`."""
+        cells = parent.cells
+        if cells is None:
+            cells = parent.cells = {}
+        found = cells.get(alike)
+        if found is None:
+            found = cells[alike] = Cell(parent, alike)
+            self.cells[found] = None
+        return found
+
+    def tally(self, cell: Cell, second: int) -> Tally:
+        """What that cell counts for that second; it is forgotten when the second leaves the window."""
+        found = cell.seconds.get(second)
+        if found is None:
+            found = cell.seconds[second] = Tally()
+            self.touched.setdefault(second, []).append(cell)
+        return found
+
+    def join(self, life: Life) -> None:
+        """Put a new life below its parent and among the living."""
+        parent = life.parent
+        if parent.kids is None:
+            parent.kids = {life}
+        else:
+            parent.kids.add(life)
+        cell = self.cell(parent, life.alike)
+        cell.alive += 1
+        life.cell = cell
+        self.alive += 1
+        self.of[life.key] = life
+
+    def adopt(self, life: Life, parent: Life) -> None:
+        """A parent that is known only now. No process becomes its own ancestor, whatever a file says."""
+        up = parent
+        while up is not self.outside:
+            if up is life:
+                return
+            up = up.parent
+        if life.parent.kids is not None:
+            life.parent.kids.discard(life)
+        life.parent = parent
+        parent.kids = parent.kids or set()
+        parent.kids.add(life)
+        self.resort(life, life.alike)
+        todo = [life]
+        while todo:
+            below = todo.pop()
+            below.depth = below.parent.depth + 1
+            todo += below.kids or ()
+
+    def resort(self, life: Life, alike: Alike) -> None:
+        """It is no longer what it was (an exec, a new name, another parent): its birth counts where it is now."""
+        life.alike = alike
+        old = life.cell
+        new = self.cell(life.parent, alike)
+        if old is new or old is None:
+            return
+        if life.state == LIVING:
+            old.alive -= 1
+            new.alive += 1
+        if life.zombie:
+            old.zombies -= 1
+            new.zombies += 1
+        at = life.second
+        if at in old.seconds:
+            before, after = old.seconds[at], self.tally(new, at)
+            if before.forks:
+                before.forks -= 1
+                after.forks += 1
+            after.deepest = max(after.deepest, life.depth)
+        life.cell = new
+
+    def release(self, life: Life) -> None:
+        """The kernel has let go of it, so do we; and of every dead one above that nothing living needs any more."""
+        if life.zombie:
+            life.zombie = False
+            self.zombies -= 1
+            if life.cell is not None:
+                life.cell.zombies -= 1
+        life.state = GONE
+        self.of.pop(life.key, None)
+        while life.state == GONE and life is not self.outside:
+            kids = life.kids
+            parent = life.parent
+            if kids and len(kids) > 1:
+                return
+            if life.cells:
+                self._inherit(parent, life)
+            siblings = parent.kids
+            if siblings is not None:
+                siblings.discard(life)
+            if kids:  # the one that is left goes where this was
+                kid = kids.pop()
+                kid.parent = parent
+                if siblings is None:
+                    parent.kids = {kid}
+                else:
+                    siblings.add(kid)
+                kid.cell = self.cell(parent, kid.cell.alike) if kid.cell is not None else None
+                return
+            life = parent
+
+    def _inherit(self, parent: Life, life: Life) -> None:
+        """What happened below a dead one has happened below its parent, by way of it."""
+        touched = self.touched
+        for alike, cell in (life.cells or {}).items():
+            mine = self.cell(parent, alike)
+            mine.alive += cell.alive
+            mine.zombies += cell.zombies
+            for second, tally in cell.seconds.items():
+                tally.moved = tally.forks
+                have = mine.seconds.get(second)
+                if have is None:
+                    mine.seconds[second] = tally
+                    touched.setdefault(second, []).append(mine)
+                else:
+                    have.add(tally)
+            cell.seconds = {}
+            cell.alive = cell.zombies = 0
+            self.cells.pop(cell, None)
+        life.cells = None
+
+    def forget(self, second: int) -> None:
+        """That second has left the window. Cells in which nothing is left go too."""
+        for cell in self.touched.pop(second, ()):
+            cell.seconds.pop(second, None)
+            if not cell.seconds and not cell.alive and not cell.zombies:
+                self.cells.pop(cell, None)
+                if cell.parent.cells is not None:
+                    cell.parent.cells.pop(cell.alike, None)
+
+    def living(self) -> Iterator[Life]:
+        """All that have not ended, zombies left out."""
+        return (life for life in self.of.values() if life.state == LIVING)
