@@ -28,6 +28,7 @@ LAYERS = (
     ("trace",),
     ("capture",),
     ("analyses",),
+    ("fleet",),
     ("reports",),
     ("tracer",),  # tracer/__init__.py, the public API
     ("commands",),
@@ -45,7 +46,7 @@ NEVER = (
 )
 
 # 25 to 800 ms each
-HEAVY = frozenset({"duckdb", "elftools", "numpy", "pandas", "pyarrow", "pyroute2", "rich"})
+HEAVY = frozenset({"distributed", "duckdb", "elftools", "fsspec", "numpy", "pandas", "pyarrow", "pyroute2", "rich"})
 ONLY_THESE_MAY_IMPORT = {"pandas": frozenset({"tables", "analyses"})}
 
 RANK = {name: height for height, layer in enumerate(LAYERS) for name in layer}

@@ -24,6 +24,7 @@ COMMANDS: Final[tuple[tuple[str, str], ...]] = (
     ("report", "report"),
     ("export", "export"),
     ("import", "import_"),
+    ("fleet", "fleet"),
     ("doctor", "doctor"),
 )
 """(verb, module in this package). `run` is what a line without a verb means."""
