@@ -220,3 +220,27 @@ def test_however_it_is_cut_the_tree_of_the_living_is_the_same(history: History) 
         return {life.key: life.parent.key for life in window.living()}
 
     assert paths(whole).keys() == paths(single).keys()
+
+
+def test_a_chain_of_copies_is_one_thing_with_one_beginning() -> None:
+    window = Window(60, ALL)
+    story = Story()
+    story.existing(1)
+    story.existing(50, 1, comm="bash")
+    story.fork(0.001, 100, 50)
+    story.exec(0.002, 100, "./relay", "7")
+    for k in range(1, 400):
+        pid = 100 + k
+        story.fork(k / 100, pid, pid - 1, comm="relay")
+        story.exit(k / 100 + 0.001, pid - 1)
+        if k > 1:  # the kernel lets go of them late
+            story.reap(k / 100 + 0.002, pid - 2)
+    window.feed(story.batch())
+
+    busiest = window.groups("ancestor")[0]
+    assert busiest.life is not None
+    assert (busiest.life.origin, busiest.forks, busiest.alive) == (story.key(100), 399, 1)
+    assert busiest.label == "./relay 7"
+    assert sum(g.forks for g in window.groups("template")) == 400
+    assert sum(g.alive for g in window.groups("template")) == len(list(window.living())) == 3
+    assert list(busiest.life.argv or ()) == ["./relay", "7"]

@@ -6,13 +6,15 @@
 
 What is dead leaves memory whatever the shape of the tree: a dead process without children is dropped, one with a
 single child is taken out from between, so there are never more dead than living ones. What happened below a dead
-one is its parent's from then on, and whoever looks for the ancestor behind many births still finds it. Lineage goes
-by who called clone, not by who adopted. Knows no batches and no columns.
+one is its parent's from then on, and whoever looks for the ancestor behind many births still finds it; but a single
+child that is a copy of the dead one, and has not exec'd, takes its place and remembers who was the first (`origin`):
+so a chain of processes that each make the next one and end is one thing with one beginning. Lineage goes by who
+called clone, not by who adopted. Knows no batches and no columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from tracer.events import NULL
@@ -22,6 +24,7 @@ Key = tuple[int, int]
 Alike = tuple[int, "str | None", "str | None", int]  # command, comm, cgroup, uid
 
 LIVING, ENDED, GONE = 0, 1, 2
+_FEW = 8
 
 
 class Tally:
@@ -80,10 +83,12 @@ class Life:
     """One process. `depth`: generations below the top; `second`: of its birth; `execs`: its own, since it is watched.
 
     `cells` are its children's, `cell` is its own, and `alike` is what it is: command, comm, cgroup, uid.
+    `origin`: the first of the copies in whose place it stands. `argv`: of its last exec, or of who it is a copy of.
     """
 
     __slots__ = (
-        "alike", "cell", "cells", "depth", "execs", "gap", "key", "kids", "parent", "second", "state", "zombie",
+        "alike", "argv", "cell", "cells", "depth", "execs", "gap", "key", "kids", "origin", "parent", "second",
+        "state", "zombie",
     )  # fmt: skip
 
     def __init__(self, key: Key, parent: Life | None, alike: Alike, second: int) -> None:
@@ -95,6 +100,8 @@ class Life:
         self.state = LIVING
         self.zombie = self.gap = False
         self.execs = 0
+        self.argv: Sequence[str] | None = None if parent is None else parent.argv
+        self.origin: Key | None = None
         self.kids: set[Life] | None = None
         self.cells: dict[Alike, Cell] | None = None
         self.cell: Cell | None = None
@@ -210,6 +217,9 @@ class Lives:
             if before.forks:
                 before.forks -= 1
                 after.forks += 1
+                if before.moved > before.forks:
+                    before.moved -= 1
+                    after.moved += 1
             after.deepest = max(after.deepest, life.depth)
         life.cell = new
 
@@ -227,40 +237,70 @@ class Lives:
             parent = life.parent
             if kids and len(kids) > 1:
                 return
-            if life.cells:
+            kid = next(iter(kids)) if kids else None
+            if kid is not None and kid.alike == life.alike and not kid.execs and len(kid.kids or ()) <= _FEW:
+                self._replace(life, kid)
+            elif life.cells:
                 self._inherit(parent, life)
             siblings = parent.kids
             if siblings is not None:
                 siblings.discard(life)
-            if kids:  # the one that is left goes where this was
-                kid = kids.pop()
+            if kid is not None:  # the one that is left goes where this was
                 kid.parent = parent
                 if siblings is None:
                     parent.kids = {kid}
                 else:
                     siblings.add(kid)
-                kid.cell = self.cell(parent, kid.cell.alike) if kid.cell is not None else None
+                if kid.cell is not None and kid.cell.parent is not parent:
+                    kid.cell = self.cell(parent, kid.alike)
                 return
             life = parent
 
+    def _replace(self, life: Life, kid: Life) -> None:
+        """The copy of a dead one goes on in its place: what happened below that one happened below it."""
+        kid.origin = life.origin or life.key
+        newer, cells = kid.cells, life.cells
+        life.cells = None
+        if cells is None:
+            return
+        for cell in cells.values():
+            cell.parent = kid
+            for tally in cell.seconds.values():
+                tally.moved = tally.forks
+        kid.cells = cells
+        if kid.cell is not None and kid.cell.parent is kid:  # it was in one of these itself
+            kid.cell.alive -= kid.state == LIVING
+            kid.cell.zombies -= kid.zombie
+            kid.cell = self.cell(life.parent, kid.alike)
+            kid.cell.alive += kid.state == LIVING
+            kid.cell.zombies += kid.zombie
+        if newer:
+            for alike, cell in newer.items():
+                self._merge(self.cell(kid, alike), cell)
+            for below in kid.kids or ():
+                below.cell = self.cell(kid, below.alike)
+
+    def _merge(self, mine: Cell, cell: Cell) -> None:
+        """All of `cell` goes into `mine`."""
+        mine.alive += cell.alive
+        mine.zombies += cell.zombies
+        for second, tally in cell.seconds.items():
+            have = mine.seconds.get(second)
+            if have is None:
+                mine.seconds[second] = tally
+                self.touched.setdefault(second, []).append(mine)
+            else:
+                have.add(tally)
+        cell.seconds = {}
+        cell.alive = cell.zombies = 0
+        self.cells.pop(cell, None)
+
     def _inherit(self, parent: Life, life: Life) -> None:
         """What happened below a dead one has happened below its parent, by way of it."""
-        touched = self.touched
         for alike, cell in (life.cells or {}).items():
-            mine = self.cell(parent, alike)
-            mine.alive += cell.alive
-            mine.zombies += cell.zombies
-            for second, tally in cell.seconds.items():
+            for tally in cell.seconds.values():
                 tally.moved = tally.forks
-                have = mine.seconds.get(second)
-                if have is None:
-                    mine.seconds[second] = tally
-                    touched.setdefault(second, []).append(mine)
-                else:
-                    have.add(tally)
-            cell.seconds = {}
-            cell.alive = cell.zombies = 0
-            self.cells.pop(cell, None)
+            self._merge(self.cell(parent, alike), cell)
         life.cells = None
 
     def forget(self, second: int) -> None:

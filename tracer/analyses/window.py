@@ -230,7 +230,7 @@ class Window:
             second.execs += 1
             life = of.get(key) or self._stranger(key)
             life.execs += 1
-            words = argv if argv else (exe,) if exe else None
+            words = life.argv = argv or ((exe,) if exe else None)
             _, old_comm, old_cgroup, old_uid = life.alike
             if comm is None:
                 comm = exe.rpartition("/")[2][:15] if exe else old_comm
@@ -239,7 +239,20 @@ class Window:
                 old_cgroup if cgroup is None else cgroup, old_uid if uid == NULL else uid,
             )  # fmt: skip
             lives.resort(life, alike)
+            if life.kids:
+                self._hand_down(life, ts)
             lives.tally(_cell(life), at).execs += 1
+
+    def _hand_down(self, life: Life, ts: int) -> None:
+        """Children born after the exec, but told of before it: births of a batch are taken first."""
+        todo = [life]
+        while todo:
+            above = todo.pop()
+            for kid in above.kids or ():
+                if kid.born_ns >= ts and not kid.execs and kid.alike[0] != life.alike[0]:
+                    kid.argv = life.argv
+                    self.lives.resort(kid, (life.alike[0], *kid.alike[1:]))
+                    todo.append(kid)
 
     def _renames(self, part: Part) -> None:
         for key, comm in zip(zip(part["pid"], part["born_ns"], strict=True), part["comm"], strict=True):
@@ -428,6 +441,7 @@ class Window:
         """The command of one that was there before, as /proc has it."""
         life = self.lives.of.get(key)
         if life is not None and life.command == -1 and argv:
+            life.argv = argv
             self.lives.resort(life, (self.namer.number(argv), *life.alike[1:]))
 
 
