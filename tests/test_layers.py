@@ -28,7 +28,7 @@ LAYERS = (
     ("trace",),
     ("capture",),
     ("analyses",),
-    ("fleet",),
+    ("fleet", "metrics"),
     ("reports",),
     ("tracer",),  # tracer/__init__.py, the public API
     ("commands",),
@@ -46,7 +46,12 @@ NEVER = (
 )
 
 # 25 to 800 ms each
-HEAVY = frozenset({"distributed", "duckdb", "elftools", "fsspec", "numpy", "pandas", "pyarrow", "pyroute2", "rich"})
+HEAVY = frozenset(
+    {
+        "distributed", "duckdb", "elftools", "fsspec", "numpy", "pandas", "prometheus_client", "pyarrow", "pyroute2",
+        "rich",
+    }
+)  # fmt: skip
 ONLY_THESE_MAY_IMPORT = {"pandas": frozenset({"tables", "analyses"})}
 
 RANK = {name: height for height, layer in enumerate(LAYERS) for name in layer}
