@@ -22,6 +22,7 @@ class Story:
     def __init__(self) -> None:
         self.rows: list[tuple[Kind, dict[str, Any]]] = []
         self._born: dict[int, int] = {0: 0}
+        self._has: dict[int, dict[str, Any]] = {}  # what its children will have too
 
     def existing(self, pid: int, above: int | None = None, **more: Any) -> int:
         """It was there before."""
@@ -34,6 +35,7 @@ class Story:
     def exec(self, at: float, pid: int, *argv: str, **more: Any) -> None:
         """A new image."""
         comm = argv[0].rpartition("/")[2][:15]
+        self._has[pid] = {**self._has[pid], "comm": comm, **more}
         self.row(Kind.EXEC, at, pid, argv=list(argv), exe=argv[0], comm=comm, **more)
 
     def exit(self, at: float, pid: int, code: int | None = 0, signal: int | None = None) -> None:
@@ -74,9 +76,11 @@ class Story:
 
     def _birth(self, kind: Kind, at: float, pid: int, above: int | None, more: dict[str, Any]) -> int:
         self._born[pid] = int(at * S)
+        given: dict[str, Any] = {name: more[name] for name in ("comm", "cgroup", "uid") if name in more}
+        self._has[pid] = {**self._has.get(above or 0, {"comm": "x", "cgroup": "/", "uid": 0}), **given}
         if above is not None:
             more = {"ppid": above, "parent_born_ns": self._born[above], **more}
             if kind == Kind.FORK:
                 more = {"creator_pid": above, "creator_born_ns": self._born[above], **more}
-        self.row(kind, at, pid, **{"comm": "x", "cgroup": "/", "uid": 0, **more})
+        self.row(kind, at, pid, **{**self._has[pid], **more})
         return pid

@@ -51,7 +51,7 @@ class Group:
         return self.life.pid if self.life is not None else None
 
 
-class _Sum:
+class Sum:
     """A Group in the making."""
 
     __slots__ = ("alive", "tally", "zombies")
@@ -61,10 +61,12 @@ class _Sum:
         self.alive = self.zombies = 0
 
     def counts(self) -> bool:
+        """Whether there is anything to tell of it."""
         t = self.tally
         return bool(self.alive or self.zombies or t.forks or t.execs or t.exits or t.failures)
 
-    def add(self, other: _Sum) -> None:
+    def add(self, other: Sum) -> None:
+        """All of `other` too."""
         self.tally.add(other.tally)
         self.alive += other.alive
         self.zombies += other.zombies
@@ -72,7 +74,7 @@ class _Sum:
 
 def busiest(lives: Lives, namer: Namer, by: str, seconds: Collection[int], facts: Collection[str]) -> list[Group]:
     """Groups, those with most births first, then most alive. Raises KeyError for what is not in BY."""
-    found: list[tuple[str, Life | None, _Sum]]
+    found: list[tuple[str, Life | None, Sum]]
     if by == "ancestor":
         found = [(ancestor_label(life, namer), life, total) for life, total in ancestors(lives, seconds)]
     else:
@@ -84,7 +86,7 @@ def busiest(lives: Lives, namer: Namer, by: str, seconds: Collection[int], facts
     return groups
 
 
-def _group(label: str, life: Life | None, total: _Sum, all_forks: int, facts: Collection[str]) -> Group:
+def _group(label: str, life: Life | None, total: Sum, all_forks: int, facts: Collection[str]) -> Group:
     t = total.tally
     return Group(
         label, life, t.forks, t.execs, t.exits,
@@ -96,10 +98,10 @@ def _group(label: str, life: Life | None, total: _Sum, all_forks: int, facts: Co
     )  # fmt: skip
 
 
-def _kinds(lives: Lives, namer: Namer, by: str, seconds: Collection[int]) -> Iterable[tuple[str, _Sum]]:
+def _kinds(lives: Lives, namer: Namer, by: str, seconds: Collection[int]) -> Iterable[tuple[str, Sum]]:
     """Births by what the children came to be."""
     place = {"template": 0, "comm": 1, "cgroup": 2, "uid": 3}[by]
-    sums: dict[object, _Sum] = {}
+    sums: dict[object, Sum] = {}
     for cell in lives.cells:
         alike = cell.alike
         key: object = alike[place]
@@ -108,14 +110,14 @@ def _kinds(lives: Lives, namer: Namer, by: str, seconds: Collection[int]) -> Ite
             key = alike[1] if number < 0 else namer.now(number)
         total = sums.get(key)
         if total is None:
-            total = sums[key] = _Sum()
-        _take(total, cell.seconds, seconds)
+            total = sums[key] = Sum()
+        take(total.tally, cell.seconds, seconds)
         total.alive += cell.alive
         total.zombies += cell.zombies
     if place:
         return [("-" if key is None or key == NULL else str(key), total) for key, total in sums.items()]
     words = namer.merged({key: max(total.tally.forks, 1) for key, total in sums.items() if isinstance(key, int)})
-    named: dict[str, _Sum] = {}
+    named: dict[str, Sum] = {}
     for key, total in sums.items():
         label = spelled(words[key]) if isinstance(key, int) else f"({key or '?'})"
         if label in named:
@@ -125,15 +127,16 @@ def _kinds(lives: Lives, namer: Namer, by: str, seconds: Collection[int]) -> Ite
     return named.items()
 
 
-def _take(total: _Sum, have: Mapping[int, Tally], seconds: Collection[int]) -> None:
+def take(total: Tally, have: Mapping[int, Tally], seconds: Collection[int]) -> None:
+    """Add those of `seconds` to `total`."""
     if len(have) < len(seconds):
         for second, tally in have.items():
             if second in seconds:
-                total.tally.add(tally)
+                total.add(tally)
     else:
         for second in seconds:
             if second in have:
-                total.tally.add(have[second])
+                total.add(have[second])
 
 
 def spelled(words: Words) -> str:
@@ -154,27 +157,27 @@ class Below:
     """For each process with anything below it: all of that (`whole`), and what is not by a living child (`own`)."""
 
     def __init__(self, lives: Lives, seconds: Collection[int]) -> None:
-        self.own: dict[Life, _Sum] = {}
-        self.whole: dict[Life, _Sum] = {}
+        self.own: dict[Life, Sum] = {}
+        self.whole: dict[Life, Sum] = {}
         self._parents: dict[Life, list[Life]] = {}
         levels: dict[int, set[Life]] = {}
         for cell in lives.cells:
             parent = cell.parent
             total = self.own.get(parent)
             if total is None:
-                total = self.own[parent] = _Sum()
+                total = self.own[parent] = Sum()
                 levels.setdefault(parent.depth, set()).add(parent)
-            _take(total, cell.seconds, seconds)
+            take(total.tally, cell.seconds, seconds)
             total.alive += cell.alive
             total.zombies += cell.zombies
         for life, total in self.own.items():
-            whole = self.whole[life] = _Sum()
+            whole = self.whole[life] = Sum()
             whole.add(total)
         for depth in range(max(levels, default=0), 0, -1):
             for life in levels.get(depth, ()):
                 parent = life.parent
                 if parent not in self.whole:
-                    self.own[parent], self.whole[parent] = _Sum(), _Sum()
+                    self.own[parent], self.whole[parent] = Sum(), Sum()
                     levels.setdefault(parent.depth, set()).add(parent)
                 self.whole[parent].add(self.whole[life])
                 self._parents.setdefault(parent, []).append(life)
@@ -189,10 +192,36 @@ class Below:
         return whole.tally.forks + whole.tally.failures if whole is not None else 0
 
 
-def ancestors(lives: Lives, seconds: Collection[int]) -> list[tuple[Life, _Sum]]:
+def templates_below(lives: Lives, namer: Namer, life: Life, seconds: Collection[int]) -> list[tuple[str, Tally]]:
+    """What was born below `life`, by template, most births first."""
+    inside: dict[Life, bool] = {life: True, lives.outside: life is lives.outside}
+    sums: dict[object, Tally] = {}
+    for cell in lives.cells:
+        way = []
+        up = cell.parent
+        while up not in inside:
+            way.append(up)
+            up = up.parent
+        for each in way:
+            inside[each] = inside[up]
+        if not inside[up]:
+            continue
+        number, comm = cell.alike[:2]
+        total = sums.setdefault(comm if number < 0 else namer.now(number), Tally())
+        take(total, cell.seconds, seconds)
+    words = namer.merged({key: max(tally.forks, 1) for key, tally in sums.items() if isinstance(key, int)})
+    named: dict[str, Tally] = {}
+    for key, tally in sums.items():
+        label = spelled(words[key]) if isinstance(key, int) else f"({key or '?'})"
+        named.setdefault(label, Tally()).add(tally)
+    found = [(label, tally) for label, tally in named.items() if tally.forks or tally.failures]
+    return sorted(found, key=lambda each: (-each[1].forks, each[0]))
+
+
+def ancestors(lives: Lives, seconds: Collection[int]) -> list[tuple[Life, Sum]]:
     """Each birth with one ancestor."""
     below = Below(lives, seconds)
-    result: list[tuple[Life, _Sum]] = []
+    result: list[tuple[Life, Sum]] = []
     if lives.outside not in below.whole:
         return result
     todo = [lives.outside]
@@ -203,7 +232,7 @@ def ancestors(lives: Lives, seconds: Collection[int]) -> list[tuple[Life, _Sum]]
             result.append((life, below.whole[life]))
             continue
         todo += further
-        rest = _Sum()
+        rest = Sum()
         rest.add(below.own[life])
         for kid in below.kids(life):
             if kid not in further:

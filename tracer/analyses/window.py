@@ -397,7 +397,7 @@ class Window:
             raise KeyError(name)
         if self._now < 0:
             return []
-        seconds = range(max(self._first, self._now - self.seconds), self._now)
+        seconds = self.span
         if name in self._blind:
             return [None] * len(seconds)
         if name in ("alive", "zombies"):
@@ -414,6 +414,21 @@ class Window:
         if name == "failures" and self._failures_from is not None:
             values = [v if at >= self._failures_from else None for at, v in zip(seconds, values, strict=True)]
         return values
+
+    @property
+    def span(self) -> range:
+        """Numbers of the closed seconds that are held: ts_ns // 10**9. The first is seen from its middle, mostly."""
+        return range(max(self._first, self._now - self.seconds), self._now) if self._now >= 0 else range(0)
+
+    def attempts(self, second: int) -> int:
+        """Births in that second, those that failed included."""
+        found = self._seconds.get(second)
+        return found.forks + found.failures if found is not None else 0
+
+    def lost(self, second: int) -> int:
+        """Records that were lost in that second."""
+        found = self._seconds.get(second)
+        return found.lost if found is not None else 0
 
     def groups(self, by: str, seconds: int = 10) -> list[Group]:
         """Who is behind the last `seconds`, the running one included, busiest first. by: busiest.BY."""
