@@ -26,7 +26,7 @@ LAYERS = (
     ("session",),
     ("tables",),
     ("trace",),
-    ("capture",),
+    ("capture", "recorder"),
     ("analyses",),
     ("fleet", "metrics"),
     ("reports",),

@@ -83,7 +83,11 @@ class Window:
                 self.advance(min((ts for column in stamps for ts in column if ts != NULL), default=NULL))
             self.advance(max(max(column) for column in stamps))
         if Kind.EXISTING in parts:
-            self._births(parts[Kind.EXISTING], born=False)
+            part = parts[Kind.EXISTING]
+            self._births(part, born=False)
+            for i, argv in enumerate(part.get("argv", ())):
+                if argv:
+                    self.tell((part["pid"][i], part["born_ns"][i]), argv)
         if Kind.FORK in parts:
             self._births(parts[Kind.FORK], born=True)
         if Kind.EXEC in parts:
@@ -437,6 +441,24 @@ class Window:
     def living(self) -> Iterator[Life]:
         """What lives now, in order of birth as it was told."""
         return self.lives.living()
+
+    def standing(self) -> Batch:
+        """All that live now, as EXISTING rows: what a trace that begins now must know of them."""
+        return Batch.from_rows(
+            [
+                (
+                    Kind.EXISTING,
+                    {
+                        "pid": life.pid, "tid": life.pid, "born_ns": life.born_ns, "how": "existing",
+                        "ppid": None if life.parent is self.lives.outside else life.parent.pid,
+                        "parent_born_ns": None if life.parent is self.lives.outside else life.parent.born_ns,
+                        "comm": life.comm, "cgroup": life.cgroup, "uid": None if life.uid == NULL else life.uid,
+                        "exe": life.argv[0] if life.argv else None, "argv": life.argv or None,
+                    },
+                )
+                for life in self.living()
+            ]
+        )  # fmt: skip
 
     def life(self, key: Key) -> Life | None:
         """One that lives, or waits to be released."""

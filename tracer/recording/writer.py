@@ -113,6 +113,11 @@ class Writer:
         self.flush()
         return True
 
+    @property
+    def size(self) -> int:
+        """Bytes in the file; rows that wait are not."""
+        return self._bytes
+
     def flush(self) -> None:
         """Write every row that waits. Raises CannotWriteError the first time that this fails."""
         self._flush({})
