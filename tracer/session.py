@@ -252,6 +252,14 @@ class Session:
             if backend.alive() not in (0, None):
                 return
 
+    def arm_failures(self, on: bool = True) -> bool:
+        """Have failed forks told from now on, or not any more; whether the source can. `meta` says what it sees."""
+        arm = getattr(self._backend, "arm_failures", None)
+        if self._backend is None or arm is None or not arm(on):
+            return False
+        self.meta = replace(self.meta, notes=self._backend.notes, facts=self._backend.facts)
+        return True
+
     def close(self) -> None:
         """Give everything back: probes, signals, a program that was not released. May be called twice."""
         if self._backend is not None:
