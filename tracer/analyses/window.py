@@ -141,8 +141,14 @@ class Window:
             self._gone(life)
 
     def doubtful(self) -> Iterator[Key]:
-        """After a loss: those whose end may have been lost. Ask /proc, and `forget` who is not there."""
+        """After a loss: those whose end may have been lost. Ask /proc; `forget` who is not there, `trust` the others."""
         return (life.key for life in list(self._suspects.values()) if life.state == LIVING)
+
+    def trust(self, key: Key) -> None:
+        """It is known, from elsewhere, that this one lives."""
+        life = self._suspects.get(key[0])
+        if life is not None and life.key == key:
+            del self._suspects[key[0]]
 
     def _second(self, ts: int) -> tuple[int, _Second]:
         at = self._now if ts == NULL else ts // _NS

@@ -155,6 +155,28 @@ class Backend:
             if self._faults is not None:
                 self._faults.add_tree()
 
+    def arm_failures(self, on: bool) -> bool:
+        """Switch the probe at the end of each system call on or off, while we run. False: the kernel refused it."""
+        if on == (self._failures is not None):
+            return True
+        if self._failures is not None:
+            self._failures.close()
+            self._failures = None
+            self._facts -= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
+            return True
+        failures = None
+        try:
+            failures = self._beside("failures", "texts")
+            failures.attach()
+        except (ProbesRefusedError, NoPermissionError) as e:
+            if failures is not None:
+                failures.close()
+            self._notes.append(f"failed forks were not watched: {e.message}")
+            return False
+        self._failures = failures
+        self._facts |= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
+        return True
+
     def _load_faults(self, obj: BpfObject) -> None:
         """The fault probes. Their refusal costs the fork tree nothing: the columns are null, and a note says why."""
         can = faults_readiness()

@@ -24,6 +24,7 @@ COMMANDS: Final[tuple[tuple[str, str], ...]] = (
     ("report", "report"),
     ("export", "export"),
     ("import", "import_"),
+    ("storm", "storm"),
     ("fleet", "fleet"),
     ("doctor", "doctor"),
 )

@@ -1,0 +1,184 @@
+"""The verb `storm`: watch a host or a tree, say when a fork storm begins and ends, keep the seconds before it."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+from typing import TYPE_CHECKING, Final, Self
+
+from tracer.backends import BACKENDS, COW_LEVELS, Options
+from tracer.commands import say
+from tracer.commands.run import _pid, _seconds, _size
+from tracer.commands.storm_lines import Lines
+from tracer.errors import UsageError
+from tracer.session import Plan, Session
+
+if TYPE_CHECKING:
+    from tracer.analyses.storms import Finding
+    from tracer.hook import Hook
+    from tracer.metrics import Metrics
+
+_ARGV_MOST: Final = 4096  # of each exec: enough to know a command by
+
+
+class Storm:
+    """Watch for fork storms, explain them, and keep the seconds before.
+
+    Watches the whole host, or what -p names, until Ctrl-C. Says when a storm begins: who makes it, of what, since when,
+    at what cost, and what to do; and again when it is over. The last seconds are always held in memory, and are saved
+    as a .ftrace file when one begins. On a terminal there is a live screen; else a line a second, or JSON lines.
+    """
+
+    name = "storm"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Options that `run` has too are called the same."""
+        what = parser.add_argument_group("what to watch")
+        what.add_argument(
+            "-p", "--pid", action="append", default=[], metavar="PID",
+            help="a process and all below it; may be repeated, or a list (default: the whole host)",
+        )  # fmt: skip
+        what.add_argument("-a", "--all", action="store_true", help="the whole host; this is the default")
+        what.add_argument("--duration", type=_seconds, metavar="S", help="stop watching after S seconds")
+        what.add_argument(
+            "--rate", type=_rate, metavar="N[/s]",
+            help="a storm is what makes more than N forks a second (default: what is unusual here, and unhealthy)",
+        )  # fmt: skip
+        how = parser.add_argument_group("how")
+        how.add_argument("--backend", default="auto", choices=("auto", *BACKENDS), help="default: the first ready one")
+        how.add_argument("--cow", choices=COW_LEVELS, default="light", help="copy-on-write; default: light")
+        how.add_argument(
+            "-e", "--events", action="append", default=[], metavar="SET",
+            help="fail: look for failed forks from the start; else only once they are suspected, as it taxes every"
+            " system call",
+        )  # fmt: skip
+        how.add_argument("--buffer", type=_size, default=16 << 20, metavar="BYTES", help="the kernel's ring; 16M")
+        kept = parser.add_argument_group("what is kept")
+        kept.add_argument(
+            "--save", default=".", metavar="DIR|FILE", help="where storms are saved as .ftrace (default: here)"
+        )
+        kept.add_argument("--no-save", dest="save", action="store_const", const=None, help="save nothing")
+        kept.add_argument("--keep", type=_seconds, default=30.0, metavar="S", help="seconds held in memory; default 30")
+        kept.add_argument("--keep-bytes", type=_size, default=64 << 20, metavar="BYTES", help="at most so much; 64M")
+        kept.add_argument("--max-file", type=_size, default=256 << 20, metavar="BYTES", help="of one file; 256M")
+        out = parser.add_argument_group("what is said")
+        out.add_argument("--format", choices=("text", "jsonl"), help="no live screen, but lines")
+        out.add_argument("--exec", metavar="CMD", help="run CMD with each finding as JSON on its standard input")
+        out.add_argument("--exec-every", type=_seconds, default=10.0, metavar="S", help="but not more often; 10")
+        out.add_argument("--metrics", metavar="HOST:PORT", help="serve metrics to Prometheus, as at 127.0.0.1:9464")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Until it is asked to end. 0 then, storms or not."""
+        if args.program is not None:
+            raise UsageError("storm starts no program", "use -p for what runs, or `forktrace -- PROGRAM`")
+        session = Session(_plan(args), say=(lambda line: None) if args.quiet > 1 else say)
+        hook = _hook(args)
+        with session:
+            session.start()
+            gc.freeze()  # what is there now stays: the collector need not walk it again and again
+            with _Teller(session, args, hook) as teller:
+                session.run(teller.watch.take, tick=teller.tick)
+        return 0
+
+
+class _Teller:
+    """Passes what is found to the screen or the lines, to the hook and to the metrics. A context manager."""
+
+    def __init__(self, session: Session, args: argparse.Namespace, hook: Hook | None) -> None:
+        from tracer.privileges import as_caller, open_output
+        from tracer.recorder import Recorder
+        from tracer.watch import Watch
+
+        self._session, self._hook = session, hook
+        recorder = Recorder(
+            keep_s=args.keep,
+            keep_bytes=args.keep_bytes,
+            max_file=args.max_file,
+            opener=open_output,
+            as_caller=as_caller,
+        )
+        self._say = say if args.quiet < 2 else lambda line: None
+        self.watch = Watch(session, recorder, rate=args.rate, save=args.save, found=self._found, say=self._tell)
+        self._metrics: Metrics | None = None
+        if args.metrics is not None:
+            from tracer.metrics import Metrics
+
+            self._metrics = Metrics(self.watch.window)
+            self._tell(f"metrics at {self._metrics.serve(args.metrics)}")
+        self._shown = Lines(self.watch, args)
+
+    def _tell(self, line: str) -> None:
+        self._say(line)
+
+    def _found(self, finding: Finding) -> None:
+        kept = self.watch.recorder.path
+        self._shown.found(finding, kept)
+        if self._hook is not None:
+            from tracer.reports.storm import finding_json
+
+            self._hook.run(json.dumps(finding_json(finding, self._session.meta.wall_offset_ns, kept)))
+
+    def tick(self) -> None:
+        """After every look at the source."""
+        self.watch.tick()
+        self._shown.tick()
+        if self._hook is not None:
+            self._hook.tick()
+        if self._metrics is not None:
+            self._metrics.storms, self._metrics.storming = self.watch.storms, self.watch.detector.storming
+            self._metrics.tick()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Whatever has happened: the file is finished, what was found is told."""
+        try:
+            self.watch.close()
+        finally:
+            if self._hook is not None:
+                self._hook.close()
+            if self._metrics is not None:
+                self._metrics.close()
+            self._shown.close()
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    pids = [_pid(word) for words in args.pid for word in words.replace(",", " ").split()]
+    if pids and args.all:
+        raise UsageError("-p and -a exclude each other", "choose one")
+    events = {word for words in args.events for word in words.split(",") if word}
+    if events - {"fail", "all"}:
+        raise UsageError(f"-e knows no '{sorted(events - {'fail', 'all'})[0]}' here", "fail is what can be added")
+    return Plan(
+        pids=pids,
+        backend=args.backend,
+        options=Options(
+            cow=args.cow, failures=bool(events), everyone=not pids, buffer_bytes=args.buffer, argv_max=_ARGV_MOST
+        ),
+        duration=args.duration,
+    )
+
+
+def _hook(args: argparse.Namespace) -> Hook | None:
+    """Made before anything is attached: a command that is not there is an error at once."""
+    if args.exec is None:
+        return None
+    from tracer.hook import Hook
+
+    return Hook(args.exec, every_s=args.exec_every, say=say)
+
+
+def _rate(word: str) -> float:
+    body = word.removesuffix("/s")
+    try:
+        value = float(body)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{word}' is no number of forks a second")
+    return value
+
+
+COMMAND = Storm()

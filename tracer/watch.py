@@ -1,0 +1,225 @@
+"""A host, or a tree, under watch: one session whose batches go to a window, a detector of storms and a recorder.
+
+    watch = Watch(session, ...); session.run(watch.take, tick=watch.tick); watch.close()
+
+A sink and a tick of a Session, and all that the verb `storm` and the live screen share. Switches the probe for failed
+forks on when they are suspected, and off again; names those that were there before by /proc; after a loss asks /proc
+who still lives. What it finds goes to `found`, what the user should know to `say`. Prints nothing and draws nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from tracer import procfs
+from tracer.analyses.lives import Key, Life
+from tracer.analyses.storms import Detector, Finding
+from tracer.analyses.window import Window
+from tracer.cgroups import hierarchy
+from tracer.errors import CannotWriteError
+from tracer.events import Batch, Fact
+from tracer.pressure import Pressure
+from tracer.recorder import Recorder
+from tracer.session import Session
+
+_NS: Final = 10**9
+_AT_ONCE: Final = 40  # processes asked of /proc per tick: 4 ms
+_DISARM_S: Final = 60
+_FOLLOW_S: Final = 5
+_FILES_MOST: Final = 20
+_LATE_NS: Final = 300_000_000  # a source tells of things up to so long after they happened
+
+
+class Watch:
+    """`save`: a folder or a file for what the recorder keeps, None for nothing. `found` is called with each finding."""
+
+    def __init__(
+        self, session: Session, recorder: Recorder, *, rate: float | None = None, save: str | None = None,
+        seconds: int = 60, found: Callable[[Finding], None] = lambda finding: None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:  # fmt: skip
+        self.session = session
+        self.recorder = recorder
+        self.window = Window(seconds, session.meta)
+        place = hierarchy()
+        self.detector = Detector(
+            self.window, rate=rate, usual=usual_rate(),
+            cgroups=(place.version, str(place.mount)) if place is not None else (2, "/sys/fs/cgroup"),
+        )  # fmt: skip
+        self.storms = 0
+        """Found so far."""
+        self.own_cpu = 0.0
+        """Share of one core that forktrace took in the last second."""
+        self._found, self._say = found, say
+        self._save = save
+        self._pressure = Pressure()
+        self._files = 0
+        self._armed_by_us = False
+        self._calm_since = time.monotonic()
+        self._cpu = (time.monotonic(), _cpu())
+        self._nameless: Iterator[Life] | None = None
+        self._named_at = 0.0
+        self._end_at: float | None = None
+
+    def take(self, batch: Batch) -> None:
+        """The session's sink."""
+        self.window.feed(batch)
+        self.recorder.take(batch)
+
+    def tick(self) -> None:
+        """After every look at the source."""
+        now = time.monotonic()
+        self.window.advance(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - _LATE_NS)
+        self._know_the_living(now)
+        self._clear_doubts()
+        for finding in self.detector.look():
+            self._on(finding, now)
+        self._arm(now)
+        if self._end_at is not None and now >= self._end_at:
+            self._end_at = None
+            self.recorder.end()
+        self._written(self.recorder.tick())
+        since, cpu = self._cpu
+        if now - since >= 1:
+            used = _cpu()
+            self.own_cpu = (used - cpu) / (now - since)
+            self._cpu = (now, used)
+
+    def close(self) -> None:
+        """The stream has ended: a storm that goes on is told as it stands, and the file is finished."""
+        self.window.advance(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        for finding in self.detector.look():
+            self._on(finding, time.monotonic())
+        last = self.detector.finish()
+        if last is not None:
+            self._found(last)
+        self._written(self.recorder.close())
+
+    def save(self, where: str | None = None) -> str:
+        """Have what the recorder holds written to a file of its own, now. Raises CannotWriteError.
+
+        Returns its name; where one is being written already, that one's. It ends when the storm has, or at once.
+        """
+        if self.recorder.path is not None:
+            return self.recorder.path
+        path = self._path(where or self._save or ".")
+        self.recorder.begin(path, self.session.meta, self.window.standing)
+        if not self.detector.storming:
+            self.recorder.end()
+        return path
+
+    # -- storms -----------------------------------------------------------------------------------------------
+
+    def _on(self, finding: Finding, now: float) -> None:
+        if finding.ended_ns is None:
+            self.storms += 1
+            self._end_at = None
+            self._begin_file()
+        else:
+            self._end_at = now + _FOLLOW_S
+        self._found(finding)
+
+    def _begin_file(self) -> None:
+        if self._save is None or self.recorder.path is not None:
+            return
+        if self._files >= _FILES_MOST:
+            if self._files == _FILES_MOST:
+                self._files += 1
+                self._say(f"{_FILES_MOST} storms were kept, and no more are: move the files away and start anew")
+            return
+        try:
+            self.save()
+        except CannotWriteError as e:
+            self._say(f"the storm is not kept: {e}")
+            return
+        self._files += 1
+
+    def _path(self, where: str) -> str:
+        if not Path(where).is_dir():
+            if self._files == 0:
+                return where
+            stem, dot, suffix = where.rpartition(".")
+            return f"{stem}-{self._files + 1}.{suffix}" if dot and "/" not in suffix else f"{where}-{self._files + 1}"
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        for n in range(1000):
+            path = Path(where) / f"forktrace-storm-{stamp}{f'-{n}' if n else ''}.ftrace"
+            if not path.exists():
+                return str(path)
+        return str(path)
+
+    def _written(self, path: str | None) -> None:
+        if path is None:
+            return
+        if self.recorder.failure is not None:
+            self._say(str(self.recorder.failure))
+        elif self.recorder.dropped:
+            self._say(f"{path} is complete but for {self.recorder.dropped:,} rows, which it counts as lost")
+        else:
+            self._say(f"{path} is complete: forktrace report {path}")
+
+    # -- failures ---------------------------------------------------------------------------------------------
+
+    def _arm(self, now: float) -> None:
+        """The probe at the end of each system call costs everybody: it is on when there is a reason."""
+        facts = self.session.meta.facts
+        if Fact.FORK_FAILED in facts and not self._armed_by_us:
+            return
+        why = "an unusual rate of forks" if self.detector.suspected or self.detector.storming else self._pressure.look()
+        if why is not None:
+            self._calm_since = now
+            if not self._armed_by_us and self.session.arm_failures():
+                self._armed_by_us = True
+                self.window.meta = self.session.meta
+                self._say(f"watching for failed forks: {why}")
+        elif self._armed_by_us and now - self._calm_since >= _DISARM_S and self.session.arm_failures(on=False):
+            self._armed_by_us = False
+            self.window.meta = self.session.meta
+
+    # -- what only /proc knows --------------------------------------------------------------------------------
+
+    def _know_the_living(self, now: float) -> None:
+        """The commands of those that were there before us, some at a time."""
+        if self._nameless is None:
+            if self._named_at:
+                return
+            self._nameless = iter([life for life in self.window.living() if life.command < 0])
+        for _ in range(_AT_ONCE):
+            life = next(self._nameless, None)
+            if life is None:
+                self._nameless, self._named_at = None, now
+                return
+            process = _same(life.key)
+            if process is not None and process.argv:
+                self.window.tell(life.key, process.argv)
+
+    def _clear_doubts(self) -> None:
+        for _, key in zip(range(_AT_ONCE), self.window.doubtful(), strict=False):
+            process = _same(key)
+            if process is None or process.state in "ZX":
+                self.window.forget(key)
+            else:
+                self.window.trust(key)
+
+
+def _same(key: Key) -> procfs.Process | None:
+    """The process with this identity, if it is there; /proc tells births by the clock tick."""
+    process = procfs.read(key[0])
+    if process is None or abs(process.born_ns - key[1]) > 2 * procfs.NS_PER_TICK:
+        return None
+    return process
+
+
+def usual_rate() -> float | None:
+    """Births a second since boot, threads included; None where /proc does not tell."""
+    total = procfs.forks_total()
+    up = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return total / up if total is not None and up > 60 else None
+
+
+def _cpu() -> float:
+    own = os.times()
+    return own.user + own.system
