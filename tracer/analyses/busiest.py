@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from tracer.analyses.lives import GONE, LIVING, Life, Lives, Tally
+from tracer.analyses.lives import Life, Lives, Tally
 from tracer.analyses.naming import Namer, Words
 from tracer.events import NULL, Fact
 
@@ -64,6 +64,16 @@ class Sum:
         """Whether there is anything to tell of it."""
         t = self.tally
         return bool(self.alive or self.zombies or t.forks or t.execs or t.exits or t.failures)
+
+    def less(self, others: Iterable[Sum]) -> Sum:
+        """What is in none of `others`, which are parts of it."""
+        rest = Sum()
+        rest.add(self)
+        for other in others:
+            rest.tally.take_off(other.tally)
+            rest.alive -= other.alive
+            rest.zombies -= other.zombies
+        return rest
 
     def add(self, other: Sum) -> None:
         """All of `other` too."""
@@ -232,11 +242,7 @@ def ancestors(lives: Lives, seconds: Collection[int]) -> list[tuple[Life, Sum]]:
             result.append((life, below.whole[life]))
             continue
         todo += further
-        rest = Sum()
-        rest.add(below.own[life])
-        for kid in below.kids(life):
-            if kid not in further:
-                rest.add(below.whole[kid])
+        rest = below.whole[life].less([below.whole[each] for each in further])
         if rest.tally.forks or rest.tally.execs or rest.tally.failures:
             result.append((life, rest))
     return result
@@ -257,20 +263,23 @@ def _further(below: Below, life: Life) -> list[Life]:
             alike[sort] = alike.get(sort, 0) + 1
         if max(alike.values()) > 1:
             return []
-    copies = [kid for kid in heavy if not kid.execs and kid.comm == life.comm and kid.command == life.command]
-    if copies and not all(_at_work(below, kid) for kid in copies):
-        return []
-    return heavy
+    return [end for end in (_through_copies(below, life, kid) for kid in heavy) if end is not None]
 
 
-def _at_work(below: Below, life: Life) -> bool:
-    """Whether this copy of its parent, or a single one below it, is who makes them; in a fork bomb nobody is."""
+def _through_copies(below: Below, top: Life, kid: Life) -> Life | None:
+    """`kid` itself unless it is a copy of `top`: then who does the work below, if that is one; in a fork bomb none is.
+
+    A subshell is a copy, and so are the workers of a server, and all of a chain that was begun by one exec.
+    """
+    least = _MOST * below.weight(kid)
+    life = kid
     while True:
-        all_of_it = below.weight(life)
-        own = below.own[life].tally
-        if own.forks + own.failures >= _MOST * all_of_it:
-            return life.state in (LIVING, GONE)
-        heavy = [kid for kid in below.kids(life) if below.weight(kid) >= _MOST * all_of_it]
+        if life.execs or life.alike[:2] != top.alike[:2]:
+            return life
+        own = below.own.get(life)
+        if own is not None and own.tally.forks + own.tally.failures >= least:
+            return life
+        heavy = [each for each in below.kids(life) if below.weight(each) >= least]
         if len(heavy) != 1:
-            return False
+            return None
         life = heavy[0]

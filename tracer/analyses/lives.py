@@ -61,6 +61,30 @@ class Tally:
         if other.causes:
             _add(self.causes, other.causes)
 
+    def take_off(self, other: Tally) -> None:
+        """All of `other` less; it is a part of this."""
+        self.forks -= other.forks
+        self.execs -= other.execs
+        self.exits -= other.exits
+        self.failures -= other.failures
+        self.moved -= other.moved
+        self.fork_ns -= other.fork_ns
+        self.timed -= other.timed
+        self.copies -= other.copies
+        self.cpu_ns -= other.cpu_ns
+        _take_off(self.spans, other.spans)
+        _take_off(self.statuses, other.statuses)
+        _take_off(self.causes, other.causes)
+
+
+def _take_off(mine: dict[_K, int], theirs: dict[_K, int]) -> None:
+    for key, n in theirs.items():
+        left = mine.get(key, 0) - n
+        if left > 0:
+            mine[key] = left
+        else:
+            mine.pop(key, None)
+
 
 def _add(mine: dict[_K, int], theirs: dict[_K, int]) -> None:
     for key, n in theirs.items():

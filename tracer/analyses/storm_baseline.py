@@ -15,6 +15,7 @@ WARM_UP: Final = 15  # seconds
 _HELD: Final = 300
 _FLOOR: Final = 50.0  # births a second: nobody is called at night for fewer
 _FLOOR_AT_FIRST: Final = 150.0
+_CEILING_AT_FIRST: Final = 250.0  # the average since boot may itself be full of storms
 _TIMES: Final = 4.0
 _SPREADS: Final = 8.0
 _NORMAL: Final = 1.4826  # a deviation's share of the standard deviation, were it normal
@@ -52,7 +53,7 @@ class Baseline:
     def limit(self) -> float:
         """The rate from which on it is unusual."""
         if not self.warm:
-            return max(_FLOOR_AT_FIRST, _TIMES * (self._usual or 0.0))
+            return min(max(_FLOOR_AT_FIRST, _TIMES * (self._usual or 0.0)), _CEILING_AT_FIRST)
         level = _middle(self._sorted)
         spread = _NORMAL * _middle(sorted(abs(rate - level) for rate in self._sorted))
         return max(_FLOOR, _TIMES * level, level + _SPREADS * spread)

@@ -57,7 +57,8 @@ class Finding:
     ended_ns: int | None
     reason: str  # baseline: beyond what is usual; rate: beyond the limit that was asked for
     signs: tuple[str, ...]  # why it is no healthy load, in words
-    usual: float | None  # births a second before
+    usual: float | None  # births a second before; since boot, where `warm` is false
+    warm: bool  # watched for long enough before to know what is usual
     limit: float  # births a second, from which on it counts
     rate: float  # births a second, those that failed included, of the last seconds; at the end, over all of it
     peak: int  # the most in one second

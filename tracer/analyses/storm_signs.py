@@ -58,12 +58,12 @@ def signs(tally: Tally, templates: Sequence[tuple[str, Tally]], alive: Sequence[
     if tally.failures:
         share = tally.failures / (tally.failures + tally.forks)
         if tally.failures >= 10 or share >= DYING:
-            found.append(Sign("failures", f"{tally.failures:,} forks have failed", _QUICK))
+            found.append(Sign("failures", f"{share:.0%} of its forks fail", _QUICK))
     share = dying(tally.statuses)
     if share >= DYING and sum(tally.statuses.values()) >= 20:
-        found.append(Sign("dying", f"{share:.0%} of its children end with a status or of a signal", _QUICK))
+        found.append(Sign("dying", f"{share:.0%} of what it makes ends with a status or of a signal", _QUICK))
     if len(alive) >= _QUICK and alive[-1] - alive[0] >= _MANY and _rises(alive):
-        found.append(Sign("growth", f"{alive[-1] - alive[0]:,} more live below it than before, and they grow", _QUICK))
+        found.append(Sign("growth", "more and more live below it", _QUICK))
     if not builder and _churns(tally, templates):
         found.append(Sign("churn", "it makes the same few commands again and again, which do next to nothing", _SLOW))
     return found

@@ -45,6 +45,7 @@ class _Storm:
     reason: str
     signs: tuple[str, ...]
     usual: float | None
+    warm: bool
     limit: float
     who: Who | None = None
     shape: str | None = None
@@ -169,7 +170,8 @@ class Detector:
         storm = self._storm = _Storm(
             key=key_of(life) if life is not None else None, began=began,
             reason="baseline" if self._rate is None else "rate",
-            signs=tuple(sign.words for sign in bad), usual=self.baseline.level, limit=self.limit,
+            signs=tuple(sign.words for sign in bad), usual=self.baseline.level,
+            warm=self.baseline.warm, limit=self.limit,
         )  # fmt: skip
         if life is not None:
             storm.usual_alive = self._alive.get(began - 1, {}).get(key_of(life), 0)
@@ -241,6 +243,7 @@ class Detector:
         storm.commands = tuple(
             Command(label, tally.forks / births if births else 0.0, tally.forks)
             for label, tally in templates[:_COMMANDS]
+            if tally.forks
         )
         if storm.key is None:
             return
@@ -251,9 +254,10 @@ class Detector:
         came = whole.tally.deepest - at_first.tally.deepest if at_first is not None and at_first.tally.deepest else 0
         generations = came * len(seconds) // max(len(seconds) - 1, 1)
         makers = sum(1 for each in below.own if each is not life and each.state == LIVING and inside(each, life))
-        storm.shape = shape(
-            whole.tally, templates, life.comm, generations=generations, makers=makers, alive=whole.alive
-        )
+        if 10 * whole.tally.forks >= weight(whole.tally):  # else it has none: nothing is born
+            storm.shape = shape(
+                whole.tally, templates, life.comm, generations=generations, makers=makers, alive=whole.alive
+            )
 
     def _finding(self, storm: _Storm, *, ended: int | None) -> Finding:
         tally, facts = storm.total.tally, self.window.meta.facts
@@ -269,13 +273,13 @@ class Detector:
             who = replace(who, alive=False, pids=())
         return Finding(
             began_ns=storm.began * _NS, found_ns=self.window.now_ns, ended_ns=ended, reason=storm.reason,
-            signs=storm.signs, usual=storm.usual, limit=storm.limit, rate=sum(recent) / len(recent), peak=max(lasting),
+            signs=storm.signs, usual=storm.usual, warm=storm.warm, limit=storm.limit, rate=sum(recent) / len(recent), peak=max(lasting),
             who=who, shape=storm.shape, commands=storm.commands, forks=tally.forks, execs=tally.execs,
             exits=tally.exits, failures=tally.failures if Fact.FORK_FAILED in facts else None, causes=causes,
             alive=storm.total.alive, zombies=storm.total.zombies if Fact.ZOMBIES in facts else None,
             statuses=statuses, life_ns=quantile(tally, 0.5), life_long_ns=quantile(tally, 0.9),
             fork_ns=tally.fork_ns if tally.timed else None, copies=tally.copies if Fact.COW in facts else None,
-            cpu_ns=tally.cpu_ns if Fact.CPU in facts and Fact.REAPS in facts else None, lost=storm.lost,
+            cpu_ns=tally.cpu_ns if tally.exits and Fact.CPU in facts and Fact.REAPS in facts else None, lost=storm.lost,
             advice=() if ended is not None and who is not None and not who.alive else advise(
                 who, storm.shape, alive=storm.total.alive, usual_alive=storm.usual_alive, statuses=statuses,
                 causes=causes, version=version, mount=mount,

@@ -141,7 +141,7 @@ class Window:
             self._gone(life)
 
     def doubtful(self) -> Iterator[Key]:
-        """After a loss: those whose end may have been lost. Ask /proc; `forget` who is not there, `trust` the others."""
+        """After a loss: whose end may be what was lost. Ask /proc; `forget` who is not there, `trust` the others."""
         return (life.key for life in list(self._suspects.values()) if life.state == LIVING)
 
     def trust(self, key: Key) -> None:
@@ -286,13 +286,15 @@ class Window:
     def _failures(self, part: Part) -> None:
         n = len(part["pid"])
         none: Sequence[None] = [None] * n
-        for key, ts, error, cause in zip(
+        for key, ts, error, cause, uid in zip(
             zip(part["pid"], part["born_ns"], strict=True), part.get("ts_ns") or [NULL] * n,
-            part.get("error") or none, part.get("cause") or none, strict=True,
+            part.get("error") or none, part.get("cause") or none, part.get("uid") or [NULL] * n, strict=True,
         ):  # fmt: skip
             at, second = self._second(ts)
             second.failures += 1
             life = self.lives.of.get(key) or self._stranger(key)
+            if uid not in (NULL, life.uid):  # it has become another user since, and their limit is what counts
+                self.lives.resort(life, (*life.alike[:3], uid))
             # The caller's own: its children would have been like it.
             tally = self.lives.tally(self.lives.cell(life, life.alike), at)
             tally.failures += 1

@@ -114,11 +114,14 @@ def finding_text(
     """A headline and what there is to know below it, in lines that fit."""
     over = finding.ended_ns is not None
     lasted = (finding.ended_ns or finding.found_ns) - finding.began_ns
-    usual = f"usual {finding.usual:.1f}/s" if finding.usual is not None else f"limit {finding.limit:,.0f}/s"
+    if finding.usual is None:
+        usual = f"limit {finding.limit:,.0f}/s"
+    else:
+        usual = f"{'usual' if finding.warm else 'since boot'} {finding.usual:,.{0 if finding.usual >= 10 else 1}f}/s"
     head = f"{'storm over' if over else 'FORK STORM'} since {clock(finding.began_ns, wall_offset_ns)}"
     if over:
         head = f"storm over, {clock(finding.began_ns, wall_offset_ns)} to {clock(finding.ended_ns, wall_offset_ns)}"
-    rates = f" ({duration(lasted)}): {finding.rate:,.0f} forks/s, peak {finding.peak:,}, {usual}"
+    rates = f" ({round(lasted / _NS):,} s): {finding.rate:,.0f} forks/s, peak {finding.peak:,}, {usual}"
     lines: list[Spans] = [[(head, "bold" if over else "red"), (rates, "")]]
     for label, chunks in _facts(finding, terminal):
         if chunks:
@@ -149,7 +152,11 @@ def _facts(finding: Finding, terminal: Terminal) -> list[tuple[str, list[str]]]:
     lives = []
     if finding.life_ns is not None:
         half, nine = duration(finding.life_ns), duration(finding.life_long_ns)
-        lives = [f"half of them shorter than about {half}", f"nine of ten than {nine}"]
+        lives = (
+            [f"about {half}"]
+            if half == nine
+            else [f"half of them shorter than about {half}", f"nine of ten than {nine}"]
+        )
     shape = [_SHAPES.get(finding.shape, finding.shape)] if finding.shape else []
     return [
         ("who", _who(who, terminal) if who is not None else ["no one process accounts for it"]),
