@@ -5,11 +5,16 @@ Pure: lives in, a frozen Who out. Judges nothing.
 
 from __future__ import annotations
 
-from tracer.analyses.lives import Key, Life, Tally
+from typing import Final
+
+from tracer.analyses.lives import LIVING, Key, Life, Tally
 from tracer.analyses.storm_finding import Who
 from tracer.analyses.storm_signs import BUILDERS
 from tracer.cgroups import place
 from tracer.events import NULL
+
+_FEW: Final = 5
+_LOOK_AT: Final = 2000
 
 
 def key_of(life: Life) -> Key:
@@ -42,6 +47,24 @@ def inside(life: Life, top: Life) -> bool:
     return True
 
 
+def living_of(life: Life) -> tuple[int, ...]:
+    """Itself; where it has ended, up to a few copies of it that go on in its place."""
+    if life.state == LIVING:
+        return (life.pid,)
+    found: list[int] = []
+    todo = [life]
+    for _ in range(_LOOK_AT):
+        if not todo or len(found) >= _FEW:
+            break
+        above = todo.pop()
+        for kid in above.kids or ():
+            if kid.alike[:2] == life.alike[:2]:
+                todo.append(kid)
+                if kid.state == LIVING:
+                    found.append(kid.pid)
+    return tuple(found[:_FEW])
+
+
 def who_is(life: Life, seconds: range, before: Who | None, *, share: float) -> Who:
     """`before`: as it was told last; those above it were seen better then."""
     group = _busiest_group(life, seconds) or life.cgroup
@@ -52,11 +75,12 @@ def who_is(life: Life, seconds: range, before: Who | None, *, share: float) -> W
         above.append((up.pid, up.comm))
         up = up.parent
     pid, born = key_of(life)
+    pids = living_of(life)
     return Who(
         pid=pid, born_ns=born, comm=life.comm, argv=None if life.argv is None else tuple(life.argv),
         uid=None if life.uid == NULL else life.uid, cgroup=group, unit=where.unit if where else None,
         container=where.container if where else None, runtime=where.runtime if where else None,
-        pod=where.pod if where else None, alive=True, pids=(life.pid,),
+        pod=where.pod if where else None, alive=bool(pids), pids=pids,
         above=before.above if before is not None else tuple(above), share=share,
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ from tracer.analyses.storm_advice import advise
 from tracer.analyses.storm_baseline import Baseline
 from tracer.analyses.storm_finding import Advice, Command, Finding, Who
 from tracer.analyses.storm_signs import Sign, shape, signs, status_words
-from tracer.analyses.storm_who import builds, inside, key_of, quantile, weight, who_is
+from tracer.analyses.storm_who import builds, inside, key_of, living_of, quantile, weight, who_is
 from tracer.analyses.window import Window
 from tracer.events import Batch, Fact, Meta
 
@@ -217,10 +217,17 @@ class Detector:
         return rate
 
     def _find(self, key: Key) -> Life | None:
-        life = self.window.life(key)
+        """It, or who stands in its place; also where it has ended and only what is below it lives on."""
+        lives = self.window.lives
+        life = lives.of.get(key)
         if life is not None:
             return life
-        return next((each for each in self.window.living() if each.origin == key), None)
+        own = (each for each in lives.of.values() if each.origin == key)
+        return next(own, None) or next((cell.parent for cell in lives.cells if key_of(cell.parent) == key), None)
+
+    def _ended(self, who: Who) -> bool:
+        life = self._find((who.pid, who.born_ns))
+        return life is None or not living_of(life)
 
     def _total(self, seconds: Iterable[int]) -> int:
         return sum(self.window.attempts(at) for at in seconds)
@@ -269,17 +276,20 @@ class Detector:
         causes = tuple(sorted(tally.causes.items(), key=lambda each: -each[1])[:8])
         version, mount = self._cgroups
         who = storm.who
-        if who is not None and self._find((who.pid, who.born_ns)) is None:
+        if who is not None and self._ended(who):
             who = replace(who, alive=False, pids=())
         return Finding(
             began_ns=storm.began * _NS, found_ns=self.window.now_ns, ended_ns=ended, reason=storm.reason,
-            signs=storm.signs, usual=storm.usual, warm=storm.warm, limit=storm.limit, rate=sum(recent) / len(recent), peak=max(lasting),
-            who=who, shape=storm.shape, commands=storm.commands, forks=tally.forks, execs=tally.execs,
-            exits=tally.exits, failures=tally.failures if Fact.FORK_FAILED in facts else None, causes=causes,
+            signs=storm.signs, usual=storm.usual, warm=storm.warm, limit=storm.limit,
+            rate=sum(recent) / len(recent), peak=max(lasting),
+            who=who, shape=storm.shape, commands=storm.commands,
+            forks=tally.forks, execs=tally.execs, exits=tally.exits,
+            failures=tally.failures if Fact.FORK_FAILED in facts else None, causes=causes,
             alive=storm.total.alive, zombies=storm.total.zombies if Fact.ZOMBIES in facts else None,
             statuses=statuses, life_ns=quantile(tally, 0.5), life_long_ns=quantile(tally, 0.9),
             fork_ns=tally.fork_ns if tally.timed else None, copies=tally.copies if Fact.COW in facts else None,
-            cpu_ns=tally.cpu_ns if tally.exits and Fact.CPU in facts and Fact.REAPS in facts else None, lost=storm.lost,
+            cpu_ns=tally.cpu_ns if tally.exits and Fact.CPU in facts and Fact.REAPS in facts else None,
+            lost=storm.lost,
             advice=() if ended is not None and who is not None and not who.alive else advise(
                 who, storm.shape, alive=storm.total.alive, usual_alive=storm.usual_alive, statuses=statuses,
                 causes=causes, version=version, mount=mount,
