@@ -67,6 +67,11 @@ class Session:
         self.status: Status | None = None
         self.detached = False
         self.living: Callable[[], list[str]] = list
+        self.wakes: tuple[int, ...] = ()
+        """Descriptors of a sink's own: when one is readable there is a `tick` at once."""
+        self.before_stop: Callable[[], None] = lambda: None
+        """Called when the program was stopped from the terminal, before we stop with it."""
+        self._stop = False
         self._say = say
         self._target: Target | None = None
         self._signals: Signals | None = None
@@ -188,6 +193,8 @@ class Session:
                 # Edge-triggered: a BPF ring is readable as long as one record is in it, and we come by the clock;
                 # only its wake-ups count.
                 poll.register(fd, select.EPOLLIN | select.EPOLLET)
+            for fd in self.wakes:
+                poll.register(fd, select.EPOLLIN)
             self._turn(poll, backend, target, tick)
 
     def _turn(
@@ -209,6 +216,9 @@ class Session:
                 return
             pause = _BUSY_S if self._read() else min(pause * 2, _IDLE_S)
             tick()
+            if self._stop:
+                self.detached = True
+                return
             now = time.monotonic()
             if self.plan.duration is not None and now - began >= self.plan.duration:
                 self.detached = True
@@ -230,6 +240,10 @@ class Session:
                 self._say(
                     f"the program has ended; waiting for {names or 'its descendants'} (Ctrl-C leaves them running)"
                 )
+
+    def stop(self) -> None:
+        """End `run` after this look at the source, as a Ctrl-C does where we attached. For a sink or a tick."""
+        self._stop = True
 
     def _asked_to_end(self) -> bool:
         """Ctrl-C, or a request to end, where we attached."""
@@ -297,6 +311,7 @@ class Session:
 
     def _drain(self) -> None:
         self._read()
+        self.before_stop()
 
     def _give(self, batch: Batch) -> None:
         kinds = batch.kinds
