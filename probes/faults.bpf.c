@@ -173,7 +173,7 @@ SEC("tp_btf/rss_stat")
 int BPF_PROG(on_rss_stat, struct mm_struct *mm, int member)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	if (mm != t->mm) {
+	if (mm != plain(t)->mm) {
 		note_copying(t, mm);
 		return 0;
 	}

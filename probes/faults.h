@@ -68,7 +68,7 @@ struct {
 /* Most tasks of a host have no storage of any sort: this costs them a load in place of a call. */
 static __always_inline struct counters *counters_if_made(struct task_struct *t)
 {
-	return t->bpf_storage ? bpf_task_storage_get(&thrs, t, 0, 0) : NULL;
+	return plain(t)->bpf_storage ? bpf_task_storage_get(&thrs, t, 0, 0) : NULL;
 }
 
 static __always_inline struct counters *counters_of(struct task_struct *t)

@@ -32,6 +32,7 @@ FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM64 = range(12, 20
 _ALIASES: Final = frozenset({TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG})
 _TAIL_WORDS: Final = {INT: 1, ARRAY: 3, VAR: 1, DECL_TAG: 1}  # after the three words of every type
 _ITEM_WORDS: Final = {STRUCT: 3, UNION: 3, ENUM: 2, FUNC_PROTO: 2, DATASEC: 3, ENUM64: 3}  # times vlen
+_PLAIN: Final = frozenset({TYPEDEF << 24, *(FUNC << 24 | linkage for linkage in range(3))})
 _TO_PROTOTYPE: Final = _ALIASES | {FUNC, PTR}
 _MAX_DEPTH: Final = 32  # deeper nesting of types is not C but a damaged file
 _MAX_MEMBERS: Final = 1 << 16  # in one struct, so that nested nameless ones can not multiply without end
@@ -121,7 +122,7 @@ class Btf:
 
     def has(self, name: str, *kinds: int) -> bool:
         """Whether a type of one of `kinds` (STRUCT, FUNC, TYPEDEF ...) is called `name`."""
-        return next(self._named(name, *kinds), None) is not None
+        return next(self._named(name, *kinds, plainly=True), None) is not None
 
     def type_id(self, name: str, kind: int) -> int | None:
         """The number by which the kernel knows the type, or None."""
@@ -193,11 +194,13 @@ class Btf:
     def _vlen(self, at: int) -> int:
         return self._words[at + 1] & 0xFFFF
 
-    def _named(self, name: str, *kinds: int) -> Iterator[int]:
+    def _named(self, name: str, *kinds: int, plainly: bool = False) -> Iterator[int]:
         """Word index of each type of that name and of one of the kinds.
 
         The name's offset is looked for as bytes among the types. Members and parameters hold it too, other
-        words by accident: the kind sorts most of those out, and the rest are not where a type begins.
+        words by accident: the kind sorts most of those out, and the rest are not where a type begins. To know where
+        types begin all before must be walked, 15 ms: `plainly`, functions and typedefs go by their second word,
+        which is their kind and next to nothing, where a member or parameter has the number of its type.
         """
         wanted = b"\0" + name.encode("utf-8", "surrogateescape") + b"\0"
         data, end = self._data, self._types_end
@@ -208,8 +211,10 @@ class Btf:
         pos = data.find(pattern, self._types_at, end)
         while pos >= 0:
             at, rest = divmod(pos - self._types_at, 4)
-            if not rest and at + 3 <= len(self._words) and self._kind(at) in kinds and self._begins(at):
-                yield at
+            if not rest and at + 3 <= len(self._words) and self._kind(at) in kinds:
+                alone = plainly and self._words[at + 1] in _PLAIN
+                if alone or self._begins(at):
+                    yield at
             pos = data.find(pattern, pos + 1, end)
 
     def _begins(self, at: int) -> bool:

@@ -8,6 +8,7 @@ come; no sink may stop the capture. Knows no tree beyond naming who is still ali
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -128,9 +129,11 @@ class Session:
 
     def _attach(self) -> None:
         plan = self.plan
-        classes = backends.candidates(plan.backend)
+        classes = iter(backends.candidates(plan.backend))
+        first = next(classes)
+        cls: type[BackendProtocol] | None = first
         through: list[str] = []
-        for i, cls in enumerate(classes):
+        while cls is not None:
             backend = cls(plan.options)  # type: ignore[call-arg]
             try:
                 backend.start()
@@ -148,16 +151,17 @@ class Session:
                     backend.attach(pid)
             except (ProbesRefusedError, NoPermissionError) as e:
                 backend.close()
-                if i + 1 == len(classes):
+                cls = next(classes, None)
+                if cls is None:
                     raise
-                self._say(f"{backend.name}: {e.message}; using {classes[i + 1].name} instead")
+                self._say(f"{backend.name}: {e.message}; using {cls.name} instead")
                 continue
             except BaseException:
                 backend.close()
                 raise
             self._backend = backend
             best = backends.BACKENDS[0]
-            if plan.backend == "auto" and classes[0].name != best:
+            if plan.backend == "auto" and first.name != best:
                 self._say(f"{best}: {backends.readiness(best).why}; using {backend.name} instead")
             return
 
@@ -169,6 +173,8 @@ class Session:
         backend, target = self._backend, self._target
         assert backend is not None
         self._sinks = list(sinks)
+        gc.enable()  # off since the command line was read: what lives for good needs no looking through meanwhile
+        gc.freeze()
         try:
             if target is not None:
                 target.on_stop = self._drain

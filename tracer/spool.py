@@ -5,10 +5,7 @@ Memory stays flat however long the program runs. No format that anyone else coul
 
 from __future__ import annotations
 
-import pickle
-import tempfile
 import weakref
-import zlib
 from collections.abc import Iterator
 from typing import IO, Final
 
@@ -40,6 +37,10 @@ class Spool:
             self._spill()
 
     def _spill(self) -> None:
+        import pickle
+        import tempfile
+        import zlib
+
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="forktrace-")  # noqa: SIM115 - lives as long as we do
@@ -57,6 +58,9 @@ class Spool:
         self._held = 0
 
     def __iter__(self) -> Iterator[Batch]:
+        import pickle
+        import zlib
+
         for offset, size in self._spilled:
             assert self._file is not None
             self._file.seek(offset)

@@ -32,14 +32,14 @@ def pointer(blob: Blob, name: str) -> int:
 def test_exit_that_tells_the_last_thread(blob: Blob) -> None:
     assert not _host.has_group_dead()
 
-    task = pointer(blob, "task_struct")
-    blob.tracepoint("sched_process_exit", task)
+    blob.struct("trace_event_raw_sched_process_exit", 8, [("pid", blob.integer("int", 4), 0)])
 
     assert not _host.has_group_dead()
 
 
 def test_exit_that_tells_the_last_thread_since_6_16(blob: Blob) -> None:
-    blob.tracepoint("sched_process_exit", pointer(blob, "task_struct"), blob.integer("bool", 1))
+    members = [("pid", blob.integer("int", 4), 0), ("group_dead", blob.integer("bool", 1), 32)]
+    blob.struct("trace_event_raw_sched_process_exit", 8, members)
 
     assert _host.has_group_dead()
 
@@ -47,13 +47,14 @@ def test_exit_that_tells_the_last_thread_since_6_16(blob: Blob) -> None:
 def test_oom_victim_as_a_task_and_as_a_bare_pid(blob: Blob) -> None:
     assert not _host.mark_victim_takes_task()
 
-    blob.tracepoint("mark_victim", blob.integer("int", 4))
+    blob.struct("trace_event_raw_mark_victim", 8, [("pid", blob.integer("int", 4), 0)])
 
     assert not _host.mark_victim_takes_task()
 
 
 def test_oom_victim_as_a_task(blob: Blob) -> None:
-    blob.tracepoint("mark_victim", pointer(blob, "task_struct"))
+    number = blob.integer("int", 4)
+    blob.struct("trace_event_raw_mark_victim", 8, [("pid", number, 0), ("uid", number, 32)])
 
     assert _host.mark_victim_takes_task()
 

@@ -94,13 +94,13 @@ def test_the_line_that_names_the_cause_is_found_in_what_libbpf_says() -> None:
         "libbpf: prog 'x': BPF program load failed: Permission denied\n",
         "libbpf: prog 'x': -- BEGIN PROG LOAD LOG --\n0: R1=ctx\nR2 !read_ok\nprocessed 1\n-- END PROG LOAD LOG --\n",
     ]
-    _libbpf._log[:] = log
+    _libbpf._log()[:] = log
     assert _libbpf._reason() == "R2 !read_ok"
 
-    _libbpf._log[:] = ["libbpf: map 'events': failed to create: Invalid argument"]
+    _libbpf._log()[:] = ["libbpf: map 'events': failed to create: Invalid argument"]
     assert _libbpf._reason() == "map 'events': failed to create: Invalid argument"
 
-    _libbpf._log.clear()
+    _libbpf._log().clear()
     assert _libbpf._reason() == ""
     assert _libbpf.log() == []
 

@@ -164,11 +164,13 @@ def test_no_word_at_all_prints_the_help(capsys: pytest.CaptureFixture[str]) -> N
 def test_help_names_every_verb_and_every_verb_has_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    for verb, _ in COMMANDS:
+    for verb, _, words in COMMANDS:
         assert verb == "run" or f"\n  {verb} " in text
         assert main([verb, "--help"]) == 0
         own = capsys.readouterr().out
-        assert (commands.load(verb).__doc__ or "").strip().splitlines()[0] in own
+        first = (commands.load(verb).__doc__ or "").strip().splitlines()[0]
+        assert first in own
+        assert first == f"{words[0].upper()}{words[1:]}."
 
 
 def test_running_a_program_imports_no_other_verb() -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 from pathlib import Path
 
 import pytest
@@ -98,6 +97,6 @@ def test_without_privilege_nothing_is_learnt() -> None:
 
 
 def test_an_unknown_processor_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: "sparc64")
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "", "", "", "sparc64")))
 
     assert BpfCall().ring_buffer() == Answer(False, errno.errorcode[errno.ENOSYS])

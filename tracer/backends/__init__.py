@@ -7,7 +7,7 @@ tree, no report, and does not start the program: session.py does, and may ask it
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -126,20 +126,22 @@ def readiness(name: str) -> Readiness:
     return load(name).readiness()
 
 
-def candidates(name: str = "auto") -> list[type[BackendProtocol]]:
+def candidates(name: str = "auto") -> Iterator[type[BackendProtocol]]:
     """Backends to try, best first. A name asks for that one alone, ready or not: its own refusal is the clearest.
 
-    Raises BackendError that lists each backend and why it is not ready.
+    One at a time: the next is looked at, and its modules imported, when the one before it was refused.
+    Raises BackendError that lists each backend and why it is not ready, if none is.
     """
     if name != "auto":
-        return [load(name)]
-    ready, reasons = [], []
+        yield load(name)
+        return
+    ready, reasons = 0, []
     for each in BACKENDS:
         state = readiness(each)
         if state.ok:
-            ready.append(load(each))
+            ready += 1
+            yield load(each)
         else:
             reasons.append(f"{each}: {state.why}" + (f" ({state.mend})" if state.mend else ""))
     if not ready:
         raise BackendError("no backend is ready here: " + "; ".join(reasons), "`forktrace doctor` says more")
-    return ready

@@ -10,6 +10,7 @@ import ctypes as C  # noqa: N812 - the usual short name, used on every line here
 import errno
 import mmap
 import os
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -52,7 +53,7 @@ _PROTOTYPES: Final[tuple[tuple[str, Any, list[Any]], ...]] = (
 _PRINT: Final = C.CFUNCTYPE(_I, _I, _S, _P)
 
 _lib: C.CDLL | None = None
-_log: list[str] = []
+_said = threading.local()  # objects are loaded two at a time, and each has its own reasons
 _callback: Any = None  # ctypes callbacks must outlive every call
 
 
@@ -83,14 +84,22 @@ def _collect(level: int, fmt: bytes, args: int) -> int:
         return 0
     buffer = C.create_string_buffer(4096)
     n = C.CDLL(None).vsnprintf(buffer, C.c_size_t(len(buffer)), C.c_char_p(fmt), C.c_void_p(args))
-    _log.append(buffer.value.decode(errors="replace").rstrip())
-    del _log[:-200]
+    said = _log()
+    said.append(buffer.value.decode(errors="replace").rstrip())
+    del said[:-200]
     return int(n)
 
 
+def _log() -> list[str]:
+    lines: list[str] | None = getattr(_said, "lines", None)
+    if lines is None:
+        lines = _said.lines = []
+    return lines
+
+
 def log() -> list[str]:
-    """What libbpf and the verifier said last, at most 200 lines."""
-    return list(_log)
+    """What libbpf and the verifier said last on this thread, at most 200 lines."""
+    return list(_log())
 
 
 class BpfObject:
@@ -100,7 +109,7 @@ class BpfObject:
         self._lib = library()
         self._name = Path(path).name
         self._links: list[int] = []
-        _log.clear()
+        _log().clear()
         self._obj = self._lib.bpf_object__open_file(os.fsencode(path), None)
         if not self._obj:
             raise ProbesRefusedError(f"{self._name} can not be opened: {os.strerror(C.get_errno())}")
@@ -259,7 +268,7 @@ class BpfObject:
 
 def _reason() -> str:
     """The line of libbpf's log that names the cause: the last one of the verifier's before libbpf sums up."""
-    lines = [line for entry in _log for line in entry.splitlines() if line.strip()]
+    lines = [line for entry in _log() for line in entry.splitlines() if line.strip()]
     for i, line in enumerate(lines):
         if "END PROG LOAD LOG" in line:
             said = [one for one in lines[:i] if not one.startswith(("processed ", "libbpf:"))]

@@ -10,10 +10,11 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tracer import kernel, procfs, wire
 from tracer.backends import Options, Readiness, _host
@@ -21,15 +22,18 @@ from tracer.backends._decode import Decoder
 from tracer.backends._faults import Faults, faults_readiness
 from tracer.backends._libbpf import BpfObject
 from tracer.backends._ring import Ring
-from tracer.backends._stacks import Stacks
 from tracer.cgroups import Cgroups
 from tracer.errors import NoInputError, NoPermissionError, ProbesRefusedError
 from tracer.events import Batch, Fact, Kind
+
+if TYPE_CHECKING:
+    from tracer.backends._stacks import Stacks
 
 _TEXT_RING: Final = 8 << 20
 _TEXT_RING_LONG: Final = 32 << 20  # for -s beyond the default
 _ARGV_MOST: Final = 1025 * 4096  # pieces that the probes' loop sends
 _SETTLE_TRIES: Final = 1000
+_SHARED: Final = ("marks", "unmarked", "events", ".data.stats")
 _FACTS: Final = frozenset(
     {
         Fact.THREADS, Fact.FLAGS, Fact.SYSCALL, Fact.NS_PIDS, Fact.ARGV, Fact.CWD, Fact.STATUS, Fact.KILLER,
@@ -49,6 +53,29 @@ def probe_object(name: str) -> Path:
     raise ProbesRefusedError(f"the compiled probe {name}.bpf.o is missing", "build it: make -C probes")
 
 
+class _Aside:
+    """Does `work` on a thread of its own meanwhile. What it raises is raised at the end, unless something has been."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work = work
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._do)
+
+    def _do(self) -> None:
+        try:
+            self._work()
+        except BaseException as e:  # whatever it is, it belongs to who waits
+            self._error = e
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._thread.join()
+        if kind is None and self._error is not None:
+            raise self._error
+
+
 class Backend:
     """One capture with the bpf probes."""
 
@@ -56,6 +83,7 @@ class Backend:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._shared: BpfObject | None = None  # the maps that all objects have in common
         self._object: BpfObject | None = None
         self._failures: BpfObject | None = None
         self._faults: Faults | None = None
@@ -94,8 +122,9 @@ class Backend:
         return list(argv)
 
     def start(self) -> None:
-        """Load and attach the probes: some 20 ms."""
+        """Load and attach the probes."""
         options = self._options
+        shared = self._shared = BpfObject(probe_object("shared"))
         obj = self._object = BpfObject(probe_object("lifecycle"))
         fork_cost = options.cow in ("fork", "full")
         level, inum = _host.pid_namespace()
@@ -115,7 +144,10 @@ class Backend:
             rdonly_cast=int(_host.has_rdonly_cast()),
         )
         obj.set_data(".rodata.opt", self._data)
-        obj.resize("events", buffer)
+        shared.resize("events", buffer)
+        shared.load()
+        for name in _SHARED:
+            obj.share(name, shared.map_fd(name))
         obj.resize("texts", _TEXT_RING if options.argv_max <= 32768 else _TEXT_RING_LONG)
         obj.skip("on_exit_old" if _host.has_group_dead() else "on_exit")
         if not fork_cost:
@@ -126,7 +158,13 @@ class Backend:
             obj.skip("on_oom")
         if not options.reap_exact:
             obj.skip("on_sighand_free")
-        obj.load()
+        if options.cow == "full":
+            # Most of a load is libbpf reading the kernel's types, and then the verifier: neither holds this process'
+            # interpreter, and no object waits for the other.
+            with _Aside(lambda: self._load_faults(shared)):
+                obj.load()
+        else:
+            obj.load()
         self._stats = obj.view(".data.stats", wire.STATS.size())
         if options.failures:
             self._failures = self._beside("failures", "texts")
@@ -137,8 +175,6 @@ class Backend:
             self._notes.append(
                 "copies were not counted: --cow light has the kernel's own figure, and kernel.task_delayacct is off"
             )
-        if options.cow == "full":
-            self._load_faults(obj)
         if options.cow_stacks is not None:
             self._load_stacks(options.cow_stacks)
         if self._faults is not None:
@@ -177,7 +213,7 @@ class Backend:
         self._facts |= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
         return True
 
-    def _load_faults(self, obj: BpfObject) -> None:
+    def _load_faults(self, shared: BpfObject) -> None:
         """The fault probes. Their refusal costs the fork tree nothing: the columns are null, and a note says why."""
         can = faults_readiness()
         if not can.ok:
@@ -185,7 +221,7 @@ class Backend:
             return
         faults: Faults | None = None
         try:
-            faults = Faults(probe_object("faults"), obj, self._data)
+            faults = Faults(probe_object("faults"), shared, self._data)
             faults.load()
         except (ProbesRefusedError, NoPermissionError) as e:
             if faults is not None:
@@ -199,6 +235,8 @@ class Backend:
 
     def _load_stacks(self, rate: int) -> None:
         """Stacks at copies. Their refusal costs nothing else."""
+        from tracer.backends._stacks import Stacks
+
         if self._faults is None:
             self._notes.append("no stacks were sampled, as copies were not counted")
             return
@@ -220,7 +258,7 @@ class Backend:
         other = BpfObject(probe_object(name))
         try:
             other.set_data(".rodata.opt", self._data)
-            for shared in ("marks", "unmarked", "events", ".data.stats", *maps):
+            for shared in (*_SHARED, *maps):
                 other.share(shared, obj.map_fd(shared))
             other.load()
         except BaseException:
@@ -376,10 +414,10 @@ class Backend:
         if self._faults is not None:
             self._faults.close()
             self._faults = None
-        for obj in (self._failures, self._object):
+        for obj in (self._failures, self._object, self._shared):
             if obj is not None:
                 obj.close()
-        self._object = self._failures = None
+        self._object = self._failures = self._shared = None
 
     def _started(self) -> tuple[BpfObject, mmap.mmap]:
         if self._object is None or self._stats is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import importlib
 import inspect
 import os
@@ -19,17 +20,18 @@ from typing import Any, Final, Protocol
 
 from tracer.errors import CannotWriteError, ForktraceError, UsageError
 
-COMMANDS: Final[tuple[tuple[str, str], ...]] = (
-    ("run", "run"),
-    ("report", "report"),
-    ("export", "export"),
-    ("import", "import_"),
-    ("storm", "storm"),
-    ("fleet", "fleet"),
-    ("doctor", "doctor"),
+COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
+    ("run", "run", "see how processes come to be, and what that costs"),
+    ("report", "report", "show a saved trace: its fork tree, what the births shared, and the figures"),
+    ("export", "export", "turn a saved trace into JSON lines, CSV, Parquet and the like"),
+    ("import", "import_", "make a trace of logs that other tools wrote"),
+    ("storm", "storm", "watch for fork storms, explain them, and keep the seconds before"),
+    ("fleet", "fleet", "ask many traces from many hosts as one: rates, commands, failures, copies, storms"),
+    ("doctor", "doctor", "what works on this host, and what to do about the rest"),
 )
-"""(verb, module in this package). `run` is what a line without a verb means."""
+"""(verb, module in this package, what it does). `run` is what a line without a verb means."""
 
+_MODULES: Final = {verb: module for verb, module, _ in COMMANDS}
 _VALUED: Final = frozenset({"--color", "--width"})
 _PLAIN: Final = frozenset({"-q", "-v", "--quiet", "--verbose", "--ascii", "--no-color"})
 
@@ -39,7 +41,7 @@ _USAGE: Final = """forktrace [options] -- PROGRAM [ARG...]
 
 
 class Command(Protocol):
-    """A verb. The class docstring is its help; its first line is what the list of verbs says."""
+    """A verb. The class docstring is its help; its first line is what COMMANDS says of it."""
 
     name: str
 
@@ -57,7 +59,7 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}", f"see `{self.prog} --help`")
 
     def format_help(self) -> str:
-        """The list of verbs is made only for who reads it: it imports them all."""
+        """With the list of verbs."""
         if self.prog == "forktrace":
             self.epilog = _epilog()
         return super().format_help()
@@ -69,7 +71,7 @@ class _Parser(argparse.ArgumentParser):
 
 def load(verb: str) -> Command:
     """The command behind a verb."""
-    module = importlib.import_module(f"tracer.commands.{dict(COMMANDS)[verb]}")
+    module = importlib.import_module(f"tracer.commands.{_MODULES[verb]}")
     command: Command = module.COMMAND
     return command
 
@@ -103,10 +105,7 @@ def parser_for(verb: str, command: Command) -> argparse.ArgumentParser:
 
 def _epilog() -> str:
     lines = ["verbs (forktrace VERB --help):"]
-    for verb, _ in COMMANDS:
-        if verb != "run":
-            first = (load(verb).__doc__ or "").strip().splitlines()[0].rstrip(".")
-            lines.append(f"  {verb:<10} {first[0].lower()}{first[1:]}")
+    lines += [f"  {verb:<10} {words}" for verb, _, words in COMMANDS if verb != "run"]
     return "\n".join(lines)
 
 
@@ -122,7 +121,7 @@ def split(words: Sequence[str]) -> tuple[str, list[str], list[str] | None]:
             before += [rest.pop(0), rest.pop(0)]
         else:
             break
-    if rest and rest[0] in dict(COMMANDS) and rest[0] != "run":
+    if rest and rest[0] in _MODULES and rest[0] != "run":
         return rest[0], before + rest[1:], None
     if rest and rest[0] == "run":
         rest = rest[1:]
@@ -153,6 +152,7 @@ def dispatch(words: Sequence[str]) -> int:
 def main(words: Sequence[str] | None = None) -> int:
     """The `forktrace` command. Returns the exit status; never raises."""
     words = sys.argv[1:] if words is None else words
+    gc.disable()  # looking for garbage among imported modules: 10 ms of a start. A capture switches it on again.
     _fill_closed_streams()
     try:
         try:

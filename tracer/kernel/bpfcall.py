@@ -11,7 +11,6 @@ import ctypes
 import errno
 import mmap
 import os
-import platform
 import struct
 from typing import Final, NamedTuple
 
@@ -112,7 +111,7 @@ def _load(instructions: bytes, type_id: int) -> tuple[int, int, bytes]:
 
 def _bpf(command: int, attr: bytes) -> tuple[int, int]:
     """(result or -1, errno). The kernel takes any length of `attr` and reads the rest as zero."""
-    number = _SYSCALL.get(platform.machine())
+    number = _SYSCALL.get(os.uname().machine)
     if number is None:
         return -1, errno.ENOSYS
     libc = ctypes.CDLL(None, use_errno=True)
