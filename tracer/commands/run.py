@@ -5,14 +5,24 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tracer.backends import BACKENDS, COW_LEVELS, STACKS_USUAL, Options
-from tracer.capture import Keeper
 from tracer.commands import say
 from tracer.errors import ForktraceError, UsageError
-from tracer.session import VERSION, Plan, Session, living
-from tracer.status import pass_on
-from tracer.trace import Trace
+
+if TYPE_CHECKING:
+    from tracer.session import Plan
+    from tracer.trace import Trace
+
+
+class _Version(argparse.Action):
+    """What argparse's own does, without what has the version being imported for all others."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from tracer.session import VERSION
+
+        parser.exit(message=f"forktrace {VERSION}\n")
 
 
 class Run:
@@ -26,7 +36,7 @@ class Run:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """strace's letters where strace has one."""
-        parser.add_argument("--version", action="version", version=f"forktrace {VERSION}")
+        parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and leave")
         what = parser.add_argument_group("what to watch")
         what.add_argument(
             "-p",
@@ -123,6 +133,10 @@ class Run:
         """Capture, report, and leave as the program left."""
         plan = self._plan(args)
         self._can_finish(args)
+        from tracer.capture import Keeper
+        from tracer.session import Session, living
+        from tracer.status import pass_on
+
         session = Session(plan, say=(lambda line: None) if args.quiet > 1 else say)
         keeper = Keeper(session, args.output, redact=args.redact)
         session.living = lambda: living(keeper.batches())
@@ -171,6 +185,8 @@ class Run:
         unknown = events - {"fork", "exec", "exit", "cow", "fail", "all"}
         if unknown:
             raise UsageError(f"-e knows no '{sorted(unknown)[0]}'", "fail is what can be added")
+        from tracer.session import Plan
+
         return Plan(
             argv=args.program or (),
             pids=pids,
