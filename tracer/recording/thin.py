@@ -31,6 +31,13 @@ _BATCH: Final = 2000  # dictionaries and empty columns
 
 def thin(batch: Batch) -> tuple[Batch, int]:
     """Only LIFE, of processes' first threads, and only the columns that tell it."""
+    if not any(_has_threads(batch.parts[kind]) for kind in batch.parts if kind in LIFE and kind != Kind.EXIT):
+        gone = bytes(kind for kind in batch.parts if kind not in LIFE)
+        left = batch.kinds.translate(None, gone)
+        whole = {
+            k: {name: part[name] for name in part if name in _STAYS} for k, part in batch.parts.items() if k in LIFE
+        }
+        return Batch(left, whole), len(batch.kinds) - len(left)
     kinds = bytearray()
     keep: dict[int, bytearray] = {kind: bytearray() for kind in batch.parts}
     at = dict.fromkeys(batch.parts, 0)
@@ -53,6 +60,11 @@ def thin(batch: Batch) -> tuple[Batch, int]:
             part = batch.parts[kind]
             parts[kind] = {name: _picked(part[name], kept, n) for name in part if name in _STAYS}
     return Batch(bytes(kinds), parts), len(batch.kinds) - len(kinds)
+
+
+def _has_threads(part: Part) -> bool:
+    tid, pid = part.get("tid"), part.get("pid")
+    return tid is not None and pid is not None and tid != pid
 
 
 def _picked(column: Any, kept: bytearray, n: int) -> Any:
