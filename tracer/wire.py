@@ -218,15 +218,22 @@ class Columns:
         """An integer field as array("q")."""
         np = _numpy(self.n)
         if np is not None:
-            offset, fmt = self._offsets[name]
-            at, size = RING_HEADER + offset, struct.calcsize("=" + fmt)
-            wide = np.frombuffer(self._raw, fmt)[at // size :: STRIDE // size].astype("i8")
-            return array("q", wide.tobytes())
+            return array("q", self._wide(np, name).tobytes())
         values = self.narrow(name)
         return values if values.typecode == "q" else array("q", values)
 
+    def _wide(self, np: Any, name: str) -> Any:
+        offset, fmt = self._offsets[name]
+        at, size = RING_HEADER + offset, struct.calcsize("=" + fmt)
+        return np.frombuffer(self._raw, fmt)[at // size :: STRIDE // size].astype("i8")
+
     def ints_or_null(self, name: str, unknown: int) -> array[int]:
         """As `ints`, with the value that means unknown turned into NULL."""
+        np = _numpy(self.n)
+        if np is not None:
+            wide = self._wide(np, name)
+            wide[wide == unknown] = NULL
+            return array("q", wide.tobytes())
         values = self.ints(name)
         n = values.count(unknown)
         if n == 0:
@@ -239,6 +246,11 @@ class Columns:
         """A 16-byte name, up to its NUL."""
         at = RING_HEADER + self._offsets[name][0]
         raw, known = self._raw, _COMMS
+        np = _numpy(self.n)
+        if np is not None:
+            halves = [np.frombuffer(raw, "u8")[where // 8 :: STRIDE // 8] for where in (at, at + 8)]
+            if all((half == half[0]).all() for half in halves):  # as in a storm
+                return [raw[at : at + 16].split(b"\0", 1)[0].decode("utf-8", "surrogateescape")] * self.n
         result = []
         for start in range(at, len(raw), STRIDE):
             word = raw[start : start + 16]
@@ -423,31 +435,50 @@ def exec_part(c: Columns, words: dict[tuple[int, int], Words], cgroup: Callable[
 
 def exit_part(c: Columns) -> Part:
     """EXIT. A thread's own status means nothing to its process, so only the last task's is told."""
-    flags, status = c.narrow("flags"), c.narrow("status")
-    last = [f & LAST for f in flags]
-    pairs = list(zip(last, status, strict=True))
-    max_rss = c.ints("max_rss_bytes")
     part = head_part(c)
     part.update(
         ppid=c.ints_or_null("parent_pid", 0),
         parent_born_ns=c.ints("parent_born_ns"),
-        last=array("q", last),
-        exit_code=array("q", [s >> 8 & 0xFF if e and not s & 0x7F else NULL for e, s in pairs]),
-        signal=array("q", [(s & 0x7F) or NULL if e else NULL for e, s in pairs]),
-        core_dumped=array("q", [s >> 7 & 1 if e else NULL for e, s in pairs]),
         killed_by=c.ints_or_null("killed_by", 0),
-        oom_killed=array("q", [(f & OOM) >> 1 if e else NULL for e, f in zip(last, flags, strict=True)]),
         min_flt=c.ints("min_flt"),
         maj_flt=c.ints("maj_flt"),
         utime_ns=c.ints("utime_ns"),
         stime_ns=c.ints("stime_ns"),
         runtime_ns=c.ints("runtime_ns"),
         wpcopy_count=c.ints_or_null("wpcopy_count", -1),
-        max_rss_bytes=array("q", [NULL if f & NO_MM else v for f, v in zip(flags, max_rss, strict=True)]),
         uid=c.ints("uid"),
         comm=c.comms(),
+        **_ends(c),
     )
     return part
+
+
+def _ends(c: Columns) -> Part:
+    """What flags and status say."""
+    flags, status, max_rss = c.ints("flags"), c.ints("status"), c.ints("max_rss_bytes")
+    np = _numpy(c.n)
+    if np is None:
+        last = [f & LAST for f in flags]
+        pairs = list(zip(last, status, strict=True))
+        return {
+            "last": array("q", last),
+            "exit_code": array("q", [s >> 8 & 0xFF if e and not s & 0x7F else NULL for e, s in pairs]),
+            "signal": array("q", [(s & 0x7F) or NULL if e else NULL for e, s in pairs]),
+            "core_dumped": array("q", [s >> 7 & 1 if e else NULL for e, s in pairs]),
+            "oom_killed": array("q", [(f & OOM) >> 1 if e else NULL for e, f in zip(last, flags, strict=True)]),
+            "max_rss_bytes": array("q", [NULL if f & NO_MM else v for f, v in zip(flags, max_rss, strict=True)]),
+        }
+    f, s = np.frombuffer(flags, "i8"), np.frombuffer(status, "i8")
+    over, killed = (f & LAST) != 0, (s & 0x7F) != 0
+    made = {
+        "last": f & LAST,
+        "exit_code": np.where(over & ~killed, s >> 8 & 0xFF, NULL),
+        "signal": np.where(over & killed, s & 0x7F, NULL),
+        "core_dumped": np.where(over, s >> 7 & 1, NULL),
+        "oom_killed": np.where(over, (f & OOM) >> 1, NULL),
+        "max_rss_bytes": np.where((f & NO_MM) != 0, NULL, np.frombuffer(max_rss, "i8")),
+    }
+    return {name: array("q", values.tobytes()) for name, values in made.items()}
 
 
 def failed_part(c: Columns) -> Part:
@@ -484,7 +515,12 @@ def faults_part(c: Columns) -> Part:
     """FAULTS: what was counted since this thread's last such row."""
     part = head_part(c)
     part.update({name: c.ints(name) for name in COUNTERS})
-    part["cow_copies"] = array("q", map(sum, zip(*(part[name] for name in COPIES), strict=True)))
+    np = _numpy(c.n)
+    if np is None:
+        part["cow_copies"] = array("q", map(sum, zip(*(part[name] for name in COPIES), strict=True)))
+    else:
+        copies = sum(np.frombuffer(part[name], "i8") for name in COPIES)
+        part["cow_copies"] = array("q", copies.tobytes())
     for name in ("parent_cow_birth", "parent_cow_end", "cow_total"):
         part[name] = c.ints_or_null(name, -1)
     flags = c.narrow("flags")

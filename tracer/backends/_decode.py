@@ -36,6 +36,12 @@ _MODEL: Final = {
 }
 
 
+_WALKED: Final = frozenset({wire.ZOMBIE, wire.WAIT, wire.FREE, wire.REAP})
+_NOT_WALKED: Final = bytes(code for code in range(256) if code not in _WALKED)
+_TO_MODEL: Final = bytes(_MODEL.get(code, 0) for code in range(256))
+_NO_EVENTS: Final = bytes(code for code in range(256) if code not in _MODEL)
+
+
 class Decoder:
     """`cgroup` turns a kernfs id into a path, or None. `env_names`: which variables to keep."""
 
@@ -79,15 +85,15 @@ class Decoder:
             parts[Kind.RENAME] = {**wire.head_part(c), "comm": c.comms()}
         for key in list(self._words)[:-_MOST_WORDS]:  # their exec records were lost
             del self._words[key]
-        zombies = self._releases(raw, kinds, present, parts)
-        out = bytearray()
-        told = iter(zombies)
-        for kind in kinds:
-            model = _MODEL.get(kind)
-            if model is None or (kind == wire.ZOMBIE and not next(told)):
-                continue
-            out.append(model)
-        return Batch(bytes(out), parts) if out else None
+        codes = bytearray(kinds) if max(present) < 256 else bytearray(k if k < 256 else 0 for k in kinds)
+        told = self._releases(raw, kinds, codes, present, parts)
+        at = -1
+        for is_event in told:  # zombies that are none, as their parent was waiting, are no events
+            at = codes.index(wire.ZOMBIE, at + 1)
+            if not is_event:
+                codes[at] = 0
+        out = bytes(codes).translate(_TO_MODEL, _NO_EVENTS)
+        return Batch(out, parts) if out else None
 
     def rest(self) -> Batch | None:
         """At the end: reaps that are known of children that the kernel has not let go of yet (RCU may be slow)."""
@@ -115,47 +121,59 @@ class Decoder:
             part["env"] = [e and [v for v in e if v.partition("=")[0] in keep] for e in part["env"]]
         return part
 
-    def _releases(self, raw: bytes, kinds: array[int], present: set[int], parts: dict[int, Part]) -> list[bool]:
+    def _releases(
+        self, raw: bytes, kinds: array[int], codes: bytes | bytearray, present: set[int], parts: dict[int, Part]
+    ) -> list[bool]:
         """Walks zombies, waits and releases in order. Returns, for each ZOMBIE record, whether it is an event."""
-        wanted = present & {wire.ZOMBIE, wire.WAIT, wire.FREE, wire.REAP}
+        wanted = present & _WALKED
         if not wanted:
             return []
         columns = {kind: wire.Columns(wire.select(raw, kinds, kind), kind) for kind in wanted}
-        rows = {kind: iter(_ROWS[kind](c)) for kind, c in columns.items()}
+        zombies = iter(_ROWS[wire.ZOMBIE](columns[wire.ZOMBIE]) if wire.ZOMBIE in wanted else ())
+        frees = iter(_ROWS[wire.FREE](columns[wire.FREE]) if wire.FREE in wanted else ())
+        others = {kind: iter(_ROWS[kind](columns[kind])) for kind in wanted & {wire.WAIT, wire.REAP}}
         told: list[bool] = []
         reap_ns, zombie_ns = array("q"), array("q")
         evidence: list[str | None] = []
         reaps = self._reaps
-        for kind in kinds:
-            if kind not in wanted:
-                continue
-            row = next(rows[kind])
-            if kind == wire.ZOMBIE:
-                at, pid, born, flags, parent, pgid = row
-                waited = flags & wire.WAITED != 0
-                told.append(
-                    reaps.zombie(
-                        (pid, born), at, parent, pgid,
-                        waited=waited, maybe=flags & wire.MAYBE != 0, auto=flags & wire.AUTOREAP != 0,
-                    )
-                )  # fmt: skip
-            elif kind == wire.WAIT:
-                at, pid, target = row
-                reaps.wait(pid, at, target)
-            elif kind == wire.REAP:
-                at, pid, born = row
-                reaps.exact((pid, born), at)
-            else:
-                pid, tid, born, signal = row
+        pending, zombie = reaps.pending, reaps.zombie
+        waited = wire.WAITED
+        for kind in codes.translate(None, _NOT_WALKED):
+            if kind == wire.FREE:
+                pid, tid, born, signal = next(frees)
                 if pid != tid:
                     reap_ns.append(NULL)
                     zombie_ns.append(NULL)
                     evidence.append(None)
                     continue
-                reaped_at, lasted, sure = reaps.free((pid, born), signal)
+                known = pending.pop((pid, born), None)
+                if type(known) is tuple:  # its parent was waiting, as it nearly always is
+                    reap_ns.append(known[0])
+                    zombie_ns.append(0)
+                    evidence.append("inferred")
+                    continue
+                reaped_at, lasted, sure = reaps.released(known, signal)
                 reap_ns.append(NULL if reaped_at is None else reaped_at)
                 zombie_ns.append(NULL if lasted is None else lasted)
                 evidence.append(sure)
+            elif kind == wire.ZOMBIE:
+                at, pid, born, flags, parent, pgid = next(zombies)
+                if flags & waited:
+                    pending.setdefault((pid, born), (at, parent))
+                    told.append(False)
+                    continue
+                told.append(
+                    zombie(
+                        (pid, born), at, parent, pgid,
+                        waited=False, maybe=flags & wire.MAYBE != 0, auto=flags & wire.AUTOREAP != 0,
+                    )
+                )  # fmt: skip
+            elif kind == wire.WAIT:
+                at, pid, target = next(others[kind])
+                reaps.wait(pid, at, target)
+            else:
+                at, pid, born = next(others[kind])
+                reaps.exact((pid, born), at)
         if wire.FREE in wanted:
             parts[Kind.REAP] = _reap_part(columns[wire.FREE], reap_ns, zombie_ns, evidence)
         if any(told):
@@ -168,17 +186,20 @@ class Decoder:
 
 
 def _reap_part(c: wire.Columns, reap_ns: array[int], zombie_ns: array[int], evidence: list[str | None]) -> Part:
-    leader = [pid == tid for pid, tid in zip(c.narrow("pid"), c.narrow("tid"), strict=True)]
     parents = c.ints_or_null("parent_pid", 0)
     # Nobody reaps a thread, and nobody reaped what sent no SIGCHLD: zombie time 0 without a reap time.
-    reaped = [
-        ok and not (z == 0 and r == NULL) for ok, z, r in zip(leader, zombie_ns, reap_ns, strict=True)
-    ]  # fmt: skip
+    reaped_by = array(
+        "q",
+        [
+            NULL if sure is None or (r == NULL and z == 0) else parent
+            for parent, sure, z, r in zip(parents, evidence, zombie_ns, reap_ns, strict=True)
+        ],
+    )
     return {
         **wire.head_part(c),
         "ppid": parents,
         "parent_born_ns": c.ints("parent_born_ns"),
-        "reaped_by": array("q", [p if ok else NULL for p, ok in zip(parents, reaped, strict=True)]),
+        "reaped_by": reaped_by,
         "reap_ns": reap_ns,
         "zombie_ns": zombie_ns,
         "evidence": evidence,

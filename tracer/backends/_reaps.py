@@ -74,20 +74,21 @@ class Reaps:
     """Feed it in stream order; `free` answers for one child. Holds only children that are zombies now."""
 
     def __init__(self) -> None:
-        self._zombies: dict[Process, Zombie | tuple[int, int]] = {}  # (at, parent): the parent was waiting
+        self.pending: dict[Process, Zombie | tuple[int, int]] = {}
+        """Ended, not released; (at, parent): the parent was waiting. Who walks many may put and take these itself."""
         self._waiting: dict[int, _Waiting] = {}  # by parent pid
 
     def __len__(self) -> int:
-        return len(self._zombies)
+        return len(self.pending)
 
     def zombie(self, child: Process, at: int, parent: int, pgid: int, *, waited: bool, maybe: bool, auto: bool) -> bool:
         """A child's end was told to `parent`. Returns whether it now waits to be waited for."""
-        if child in self._zombies:
+        if child in self.pending:
             return False
         if waited:
-            self._zombies[child] = (at, parent)
+            self.pending[child] = (at, parent)
             return False
-        z = self._zombies[child] = Zombie(child, at, parent, pgid)
+        z = self.pending[child] = Zombie(child, at, parent, pgid)
         if auto:  # there is nothing to wait for: no reap, and no time as a zombie
             z.zombie_ns = 0
             return False
@@ -127,19 +128,22 @@ class Reaps:
 
     def exact(self, child: Process, at: int) -> None:
         """The child was reaped at this moment, measured."""
-        known = self._zombies.get(child)
+        known = self.pending.get(child)
         if isinstance(known, Zombie):
             z = known
             z.zombie_ns = max(0, at - z.at)
         else:
             told, parent = known or (None, None)
-            z = self._zombies[child] = Zombie(child, at, parent, 0)
+            z = self.pending[child] = Zombie(child, at, parent, 0)
             z.zombie_ns = None if told is None else max(0, at - told)
         z.reap_ns, z.evidence = at, "measured"
 
     def free(self, child: Process, exit_signal: int) -> Reap:
         """The child is gone. Forgets it."""
-        z = self._zombies.pop(child, None)
+        return self.released(self.pending.pop(child, None), exit_signal)
+
+    def released(self, z: Zombie | tuple[int, int] | None, exit_signal: int) -> Reap:
+        """What is known of a child that is gone; `z`: what was pending of it."""
         if z is None:
             # Nobody was told: SIGCHLD is ignored, and the kernel released it at once. A child that sends no signal
             # at all is a zombie nobody hears of, so nothing is known of its time.
@@ -153,7 +157,7 @@ class Reaps:
 
     def rest(self) -> Iterator[tuple[Process, int | None, Reap]]:
         """(child, who reaped it, when) of children known to be reaped whose release has not come. Forgets them."""
-        for child, z in list(self._zombies.items()):
+        for child, z in list(self.pending.items()):
             if isinstance(z, tuple):
                 found, parent = Reap(z[0], 0, "inferred"), z[1]
             elif z.reap_ns is not None:
@@ -162,5 +166,5 @@ class Reaps:
                 found, parent = Reap(None, z.zombie_ns, z.evidence), 0
             else:
                 continue
-            del self._zombies[child]
+            del self.pending[child]
             yield child, parent or None, found

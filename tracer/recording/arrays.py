@@ -48,8 +48,18 @@ def integers(code: str, values: Any) -> Any:
     if not valid.all():
         # What lies under a null is free to choose: the value before it makes the file a quarter smaller.
         values = values[np.maximum.accumulate(np.where(valid, np.arange(n), 0))]
-    data = _bits(values != 0) if code == "b" else np.ascontiguousarray(values)
+    data = bits(values != 0) if code == "b" else np.ascontiguousarray(values)
     return _array(code, n, valid, [data])
+
+
+def whole(code: str, values: Any, bitmap: Any, nulls: int) -> Any:
+    """A numpy int64 array as an Arrow array, int64 (code i) or bool (code b). `bitmap` says where nulls are, if any."""
+    import numpy as np
+    import pyarrow as pa
+
+    data = bits(values != 0) if code == "b" else np.ascontiguousarray(values)
+    raw = [pa.py_buffer(bitmap) if nulls else None, pa.py_buffer(data)]
+    return pa.Array.from_buffers(arrow_type(code), len(values), raw, nulls)
 
 
 def objects(code: str, values: Sequence[Any], at: Any, n: int) -> Any:
@@ -163,7 +173,7 @@ def _array(code: str, n: int, valid: Any, buffers: Sequence[Any], children: Sequ
     import pyarrow as pa
 
     nulls = n - int(valid.sum())
-    raw = [pa.py_buffer(_bits(valid)) if nulls else None, *map(pa.py_buffer, buffers)]
+    raw = [pa.py_buffer(bits(valid)) if nulls else None, *map(pa.py_buffer, buffers)]
     return pa.Array.from_buffers(arrow_type(code), n, raw, nulls, 0, list(children) or None)
 
 
@@ -174,7 +184,8 @@ def _int32(values: Sequence[int]) -> Any:
     return pa.Array.from_buffers(pa.int32(), len(values), [None, pa.py_buffer(np.array(values, np.int32))], 0)
 
 
-def _bits(flags: Any) -> Any:
+def bits(flags: Any) -> Any:
+    """Eight of a numpy bool array in a byte, as Arrow has them."""
     import numpy as np
 
     return np.packbits(flags, bitorder="little")

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import functools
 from array import array
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -48,7 +48,7 @@ def widen(batch: Batch) -> Any:
     kinds = np.frombuffer(batch.kinds, np.uint8)
     n = len(kinds)
     rows = {kind: np.flatnonzero(kinds == kind) for kind in batch.parts}
-    merges: dict[tuple[int, ...], tuple[Any, Any]] = {}
+    merges: dict[tuple[int, ...], _Merge] = {}
     columns = []
     for name, code, _ in COLUMNS:
         having = tuple(kind for kind in batch.parts if name in batch.parts[kind])
@@ -56,24 +56,56 @@ def widen(batch: Batch) -> Any:
             column = arrays.coded(batch.kinds, _KIND_WORDS)
         elif not having:
             column = pa.nulls(n, arrays.arrow_type(code))
-        elif code in "ib":
-            values = np.full(n, NULL, np.int64)
-            for kind in having:
-                values[rows[kind]] = batch.parts[kind][name]
-            column = arrays.integers(code, values)
-        elif len(having) == 1:
-            column = arrays.objects(code, batch.parts[having[0]][name], rows[having[0]], n)
         else:
-            if having not in merges:
-                at = np.concatenate([rows[kind] for kind in having])
-                order = np.argsort(at, kind="stable")
-                merges[having] = (at[order], order)
-            at, order = merges[having]
-            joined = chain.from_iterable(batch.parts[kind][name] for kind in having)
-            values = np.fromiter(joined, object, len(at))[order].tolist()
-            column = arrays.objects(code, values, at, n)
+            merge = merges.get(having)
+            if merge is None:
+                merge = merges[having] = _Merge([rows[kind] for kind in having], n)
+            dense = [batch.parts[kind][name] for kind in having]
+            column = merge.integers(code, dense) if code in "ib" else merge.objects(code, dense)
         columns.append(column)
     return pa.RecordBatch.from_arrays(columns, schema=wide_schema())
+
+
+class _Merge:
+    """Dense columns of some kinds as one wide column. `rows`: of each kind, in what rows of `n` its values stand.
+
+    Many columns come from the same kinds: where what stands is found once for all of them.
+    """
+
+    def __init__(self, rows: Sequence[Any], n: int) -> None:
+        import numpy as np
+
+        self._n = n
+        at = rows[0] if len(rows) == 1 else np.concatenate(rows)
+        self._order = None if len(rows) == 1 else np.argsort(at, kind="stable")
+        self._at = at if self._order is None else at[self._order]
+        self._valid = np.zeros(n, bool)
+        self._valid[self._at] = True
+        # What lies under a null is free to choose: the value before it makes the file a quarter smaller.
+        self._before = np.maximum(np.cumsum(self._valid) - 1, 0)
+        self._bitmap: Any = None if len(at) == n else arrays.bits(self._valid)
+
+    def integers(self, code: str, columns: Sequence[Any]) -> Any:
+        """Integers with NULL in them (code i), or booleans (code b)."""
+        import numpy as np
+
+        dense = np.asarray(columns[0], np.int64) if len(columns) == 1 else np.concatenate(columns, dtype=np.int64)
+        if self._order is not None:
+            dense = dense[self._order]
+        if (dense == NULL).any():
+            values = np.full(self._n, NULL, np.int64)
+            values[self._at] = dense
+            return arrays.integers(code, values)
+        return arrays.whole(code, dense[self._before], self._bitmap, self._n - len(dense))
+
+    def objects(self, code: str, columns: Sequence[Any]) -> Any:
+        """Strings or lists, None among them."""
+        import numpy as np
+
+        if self._order is None:
+            return arrays.objects(code, columns[0], self._at, self._n)
+        values = np.fromiter(chain.from_iterable(columns), object, len(self._at))[self._order].tolist()
+        return arrays.objects(code, values, self._at, self._n)
 
 
 def narrow(wide: Any, names: Collection[str] | None = None) -> tuple[Batch, int]:
