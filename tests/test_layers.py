@@ -31,6 +31,7 @@ LAYERS = (
     ("analyses",),
     ("fleet", "metrics", "watch"),
     ("reports",),
+    ("live",),
     ("tracer",),  # tracer/__init__.py, the public API
     ("commands",),
     ("__main__",),
