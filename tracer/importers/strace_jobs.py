@@ -74,7 +74,7 @@ def _work(path: str, offset: int, length: int, heads: bool) -> _Found | None:
     lives = find(block, text, _state["texts"]) if block.ordered else None
     if lives is None:
         return tuple(block[1:]), None, b""
-    nothing = Execs([], [], [], [])  # text goes by marshal, which is four times faster
+    nothing = Execs([], [], [])  # text goes by marshal, which is four times faster
     return tuple(block[1:]), tuple(lives._replace(execs=nothing)), marshal.dumps(tuple(lives.execs))
 
 

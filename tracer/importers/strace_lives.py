@@ -11,27 +11,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any, NamedTuple
 
 from tracer.events import NULL
 from tracer.importers import strace_tokens as tokens
-from tracer.importers import strace_values as values
 from tracer.importers.strace_task import CLONE_NEWPID, CLONE_PARENT, CLONE_THREAD
-from tracer.importers.strace_texts import Texts
+from tracer.importers.strace_texts import Image, Texts
 from tracer.importers.strace_tokens import Block
 
 _NUMBER = re.compile(rb"\d{1,8}")
 _LONG = 4096  # a longer line than this is not searched for pids
+_FORMS = 64  # so many forms of fork calls are looked for in a block; others stand for themselves
 _SPECIAL = CLONE_THREAD | CLONE_PARENT | CLONE_NEWPID
 
 
 class Execs(NamedTuple):
-    """Execs of lives, one row each: whose, at which token, and what stands in the rows."""
+    """Execs of lives, one row each: whose, at which token, and what they say."""
 
     life: list[int]
     token: list[int]
-    texts: list[tuple[Any, ...]]  # exe, argv, comm; or exe, argv, error, ""
-    errno: list[int]  # 0: it worked
+    images: list[Image]
 
 
 class Lives(NamedTuple):
@@ -44,10 +44,8 @@ class Lives(NamedTuple):
     wait: Any
     told: Any  # SIGCHLD for it stands in the block
     tail: Any  # the wait's second half: its time is exact
-    flags: list[int]
-    signal: list[int]
-    how: list[str | None]
-    call: list[str]
+    form: Any  # which of `forms` each was made by
+    forms: list[tuple[str, str | None, int, int]]  # call, how, flags, exit signal
     execs: Execs
     owner: Any
 
@@ -155,78 +153,110 @@ class _Finder:
     def _made(self, columns: Sequence[Any]) -> Lives | None:
         np, block = self.np, self.block
         child, parent, birth, reveal, end, wait, told, left, right = columns
-        calls = [self.texts.call(self.text, body, stop)
-                 for body, stop in zip(block.body[birth].tolist(), block.end[birth].tolist(), strict=True)]  # fmt: skip
-        execs, unread = self._execs(left, right)
-        good = [
-            i for i, (_, args, _) in enumerate(calls)
-            if args.flags is not None and not args.flags & _SPECIAL and i not in unread
-        ]  # fmt: skip
-        if not good:
-            return None
-        number = np.full(len(child), -1, np.int64)
-        number[good] = np.arange(len(good))
-        owner = np.full(len(block.kind), -1, np.int64)
-        kept = np.array(good)
-        for where in (birth, reveal, end, wait):
-            owner[where[kept]] = number[kept]
-        signals = np.flatnonzero(block.kind == tokens.SIGCHLD)
-        owner_of = dict(zip(child[kept].tolist(), range(len(good)), strict=True))
-        for at, pid in zip(signals.tolist(), block.value[signals].tolist(), strict=True):
-            if pid in owner_of:
-                owner[at] = owner_of[pid]
-        spans = np.repeat(number[kept], (right - left)[kept])
-        offsets = np.concatenate([np.arange(a, b) for a, b in zip(left[kept], right[kept], strict=True)])
-        owner[self.order[offsets]] = spans
-        renumbered = number.tolist()
-        rows = [(renumbered[life], *rest) for life, *rest in execs if renumbered[life] >= 0]
-        made = Execs(*(list(column) for column in zip(*rows, strict=True))) if rows else Execs([], [], [], [])
-        chosen = [calls[i] for i in good]
-        return Lives(
-            child[kept], parent[kept], birth[kept], end[kept], wait[kept], told[kept],
-            block.kind[wait[kept]] == tokens.WAIT_TAIL,
-            [args.flags or 0 for _, args, _ in chosen],
-            [NULL if args.exit_signal is None else args.exit_signal for _, args, _ in chosen],
-            [how for _, _, how in chosen], [call for call, _, _ in chosen], made, owner,
-        )  # fmt: skip
-
-    def _execs(self, left: Any, right: Any) -> tuple[list[tuple[int, int, Any, int]], set[int]]:
-        """(life, token, texts, errno) of each exec, and the lives with one that can not be read here."""
-        np, block = self.np, self.block
+        form, forms, good = self._forms(birth)
+        # The tokens of each pid, one life after the other.
         lengths = right - left
         offsets = np.repeat(left - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths) + np.arange(lengths.sum())
         life = np.repeat(np.arange(len(left)), lengths)
-        at = self.order[offsets]
-        kind = block.kind[at]
+        own = self.order[offsets]
+        execs, unread = self._execs(life, own)
+        good[list(unread)] = False
+        kept = np.flatnonzero(good)
+        if not len(kept):
+            return None
+        number = np.full(len(child), -1, np.int64)
+        number[kept] = np.arange(len(kept))
+        owner = np.full(len(block.kind), -1, np.int64)
+        for where in (birth, reveal, end, wait):
+            owner[where[kept]] = number[kept]
+        owner[own] = number[life]
+        signals = np.flatnonzero(block.kind == tokens.SIGCHLD)
+        by_pid = kept[np.argsort(child[kept])]
+        place = np.minimum(np.searchsorted(child[by_pid], block.value[signals]), len(by_pid) - 1)
+        ours = child[by_pid[place]] == block.value[signals]
+        owner[signals[ours]] = number[by_pid[place[ours]]]
+        if unread or len(kept) < len(child):
+            numbers = number[np.array(execs.life, np.int64)]
+            stay = (numbers >= 0).tolist()
+            execs = Execs(
+                numbers[numbers >= 0].tolist(), list(compress(execs.token, stay)), list(compress(execs.images, stay))
+            )
+        return Lives(
+            child[kept], parent[kept], birth[kept], end[kept], wait[kept], told[kept],
+            block.kind[wait[kept]] == tokens.WAIT_TAIL, form[kept], forms, execs, owner,
+        )  # fmt: skip
+
+    def _forms(self, birth: Any) -> tuple[Any, list[tuple[str, str | None, int, int]], Any]:
+        """Which of some forms each fork call has, the forms, and whether the call makes a plain process.
+
+        Nearly all calls of a log are letter for letter the same, up to the child's pid.
+        """
+        np, block, text = self.np, self.block, self.text
+        body, end = block.body[birth], block.end[birth]
+        form = np.zeros(len(birth), np.int64)
+        good = np.zeros(len(birth), bool)
+        forms: list[tuple[str, str | None, int, int]] = []
+        words = np.ndarray((max(len(text) - 8, 0),), "<u8", buffer=text, strides=(1,)) if len(text) > 8 else None
+        left = np.arange(len(birth))
+        while len(left):
+            first, last = int(body[left[0]]), int(end[left[0]])
+            call, args, how = self.texts.call(text, first, last)
+            stop = self.texts.stop(text, first, last)
+            size = min(stop + 1, last) - first
+            same = np.zeros(len(left), bool)
+            if size >= 8 and words is not None and len(forms) < _FORMS:
+                same = body[left] + size <= end[left]
+                for at in (*range(0, size - 8, 8), size - 8):
+                    word = int.from_bytes(text[first + at : first + at + 8], "little")
+                    same &= words[np.minimum(body[left] + at, len(words) - 1)] == word
+            same[0] = True
+            alike = left[same]
+            form[alike] = len(forms)
+            good[alike] = args.flags is not None and not args.flags & _SPECIAL
+            signal = NULL if args.exit_signal is None else args.exit_signal
+            forms.append((call, how, args.flags or 0, signal))
+            left = left[~same]
+        return form, forms, good
+
+    def _execs(self, life: Any, own: Any) -> tuple[Execs, set[int]]:
+        """The execs among the tokens `own` of each life, and the lives with one that can not be read here."""
+        np, block, text = self.np, self.block, self.text
+        kind = block.kind[own]
         of_exec = np.flatnonzero((kind == tokens.EXEC) | (kind == tokens.EXEC_HEAD) | (kind == tokens.EXEC_TAIL))
-        rows: list[tuple[int, int, Any, int]] = []
+        at = own[of_exec]
+        kinds = kind[of_exec]
+        # A first half ends in ` <unfinished ...>`, which its second half replaces.
+        ends = block.end[at] - 17 * (kinds == tokens.EXEC_HEAD)
+        bodies = block.body[at].tolist()
+        images = self.texts.images([text[body:end] for body, end in zip(bodies, ends.tolist(), strict=True)])
+        execs = Execs([], [], [])
         unread: set[int] = set()
-        head: tuple[int, bytes] | None = None
-        for owner, token, what, body, end in zip(
-            life[of_exec].tolist(), at[of_exec].tolist(), kind[of_exec].tolist(), block.body[at[of_exec]].tolist(),
-            block.end[at[of_exec]].tolist(), strict=True,
+        head: tuple[int, Image | None] | None = None
+        for owner, token, what, image in zip(
+            life[of_exec].tolist(), at.tolist(), kinds.tolist(), images, strict=True
         ):  # fmt: skip
-            if head is not None and (what != tokens.EXEC_TAIL or head[0] != owner):
-                unread.add(head[0])
-                head = None
-            if what == tokens.EXEC_HEAD:
-                head = (owner, self.text[body : end - 17])
-                continue
-            if what == tokens.EXEC_TAIL:
-                found = self.texts.image(head[1], 0, len(head[1])) if head is not None else None
-                found = None if found is None or found[3] else found
+            found = image
+            if what == tokens.EXEC and head is None:
+                if found is not None and not found[4]:
+                    found = None
             else:
-                found = self.texts.image(self.text, body, end)
-                found = None if found is None or not found[4] else found
-            head = None
+                if head is not None and (what != tokens.EXEC_TAIL or head[0] != owner):
+                    unread.add(head[0])
+                    head = None
+                if what == tokens.EXEC_HEAD:
+                    head = (owner, found)
+                    continue
+                if what == tokens.EXEC_TAIL:
+                    found = head[1] if head is not None and head[1] is not None and not head[1][3] else None
+                elif found is not None and not found[4]:
+                    found = None
+                head = None
             if found is None:
                 unread.add(owner)
                 continue
-            exe, argv, comm, error, _ = found
-            if error:
-                rows.append((owner, token, (exe, argv, error, ""), values.error_number(error) or 0))
-            else:
-                rows.append((owner, token, (exe, argv, comm), 0))
+            execs.life.append(owner)
+            execs.token.append(token)
+            execs.images.append(found)
         if head is not None:
             unread.add(head[0])
-        return rows, unread
+        return execs, unread

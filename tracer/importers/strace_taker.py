@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from tracer.events import NULL, Batch, Kind
 from tracer.importers import strace_tokens as tokens
+from tracer.importers import strace_values as values
 from tracer.importers.strace_lines import TIME_NONE
 from tracer.importers.strace_lives import Lives
 from tracer.importers.strace_rows import COLUMNS
@@ -83,8 +84,10 @@ class Taker:
             born = block.ns[lives.birth] + self.stream.clock.base
         tasks, last_born = machine.tasks, rows.last_born
         pids, births = lives.child.tolist(), born.tolist()
-        for i, pid in enumerate(pids):
-            task = tasks.get(pid)
+        places = dict(zip(pids, range(len(pids)), strict=True))
+        known = set(tasks.keys() & places.keys())
+        for pid in known | (places.keys() & last_born.keys()):
+            i, task = places[pid], tasks.get(pid)
             if (task is not None and not _over(task)) or births[i] <= last_born.get(pid, -1):
                 ok[i] = False
         chosen = np.flatnonzero(ok)
@@ -92,12 +95,20 @@ class Taker:
             return None
         if block.clock == TIME_NONE:
             rows.sequence += len(pids)
-        taken = ok[np.maximum(lives.owner, 0)] & (lives.owner >= 0)
-        rest = np.flatnonzero(~taken)
-        self._remember(lives, chosen, pids, births, parents)
+        rest = ~(ok[np.maximum(lives.owner, 0)] & (lives.owner >= 0))
+        if not machine.whole_lines or bool(lives.tail[chosen].any()):
+            # Of a wait in two halves the second says all.
+            plain = np.fromiter(parents, np.int64, len(parents))
+            rest &= ~((block.kind == tokens.WAIT_HEAD) & np.isin(block.pid, plain))
+        if len(chosen) < len(pids):
+            picked = chosen.tolist()
+            pids, births = [pids[i] for i in picked], [births[i] for i in picked]
+        rows.last_born.update(zip(pids, births, strict=True))
+        self._remember(lives.told[chosen], pids, known)
+        self._note(lives, chosen, parents)
         rows.cut()
         rows.whole = True
-        return Taken(lives, chosen, born, parents, rest, Marks())
+        return Taken(lives, chosen, born, parents, np.flatnonzero(rest), Marks())
 
     def _parents(self, block: Block, lives: Lives) -> dict[int, Task]:
         """The parents that are known and plain, by pid; their name must not change in the block."""
@@ -112,24 +123,27 @@ class Taker:
                 found[pid] = task
         return found
 
-    def _remember(
-        self, lives: Lives, chosen: Any, pids: list[int], births: list[int], parents: dict[int, Task]
-    ) -> None:
-        stream = self.stream
-        machine = stream.machine
-        told = lives.told.tolist()
-        for i in chosen.tolist():
-            pid = pids[i]
-            stream.rows.last_born[pid] = births[i]
-            if told[i]:
-                machine.tasks.pop(pid, None)
+    def _remember(self, told: Any, pids: list[int], known: set[int]) -> None:
+        """Whose SIGCHLD may still come, so that it is not taken for that of a new life."""
+        tasks = self.stream.machine.tasks
+        if told.all():
+            for pid in known.intersection(pids) if known else ():
+                del tasks[pid]
+            return
+        for pid, was_told in zip(pids, told.tolist(), strict=True):
+            if was_told:
+                tasks.pop(pid, None)
             else:
-                machine.tasks[pid] = self.tomb
+                tasks[pid] = self.tomb
                 self.tombs.append(pid)
         while len(self.tombs) > _TOMBS:
             pid = self.tombs.popleft()
-            if machine.tasks.get(pid) is self.tomb:
-                del machine.tasks[pid]
+            if tasks.get(pid) is self.tomb:
+                del tasks[pid]
+
+    def _note(self, lives: Lives, chosen: Any, parents: dict[int, Task]) -> None:
+        """What the stream learns of the lives."""
+        stream, machine = self.stream, self.stream.machine
         for task in parents.values():
             task.kids_blind = True
             task.children += 1
@@ -185,18 +199,23 @@ class Taker:
         n = len(chosen)
         null = np.full(n, NULL, np.int64)
         child, parent, born = lives.child[chosen], lives.parent[chosen], taken.born[chosen]
-        above = np.array([taken.parents[pid].born for pid in parent.tolist()], np.int64)
+        makers = [taken.parents[pid] for pid in sorted(taken.parents)]
+        maker = np.searchsorted(np.array(sorted(taken.parents), np.int64), parent)
+        above = np.array([task.born for task in makers], np.int64)[maker]
         birth, end, wait = lives.birth[chosen], lives.exit[chosen], lives.wait[chosen]
 
         def stamps(at: Any) -> Any:
             return block.ns[at] + base if timed else np.full(len(at), NULL, np.int64)
 
-        picked = chosen.tolist()
-        flags = np.array([lives.flags[i] for i in picked], np.int64)
-        signal = np.array([lives.signal[i] for i in picked], np.int64)
-        comms = [taken.parents[pid].comm for pid in parent.tolist()]
+        forms, form = lives.forms, lives.form[chosen]
+        flags = np.array([flags for _, _, flags, _ in forms], np.int64)[form]
+        signal = np.array([signal for _, _, _, signal in forms], np.int64)[form]
+        names = [task.comm for task in makers]
+        comms = [names[i] for i in maker.tolist()]
+        forms_of = form.tolist()
+        calls, hows = [call for call, _, _, _ in forms], [how for _, how, _, _ in forms]
         yield _FORK, birth, [stamps(birth), child, child, born, parent, parent, above, parent, above, flags, signal], [
-            [lives.how[i] for i in picked], [lives.call[i] for i in picked], comms, ["measured"] * n,
+            [hows[i] for i in forms_of], [calls[i] for i in forms_of], comms, ["measured"] * n,
         ]  # fmt: skip
         over = stamps(end)
         zero, one = np.zeros(n, np.int64), np.ones(n, np.int64)
@@ -221,20 +240,24 @@ class Taker:
         number = np.full(len(lives.child), -1, np.int64)
         number[chosen] = np.arange(len(chosen))
         life = number[np.array(execs.life, np.int64)]
-        errno = np.array(execs.errno, np.int64)
         token = np.array(execs.token, np.int64)
         child = lives.child[chosen]
-        failed = np.array([len(texts) == 4 for texts in execs.texts])
+        failed = np.array([image[3] is not None for image in execs.images])
         for kind, picked in ((_EXEC, (life >= 0) & ~failed), (_FAILED, (life >= 0) & failed)):
             at = np.flatnonzero(picked)
             if not len(at):
                 continue
-            texts = [execs.texts[i] for i in at.tolist()]
+            images = execs.images if len(at) == len(execs.images) else [execs.images[i] for i in at.tolist()]
             pid = child[life[at]]
-            ints = [stamps(token[at]), pid, pid, born[life[at]], pid if kind == _EXEC else errno[at]]
-            columns: list[list[Any]] = [[t[0] for t in texts], [t[1] for t in texts], [t[2] for t in texts]]
+            ints = [stamps(token[at]), pid, pid, born[life[at]]]
+            columns: list[list[Any]] = [[image[0] for image in images], [image[1] for image in images]]
             if kind == _EXEC:
-                columns += [[None] * len(at), ["measured"] * len(at)]
+                ints.append(pid)
+                columns += [[image[2] for image in images], [None] * len(at), ["measured"] * len(at)]
+            else:
+                errors = [image[3] or "" for image in images]
+                ints.append(np.array([values.error_number(error) or 0 for error in errors], np.int64))
+                columns.append(errors)
             yield kind, token[at], ints, columns
 
 

@@ -13,10 +13,16 @@ from tracer.importers.strace_task import Task, how_of
 from tracer.importers.strace_values import ForkArgs
 
 _MEMORY: Final = 4096
+_ENDS: Final = (b", child_tid", b", parent_tid", b")")
 # Strings without escapes, none cut, the environment as a pointer.
 _EXEC: Final = re.compile(
     rb'execve\("([^"\\]*+)", \[((?:"[^"\\]*+"(?:, )?)*+)\], (?:0x[0-9a-f]+ /\* \d+ vars? \*/|NULL)'
     rb"(?:\) += (?:(0)|-1 (E[A-Z0-9]+) \([^()]*\))(?: <[0-9.]+>)?$| <unfinished \.\.\.>$|$)"
+)
+_EXECS: Final = re.compile(  # the same of many lines at once; one of another form is four empty strings
+    r'^(?:execve\("([^"\\\n]*+)", \[((?:"[^"\\\n]*+"(?:, )?)*+)\], (?:0x[0-9a-f]+ /\* [0-9]+ vars? \*/|NULL)'
+    r"(?:\) += (?:(0)|-1 (E[A-Z0-9]+) \([^()\n]*\))(?: <[0-9.]+>)?| <unfinished \.\.\.>|)|.*)$",
+    re.MULTILINE,
 )
 
 Image = tuple[str, list[str], str, str | None, bool]
@@ -29,20 +35,31 @@ class Texts:
     def __init__(self) -> None:
         self._calls: dict[bytes, tuple[str, ForkArgs, str | None]] = {}
         self._paths: dict[bytes, tuple[str, str]] = {}
+        self._comms: dict[str, str] = {}
 
     def call(self, text: bytes, body: int, end: int) -> tuple[str, ForkArgs, str | None]:
         """The fork call at `body`: its name, what its arguments say, and how a process is made that way."""
-        stop = text.find(b", child_tid", body, end)
-        # What stands behind child_tid matters to clone3 alone: the exit signal and the stack.
-        key = text[body : stop if stop >= 0 else end]
+        key = text[body : self.stop(text, body, end)]
         found = self._calls.get(key)
-        if found is None or key[:6] == b"clone3":
+        if found is None:
             at = text.index(b"(", body)
             name = text[body:at]
             found = self.made(name.decode(), values.fork_args(name, text[at + 1 : end]))
             if len(self._calls) < _MEMORY:
                 self._calls[key] = found
         return found
+
+    @staticmethod
+    def stop(text: bytes, body: int, end: int) -> int:
+        """Where the part of a fork call ends that says all: calls that are the same up to there mean the same."""
+        if text.startswith(b"clone3", body):
+            at = text.find(b"}", body, end)  # the exit signal and the stack stand behind child_tid
+            return at if at >= 0 else end
+        for word in _ENDS:
+            at = text.find(word, body, end)
+            if at >= 0:
+                return at
+        return end
 
     @staticmethod
     def made(call: str, args: ForkArgs) -> tuple[str, ForkArgs, str | None]:
@@ -70,3 +87,23 @@ class Texts:
         argv = listed[1:-1].decode("utf-8", "surrogateescape").split('", "') if listed else []
         name = None if error is None else error.decode()
         return known[0], argv, known[1], name, done is not None or error is not None
+
+    def images(self, lines: list[bytes]) -> list[Image | None]:
+        """The same of many lines, from `execve(` on to their end: one search for all of them."""
+        if not lines:
+            return []
+        out: list[Image | None] = []
+        comms = self._comms
+        for exe, listed, done, error in _EXECS.findall(b"\n".join(lines).decode("utf-8", "surrogateescape")):
+            if not exe or listed[-2:] == ", ":
+                out.append(None)
+                continue
+            comm = comms.get(exe)
+            if comm is None:
+                raw = exe.encode("utf-8", "surrogateescape")
+                comm = raw.rpartition(b"/")[2][:15].decode("utf-8", "surrogateescape")
+                if len(comms) < _MEMORY:
+                    comms[exe] = comm
+            argv = listed[1:-1].split('", "') if listed else []
+            out.append((exe, argv, comm, error or None, done != "" or error != ""))
+        return out
