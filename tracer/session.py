@@ -200,7 +200,7 @@ class Session:
                 # only its wake-ups count.
                 poll.register(fd, select.EPOLLIN | select.EPOLLET)
             for fd in self.wakes:
-                poll.register(fd, select.EPOLLIN)
+                poll.register(fd, select.EPOLLIN | select.EPOLLET)
             self._turn(poll, backend, target, tick)
 
     def _turn(

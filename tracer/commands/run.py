@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tracer.backends import BACKENDS, COW_LEVELS, STACKS_USUAL, Options
 from tracer.commands import say
+from tracer.commands.run_live import Beside, refuse
 from tracer.errors import ForktraceError, UsageError
 
 if TYPE_CHECKING:
@@ -124,6 +125,10 @@ class Run:
         )
         out = parser.add_argument_group("the result")
         out.add_argument("-o", "--output", metavar="FILE", help="keep the trace (.ftrace)")
+        out.add_argument(
+            "--live", action="store_true",
+            help="a screen meanwhile: rates, the busiest, the tree of what is being born; the report comes at the end",
+        )  # fmt: skip
         out.add_argument("--redact", action="store_true", help="take secrets out of argv before they are kept")
         out.add_argument("-t", "--times", action="store_true", help="show when each process was born")
         out.add_argument("--threads", action="store_true", help="show threads")
@@ -133,17 +138,20 @@ class Run:
         """Capture, report, and leave as the program left."""
         plan = self._plan(args)
         self._can_finish(args)
+        refuse(args)
         from tracer.capture import Keeper
         from tracer.session import Session, living
         from tracer.status import pass_on
 
-        session = Session(plan, say=(lambda line: None) if args.quiet > 1 else say)
+        beside = Beside(args, (lambda line: None) if args.quiet > 1 else say)
+        session = Session(plan, say=beside.say)
         keeper = Keeper(session, args.output, redact=args.redact)
         session.living = lambda: living(keeper.batches())
         with session:
             session.start()
             keeper.open()
-            session.run(keeper.take, tick=keeper.tick)
+            with beside.show(session):
+                session.run(keeper.take, beside.take, tick=beside.before(keeper.tick))
             trace = keeper.finish()  # before a Ctrl-C can hit us again
         failures = [e for e in (self._report(args, trace), keeper.failure) if e is not None]
         for failure in failures:

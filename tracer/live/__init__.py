@@ -193,9 +193,9 @@ class Live:
             scene.message = None
         if self._snapshot is None or not self._frozen():
             self.model.blind = frozenset(name for name, wanted in _FACTS if not wanted <= window.meta.facts)
-            self._snapshot = self.taker.take(view.mode, ORDERS[view.sort], self._own.series)
+            self._snapshot = self.taker.take(view.mode, ORDERS[view.sort], list(self._own.series))
         elif self._lacks(self._snapshot):
-            self._snapshot = self.taker.take(view.mode, ORDERS[view.sort], self._own.series)
+            self._snapshot = self.taker.take(view.mode, ORDERS[view.sort], list(self._own.series))
         self.describe(self._snapshot)
         width, height = self._device.size()
         frame = self.model.frame(self._snapshot, scene, width, height)

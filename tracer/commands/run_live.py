@@ -1,0 +1,131 @@
+"""`--live` of the bare command: when a screen is possible beside a program, and how it meets a session."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+from tracer.errors import UsageError
+
+if TYPE_CHECKING:
+    from tracer.events import Batch
+    from tracer.live import Live
+    from tracer.session import Session
+
+_LATE_NS: Final = 300_000_000  # a source tells of things up to so long after they happened
+
+
+def refuse(args: argparse.Namespace) -> None:
+    """Raises UsageError where screen and program would share the terminal, or there is none to draw on."""
+    if not args.live:
+        return
+    shared = [name for fd, name in enumerate(("input", "output", "error output")) if os.isatty(fd)]
+    if args.program and shared:
+        raise UsageError(
+            f"--live and the program would share the terminal: its {' and '.join(shared)} is there",
+            "redirect all three, as in `forktrace --live -- PROGRAM </dev/null >log 2>&1`, or attach with -p",
+        )
+    if os.environ.get("TERM", "") in ("", "dumb", "unknown"):
+        raise UsageError("--live needs a terminal that can move its cursor", "set TERM, or leave --live out")
+    if not any(map(os.isatty, range(3))):
+        try:
+            os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+        except OSError:
+            raise UsageError("there is no terminal for a live screen", "leave --live out") from None
+
+
+class Beside:
+    """A sink and a tick for a session that may have a screen. `say` goes there while it is shown."""
+
+    def __init__(self, args: argparse.Namespace, say: Callable[[str], None]) -> None:
+        self._args = args
+        self._say = say
+        self._live: Live | None = None
+        self._asked = False
+        self._stack = ExitStack()
+
+    def say(self, line: str) -> None:
+        """A line for the user."""
+        if self._live is not None:
+            self._live.say(line)
+        else:
+            self._say(line)
+
+    def show(self, session: Session) -> Self:
+        """The session has started. Use as a context manager."""
+        if not self._args.live:
+            return self
+        from tracer.analyses.window import Window
+        from tracer.live import Live
+
+        self._session = session
+        window = Window(60, session.meta)
+        live = Live(
+            window, what=_what(session), stop=self._quit, color=self._args.color, ascii_only=self._args.ascii
+        )
+        self._live = self._stack.enter_context(live)
+        session.wakes = (self._live.fileno(),)
+        session.before_stop = self._live.leave
+        return self
+
+    def _quit(self) -> None:
+        """Where we attached q ends the watching; a program goes on, and only the screen goes."""
+        if self._session.plan.argv:
+            self._asked = True
+        else:
+            self._session.stop()
+
+    def take(self, batch: Batch) -> None:
+        """A sink."""
+        if self._live is not None:
+            self._live.take(batch)
+
+    def before(self, tick: Callable[[], None]) -> Callable[[], None]:
+        """`tick`, and then ours: after every look at the source."""
+        if not self._args.live:
+            return tick
+
+        def both() -> None:
+            tick()
+            self._tick()
+
+        return both
+
+    def _tick(self) -> None:
+        if self._live is None:
+            return
+        self._live.window.advance(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - _LATE_NS)
+        self._live.tick()
+        if self._asked:
+            self._close()
+
+    def _close(self) -> None:
+        self._live = None
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live = None
+        self._stack.__exit__(kind, error, trace)
+
+
+def _what(session: Session) -> str:
+    from tracer.reports.terminal import quoted
+
+    plan = session.plan
+    if plan.argv:
+        what = " ".join(quoted(word[:60]) for word in plan.argv[:20])
+    elif plan.pids:
+        what = f"pid {', '.join(map(str, plan.pids))} and below"
+    else:
+        what = "whole host"
+    return f"{what} · {session.meta.source}"
