@@ -189,7 +189,7 @@ static __always_inline int task_ended(struct task_struct *t, bool last)
 	if (!r)
 		return 0;
 	r->head.flags |= last ? FT_LAST : 0;
-	send(r, alive == 1);
+	send(r, alive == 1 && !opt.everyone); /* of a host there is no last one, and zero is passed often */
 	return 0;
 }
 
