@@ -47,7 +47,7 @@ class Second:
     zombies: int | None
     lost: int | None
     copies: int | None
-    own_cpu: float  # of forktrace itself, share of one core
+    own_cpu: float | None  # of forktrace itself, share of one core; None for a saved trace
     busiest: str | None  # who made most, and that one's share of the births
     busiest_pid: int | None
     busiest_share: float | None
@@ -69,7 +69,8 @@ def second_text(second: Second, terminal: Terminal, wall_offset_ns: int | None) 
     """One line."""
     values = (
         count(second.forks), count(second.execs), count(second.exits), count(second.failures), count(second.alive),
-        count(second.zombies), count(second.lost), f"{second.own_cpu:.1%}",
+        count(second.zombies), count(second.lost),
+        UNKNOWN if second.own_cpu is None else f"{second.own_cpu:.1%}",
     )  # fmt: skip
     line = clock(second.ts_ns, wall_offset_ns) + "".join(
         f"{value:>{width}}" for value, (_, width) in zip(values, _COLUMNS, strict=True)
@@ -88,7 +89,7 @@ def second_json(second: Second, wall_offset_ns: int | None) -> dict[str, Any]:
         "kind": "second", "time": stamp(second.ts_ns, wall_offset_ns), "ts_ns": second.ts_ns, "forks": second.forks,
         "execs": second.execs, "exits": second.exits, "failures": second.failures, "alive": second.alive,
         "zombies": second.zombies, "copies": second.copies, "lost": second.lost,
-        "own_cpu": round(second.own_cpu, 4),
+        "own_cpu": None if second.own_cpu is None else round(second.own_cpu, 4),
         "busiest": None if second.busiest is None else {
             "name": second.busiest, "pid": second.busiest_pid,
             "share": None if second.busiest_share is None else round(second.busiest_share, 4),
@@ -106,6 +107,19 @@ def finding_json(finding: Finding, wall_offset_ns: int | None, kept: str | None 
         "kept": kept,
         **finding.as_dict(),
     }
+
+
+def finding_line(finding: Finding, wall_offset_ns: int | None, *, unicode: bool = True) -> str:
+    """In one line, clean: who, what, how much."""
+    who = "no one process" if finding.who is None else f"{finding.who.comm or '?'} ({finding.who.pid})"
+    what = f": {finding.commands[0].template}" if finding.commands else ""
+    shape = f"{finding.shape} by " if finding.shape else "by "
+    if finding.ended_ns is None:
+        head, rate = f"FORK STORM since {clock(finding.began_ns, wall_offset_ns)}", f"{finding.rate:,.0f} forks/s"
+    else:
+        head = f"storm over, {clock(finding.began_ns, wall_offset_ns)} to {clock(finding.ended_ns, wall_offset_ns)}"
+        rate = f"{finding.forks:,} forks"
+    return clean(f"{head}, {rate}, {shape}{who}{what}", unicode=unicode)
 
 
 def finding_text(
