@@ -6,6 +6,8 @@ import argparse
 import gc
 import json
 import os
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
@@ -18,6 +20,7 @@ from tracer.session import Plan, Session
 
 if TYPE_CHECKING:
     from tracer.analyses.storms import Finding
+    from tracer.commands.storm_screen import OnScreen
     from tracer.hook import Hook
     from tracer.metrics import Metrics
 
@@ -75,8 +78,16 @@ class Storm:
         """Until it is asked to end. 0 then, storms or not."""
         if args.program is not None:
             raise UsageError("storm starts no program", "use -p for what runs, or `forktrace -- PROGRAM`")
-        session = Session(_plan(args), say=(lambda line: None) if args.quiet > 1 else say)
-        hook = _hook(args)
+        teller: _Teller | None = None
+
+        def tell(line: str) -> None:
+            if teller is not None:
+                teller.say(line)
+            elif args.quiet < 2:
+                say(line)
+
+        session = Session(_plan(args), say=tell)
+        hook = _hook(args, tell)
         with session:
             session.start()
             # Nothing of ours goes round in a circle, and the collector would walk a million held rows for a second.
@@ -104,22 +115,37 @@ class _Teller:
             opener=open_output,
             as_caller=as_caller,
         )
-        self._say = say if args.quiet < 2 else lambda line: None
-        self.watch = Watch(session, recorder, rate=args.rate, save=args.save, found=self._found, say=self._tell)
+        self._quiet = args.quiet > 1
+        self._shown: Lines | OnScreen | None = None
+        self.watch = Watch(session, recorder, rate=args.rate, save=args.save, found=self._found, say=self.say)
         self._metrics: Metrics | None = None
         if args.metrics is not None:
             from tracer.metrics import Metrics
 
             self._metrics = Metrics(self.watch.window)
-            self._tell(f"metrics at {self._metrics.serve(args.metrics)}")
-        self._shown = Lines(self.watch, args)
+            self.say(f"metrics at {self._metrics.serve(args.metrics)}")
+        self._shown = self._screen(args) or Lines(self.watch, args)
 
-    def _tell(self, line: str) -> None:
-        self._say(line)
+    def _screen(self, args: argparse.Namespace) -> OnScreen | None:
+        """The live screen, where there is a terminal for one and rich to draw on it."""
+        if args.format is not None or args.quiet or not sys.stdout.isatty():
+            return None
+        from tracer.commands import storm_screen
+
+        return storm_screen.OnScreen(self.watch, args) if storm_screen.wanted(args) else None
+
+    def say(self, line: str) -> None:
+        """For the user's eye: on the screen while there is one."""
+        if isinstance(self._shown, Lines) or self._shown is None:
+            if not self._quiet:
+                say(line)
+        else:
+            self._shown.say(line)
 
     def _found(self, finding: Finding) -> None:
         kept = self.watch.recorder.path
-        self._shown.found(finding, kept)
+        if self._shown is not None:
+            self._shown.found(finding, kept)
         if self._hook is not None:
             from tracer.reports.storm import finding_json
 
@@ -128,6 +154,7 @@ class _Teller:
     def tick(self) -> None:
         """After every look at the source."""
         self.watch.tick()
+        assert self._shown is not None
         self._shown.tick()
         if self._hook is not None:
             self._hook.tick()
@@ -147,7 +174,9 @@ class _Teller:
                 self._hook.close()
             if self._metrics is not None:
                 self._metrics.close()
-            self._shown.close()
+            shown, self._shown = self._shown, None
+            if shown is not None:
+                shown.close()
 
 
 def _plan(args: argparse.Namespace) -> Plan:
@@ -167,13 +196,13 @@ def _plan(args: argparse.Namespace) -> Plan:
     )
 
 
-def _hook(args: argparse.Namespace) -> Hook | None:
+def _hook(args: argparse.Namespace, tell: Callable[[str], None]) -> Hook | None:
     """Made before anything is attached: a command that is not there is an error at once."""
     if args.exec is None:
         return None
     from tracer.hook import Hook
 
-    return Hook(args.exec, every_s=args.exec_every, say=say)
+    return Hook(args.exec, every_s=args.exec_every, say=tell)
 
 
 def _rate(word: str) -> float:
