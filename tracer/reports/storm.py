@@ -132,11 +132,13 @@ def finding_text(
         usual = f"limit {finding.limit:,.0f}/s"
     else:
         usual = f"{'usual' if finding.warm else 'since boot'} {finding.usual:,.{0 if finding.usual >= 10 else 1}f}/s"
-    head = f"{'storm over' if over else 'FORK STORM'} since {clock(finding.began_ns, wall_offset_ns)}"
     if over:
         head = f"storm over, {clock(finding.began_ns, wall_offset_ns)} to {clock(finding.ended_ns, wall_offset_ns)}"
-    rates = f" ({round(lasted / _NS):,} s): {finding.rate:,.0f} forks/s, peak {finding.peak:,}, {usual}"
-    lines: list[Spans] = [[(head, "bold" if over else "red"), (rates, "")]]
+    else:
+        head = f"FORK STORM since {clock(finding.began_ns, wall_offset_ns)}"
+    lines: list[Spans] = [[(head, "bold" if over else "red"), (f" ({round(lasted / _NS):,} s)", "")]]
+    rates = [f"{finding.rate:,.0f} forks/s", f"peak {finding.peak:,}", usual]
+    lines += wrap(("rate", "dim"), [[(chunk, "")] for chunk in rates], terminal)
     for label, chunks in _facts(finding, terminal):
         if chunks:
             lines += wrap((label, "dim"), [[(chunk, "")] for chunk in chunks], terminal)
@@ -165,7 +167,7 @@ def _facts(finding: Finding, terminal: Terminal) -> list[tuple[str, list[str]]]:
               for cause, n in finding.causes]  # fmt: skip
     lives = []
     if finding.life_ns is not None:
-        half, nine = duration(finding.life_ns), duration(finding.life_long_ns)
+        half, nine = _about(finding.life_ns, ascii_only), _about(finding.life_long_ns, ascii_only)
         lives = (
             [f"about {half}"]
             if half == nine
@@ -185,6 +187,12 @@ def _facts(finding: Finding, terminal: Terminal) -> list[tuple[str, list[str]]]:
         ("why", list(finding.signs) or ["above the rate that was asked for"]),
         ("lost", [plural(finding.lost, "record")] if finding.lost else []),
     ]  # fmt: skip
+
+
+def _about(ns: int | None, ascii_only: bool) -> str:
+    """Two digits: more were not measured."""
+    number, _, unit = duration(ns, ascii_only=ascii_only).partition(" ")
+    return f"{float(number):.2g} {unit}" if "." in number else f"{number} {unit}".rstrip()
 
 
 def _who(who: Who, terminal: Terminal) -> list[str]:
