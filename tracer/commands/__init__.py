@@ -23,6 +23,7 @@ from tracer.errors import CannotWriteError, ForktraceError, UsageError
 COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("run", "run", "see how processes come to be, and what that costs"),
     ("report", "report", "show a saved trace: its fork tree, what the births shared, and the figures"),
+    ("replay", "replay", "watch a saved trace again, as it happened"),
     ("export", "export", "turn a saved trace into JSON lines, CSV, Parquet and the like"),
     ("import", "import_", "make a trace of logs that other tools wrote"),
     ("storm", "storm", "watch for fork storms, explain them, and keep the seconds before"),

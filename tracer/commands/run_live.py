@@ -5,18 +5,22 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from tracer import procfs
 from tracer.errors import UsageError
 
 if TYPE_CHECKING:
+    from tracer.analyses.lives import Life
     from tracer.events import Batch
     from tracer.live import Live
     from tracer.session import Session
 
+_AT_ONCE: Final = 40  # processes asked of /proc per tick: 4 ms
 _LATE_NS: Final = 300_000_000  # a source tells of things up to so long after they happened
 
 
@@ -47,6 +51,7 @@ class Beside:
         self._say = say
         self._live: Live | None = None
         self._asked = False
+        self._nameless: Iterator[Life] | None = None
         self._stack = ExitStack()
 
     def say(self, line: str) -> None:
@@ -99,10 +104,23 @@ class Beside:
     def _tick(self) -> None:
         if self._live is None:
             return
+        self._name()
         self._live.window.advance(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - _LATE_NS)
         self._live.tick()
         if self._asked:
             self._close()
+
+    def _name(self) -> None:
+        """The commands of those that were there before us, by /proc, some at a time: they are no event."""
+        assert self._live is not None
+        window = self._live.window
+        if self._nameless is None:
+            self._nameless = iter([life for life in window.living() if life.command < 0])
+        for life in islice(self._nameless, _AT_ONCE):
+            process = procfs.read(life.pid)
+            # The same pid may be another's by now; /proc tells births by the clock tick.
+            if process is not None and process.argv and abs(process.born_ns - life.born_ns) <= 2 * procfs.NS_PER_TICK:
+                window.tell(life.key, process.argv)
 
     def _close(self) -> None:
         self._live = None

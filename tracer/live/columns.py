@@ -19,6 +19,7 @@ from tracer.reports.terminal import cut
 from tracer.reports.words import UNKNOWN, count, duration
 
 _LABEL_LEAST: Final = 24
+_TREE_LEAST: Final = 36
 
 
 @dataclass
@@ -106,7 +107,8 @@ TREE: Final = (
 def chosen(columns: Sequence[Column], width: int, without: Collection[str] = ()) -> list[Column]:
     """Those that leave the label enough room; `without`: what this source never has."""
     left = [column for column in columns if column.name not in without]
-    while taken(left) + _LABEL_LEAST > width and any(column.goes for column in left):
+    least = _TREE_LEAST if columns is TREE else _LABEL_LEAST
+    while taken(left) + least > width and any(column.goes for column in left):
         left.remove(min((column for column in left if column.goes), key=lambda column: column.goes))
     return left
 
@@ -144,7 +146,9 @@ def _text(name: str, f: Figures, seconds: float, unicode: bool) -> tuple[str, st
         value = getattr(f, name)
         return rate(value, seconds), "dim" if not value else "bold" if name == "forks" else ""
     if name == "share":
-        return (UNKNOWN if f.share is None else f"{f.share:.0%}"), ""
+        if not f.share:
+            return (UNKNOWN if f.share is None else "0%"), "dim"
+        return (f"{f.share:.0%}" if f.share >= 0.005 else "<1%"), ""
     if name in ("failed", "zombies", "alive", "copies"):
         value = getattr(f, name)
         loud = {"failed": "bad", "zombies": "warn"}.get(name, "")

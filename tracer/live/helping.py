@@ -13,17 +13,17 @@ _PAGE: Final = (
     ("q", "leave"),
     ("space", "pause, and go on"),
     ("t", "the busiest, or the tree of what is being born"),
-    ("up down PgUp PgDn Home End", "choose a line"),
-    ("enter", "all that is known of it; of `... more`, show them all"),
+    ("arrows PgUp PgDn Home End", "choose a line"),
+    ("enter", "all that is known of it; of what was left out, show it"),
     ("esc", "back"),
-    ("/", "show only what has these letters in command, pid or control group"),
+    ("/", "only what has this in its command, pid or control group"),
     ("s S", "sort by the next, the previous figure"),
     ("w", "save what the recorder holds, the seconds before now"),
     ("ctrl-l", "draw anew"),
 )
 _NOTES: Final = (
-    "Rates on top are of the last whole second, those in the lists of the last ten.",
-    "- is what this source can not see; LIFE is a median good to a factor of 1.4.",
+    "Rates on top are of the last whole second, in the lists of the last ten.",
+    "- was not measured. LIFE is a median, good to a factor of 1.4.",
 )
 
 
@@ -40,10 +40,10 @@ def footer(view: View, scene: Scene, terminal: Terminal, width: int) -> Spans:
         ("space", "go on" if view.paused else "pause", True),
         *scene.keys,
         ("t", "top" if view.mode == "tree" else "tree", True),
-        ("s", f"sort: {view.sort}", True),
+        ("s", f"by {view.sort}", True),
         ("/", f"filter: {clean(view.filter, unicode=terminal.unicode)}" if view.filter else "filter", True),
-        ("enter", "details", True),
         ("w", "save", scene.can_save),
+        ("enter", "details", True),
         ("?", "help", True),
     ]
     # What does not fit goes from the middle, so that help is always in sight.

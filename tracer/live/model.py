@@ -161,7 +161,8 @@ class Model:
         found = [
             group for group in groups
             if matches(group.label, str(group.pid or ""), group.life.cgroup if group.life is not None else None)
-            and (group.forks or group.execs or group.exits or group.failures or by == "cgroup")
+            and (group.forks or group.execs or group.exits or group.failures)
+            and (group.forks or group.failures or group.life is None or group.life.pid)
         ]  # fmt: skip
         if by == "cgroup" and all(group.label == "-" for group in found):
             return []
@@ -174,7 +175,7 @@ class Model:
         self, snapshot: Snapshot, width: int, room: int
     ) -> tuple[list[tuple[Hashable, Spans]], dict[Hashable, Group | Branch]]:
         columns = self._columns(TREE, width)
-        step = 3 if width >= 80 else 2
+        step = 3 if width >= 120 else 2
         lines: list[tuple[Hashable, Spans]] = [(None, figures.heading(columns, "WHAT IS BEING BORN"))]
         items: dict[Hashable, Group | Branch] = {}
         for branch in self._chosen_branches(snapshot.tree):
