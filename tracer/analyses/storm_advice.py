@@ -20,7 +20,7 @@ _PAUSES: Final = {
     "lxc": ("lxc-freeze {}", None),
     "nspawn": ("machinectl kill --signal=STOP {}", None),
 }
-_CAUSED: Final = re.compile(r"pids\.max of (\S+)")
+_CAUSED: Final = re.compile(r"pids\.max of (\S+?)[:,;]?(?:\s|$)")
 _FEWEST: Final = 64
 
 

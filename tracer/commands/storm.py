@@ -7,8 +7,8 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Self
 
 from tracer.backends import BACKENDS, COW_LEVELS, Options
@@ -90,13 +90,28 @@ class Storm:
         hook = _hook(args, tell)
         with session:
             session.start()
-            # Nothing of ours goes round in a circle, and the collector would walk a million held rows for a second.
-            gc.disable()
-            with suppress(OSError):  # a storm takes CPU from everybody: who is to explain it must not starve
-                os.setpriority(os.PRIO_PROCESS, 0, min(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
-            with _Teller(session, args, hook) as teller:
+            with _unhindered(), _Teller(session, args, hook) as teller:
                 session.run(teller.watch.take, tick=teller.tick)
         return 0
+
+
+@contextmanager
+def _unhindered() -> Iterator[None]:
+    """A storm takes CPU from everybody: who is to explain it must not starve, nor stand still to collect garbage.
+
+    Nothing of ours goes round in a circle, and the collector would walk a million held rows for a second.
+    """
+    collecting, nice = gc.isenabled(), os.getpriority(os.PRIO_PROCESS, 0)
+    gc.disable()
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, min(_NICE, nice))
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+        if collecting:
+            gc.enable()
 
 
 class _Teller:

@@ -1,0 +1,57 @@
+"""The verb `storm`: its options, its refusals, and what it says to a pipe."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from tests.conftest import need
+from tracer.commands import main
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rate", "0"], "no number of forks a second"),
+        (["--rate", "nan"], "no number of forks a second"),
+        (["-p", "1", "-a"], "exclude each other"),
+        (["-p", "x"], "is no pid"),
+        (["-e", "cow"], "-e knows no 'cow'"),
+        (["--exec", ""], "--exec needs a command"),
+        (["--exec", "/no/such"], "there is no program"),
+        (["--format", "xml"], "invalid choice"),
+        (["--backend", "dtrace"], "invalid choice"),
+        (["extra"], "unrecognized arguments"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["storm", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_its_help_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["storm", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "Watch for fork storms" in out
+    assert "--keep-bytes" in out
+
+
+def test_a_rate_may_be_written_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    from tracer.commands.storm import _rate
+
+    assert (_rate("300/s"), _rate("0.5")) == (300.0, 0.5)
+
+
+@pytest.mark.kernel
+def test_seconds_as_json(capfd: pytest.CaptureFixture[str], tmp_path: object) -> None:
+    need("bpf", "root")
+    assert main(["storm", "--duration", "4", "--format", "jsonl", "--no-save"]) == 0
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+
+    seconds = [line for line in lines if line["kind"] == "second"]
+    assert len(seconds) >= 2
+    assert all(line["alive"] > 1 for line in seconds)
+    assert all(line["failures"] is None or line["failures"] >= 0 for line in seconds)
+    assert [b["ts_ns"] - a["ts_ns"] for a, b in itertools.pairwise(seconds)] == [10**9] * (len(seconds) - 1)
