@@ -62,7 +62,8 @@ def rows(snapshot: Snapshot, scene: Scene, terminal: Terminal, width: int, heigh
 def _title(scene: Scene, terminal: Terminal, width: int) -> Spans:
     right = "  ".join(word for word in (scene.state, scene.clock) if word)
     room = width - cells(right) - len(" forktrace  ") - 2
-    what = cut(_clean(scene.what, terminal), max(room, 0), dots=_dots(terminal))
+    what = scene.what if terminal.unicode else scene.what.replace(" · ", ", ")
+    what = cut(_clean(what, terminal), max(room, 0), dots=_dots(terminal))
     pad = max(1, room - cells(what) + 1)
     spans: Spans = [(" ", ""), ("forktrace", "title"), ("  ", ""), (what, ""), (" " * pad, "")]
     if scene.state:

@@ -43,7 +43,7 @@ def footer(view: View, scene: Scene, terminal: Terminal, width: int) -> Spans:
         ("s", f"by {view.sort}", True),
         ("/", f"filter: {clean(view.filter, unicode=terminal.unicode)}" if view.filter else "filter", True),
         ("w", "save", scene.can_save),
-        ("enter", "details", True),
+        ("enter", "back" if view.details else "more", True),
         ("?", "help", True),
     ]
     # What does not fit goes from the middle, so that help is always in sight.

@@ -115,9 +115,13 @@ class Model:
         if at >= view.top + room:
             view.top = at - room + 1
         shown = [spans for _, spans in lines[view.top : view.top + room]]
-        if view.selected is None:
+        place = at - view.top
+        if view.selected is None or not 0 <= place < len(shown):
             return shown, None  # nothing is marked until somebody wants to choose
-        return shown, at - view.top
+        # Every row begins with a blank: the mark is for who sees no colours.
+        text, style = shown[place][0]
+        shown[place] = [(("›" if self.terminal.unicode else ">") + text[1:], style), *shown[place][1:]]
+        return shown, place
 
     # -- the lists --------------------------------------------------------------------------------------------
 

@@ -55,6 +55,7 @@ class Playing(Live):
         self._signal = 0
         self._told_end = False
         self._stop = self._end
+        self.taker.first_ns = player.first_ns
         self.scene.last = "copies"
         self.scene.keys = _KEYS if self.terminal.unicode else _KEYS_ASCII
         self.scene.help = _HELP
