@@ -193,8 +193,8 @@ class Watch:
                 self._nameless, self._named_at = None, now
                 return
             process = _same(life.key)
-            if process is not None and process.argv:
-                self.window.tell(life.key, process.argv)
+            if process is not None:
+                self.window.tell(life.key, process.argv, process.comm)
 
     def _clear_doubts(self) -> None:
         for _, key in zip(range(_AT_ONCE), self.window.doubtful(), strict=False):

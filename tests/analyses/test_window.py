@@ -244,3 +244,21 @@ def test_a_chain_of_copies_is_one_thing_with_one_beginning() -> None:
     assert sum(g.forks for g in window.groups("template")) == 400
     assert sum(g.alive for g in window.groups("template")) == len(list(window.living())) == 3
     assert list(busiest.life.argv or ()) == ["./relay", "7"]
+
+
+def test_a_dead_one_that_has_just_made_many_is_still_found_and_leaves_then() -> None:
+    story = Story()
+    story.existing(1)
+    story.existing(50, 1, comm="bash")
+    story.fork(0.1, 60, 50, comm="loop")
+    for k in range(200):
+        story.run(0.2 + k / 1000, 100 + k, 60, "true", lasts=0.0005)
+    story.exit(0.5, 60)
+    story.reap(0.51, 60)
+    window = story.window(until=2)
+
+    assert [(g.pid, g.forks) for g in window.groups("ancestor")][:1] == [(60, 200)]
+    window.advance(6 * S)
+    assert [(g.pid, g.forks) for g in window.groups("ancestor", 10)][:1] == [(50, 201)]
+    assert {life.pid for life in window.living()} == {1, 50}
+    assert not window.lives._lingering

@@ -153,12 +153,16 @@ class Coming(Ticking):
             if life is not None:
                 self.lives.resort(life, (life.alike[0], comm, *life.alike[2:]))
 
-    def tell(self, key: Key, argv: Sequence[str]) -> None:
-        """The command of one that was there before, as /proc has it."""
+    def tell(self, key: Key, argv: Sequence[str] | None, comm: str | None = None) -> None:
+        """The command, and the name, of one that was there before, as /proc has them; what is known already stays."""
         life = self.lives.of.get(key)
-        if life is not None and life.command == -1 and argv:
+        if life is None:
+            return
+        command, known, *rest = life.alike
+        if command == -1 and argv:
             life.argv = argv
-            self.lives.resort(life, (self.namer.number(argv), *life.alike[1:]))
+            command = self.namer.number(argv)
+        self.lives.resort(life, (command, comm if known is None else known, rest[0], rest[1]))  # type: ignore[arg-type]
 
 
 def cell_of(life: Life) -> Cell:

@@ -25,6 +25,7 @@ Alike = tuple[int, "str | None", "str | None", int]  # command, comm, cgroup, ui
 
 LIVING, ENDED, GONE = 0, 1, 2
 _FEW = 8
+_MANY = 50  # births: then a dead one is remembered a little longer
 
 
 class Tally:
@@ -161,6 +162,14 @@ class Life:
         return self.alike[3]
 
 
+def _busy(life: Life) -> bool:
+    return sum(tally.forks for cell in (life.cells or {}).values() for tally in cell.seconds.values()) >= _MANY
+
+
+def _last_second(life: Life) -> int:
+    return max((second for cell in (life.cells or {}).values() for second in cell.seconds), default=-1)
+
+
 class Lives:
     """The living, and what must be remembered of the dead. `touched[second]` are the cells with a Tally then."""
 
@@ -170,6 +179,8 @@ class Lives:
         self.cells: dict[Cell, None] = {}
         self.touched: dict[int, list[Cell]] = {}
         self.alive = self.zombies = 0
+        self._lingering: list[Life] = []
+        self._buried: Life | None = None
 
     def cell(self, parent: Life, alike: Alike) -> Cell:
         """The cell of such children of `parent`."""
@@ -256,7 +267,20 @@ class Lives:
                 life.cell.zombies -= 1
         life.state = GONE
         self.of.pop(life.key, None)
+        self._settle(life)
+
+    def bury(self, before: int) -> None:
+        """Let go of the dead that lingered because they had just made many: none of it after that second."""
+        for life in [each for each in self._lingering if _last_second(each) < before]:
+            self._lingering.remove(life)
+            self._buried = life
+            self._settle(life)
+        self._buried = None
+
+    def _settle(self, life: Life) -> None:
         while life.state == GONE and life is not self.outside:
+            if life in self._lingering:
+                return
             kids = life.kids
             parent = life.parent
             if kids and len(kids) > 1:
@@ -264,6 +288,9 @@ class Lives:
             kid = next(iter(kids)) if kids else None
             if kid is not None and kid.alike == life.alike and not kid.execs and len(kid.kids or ()) <= _FEW:
                 self._replace(life, kid)
+            elif life.cells and life is not self._buried and _busy(life):
+                self._lingering.append(life)  # whoever looks at the last second must still find who it was
+                return
             elif life.cells:
                 self._inherit(parent, life)
             siblings = parent.kids

@@ -12,6 +12,7 @@ from tracer.analyses.naming import Namer
 from tracer.events import NULL, Fact, Meta
 
 _NS: Final = 10**9
+_LINGER_S: Final = 3
 _RELEASE_S: Final = 30  # an ended process whose release was never told is let go of after one to two times this
 
 
@@ -79,6 +80,7 @@ class Ticking:
             del self._seconds[second]
         for second in [s for s in self.lives.touched if s < old]:
             self.lives.forget(second)
+        self.lives.bury(now - _LINGER_S)
         if now >= self._sweep_at:
             self._sweep(now)
 

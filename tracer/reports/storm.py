@@ -198,7 +198,7 @@ def _about(ns: int | None, ascii_only: bool) -> str:
 def _who(who: Who, terminal: Terminal) -> list[str]:
     argv = " ".join(quoted(word, unicode=terminal.unicode) for word in who.argv or ())
     name = f"{_clean(who.comm or '?', terminal)} ({who.pid})" + ("" if who.alive else ", which has ended")
-    above = " < ".join(f"{_clean(comm or '?', terminal)} ({pid})" for pid, comm in who.above[:4])
+    above = " < ".join(f"{_clean(comm or '?', terminal)} ({pid})" for pid, comm in who.above[:3])
     chunks = [name, *([cut(argv, terminal.width * 2, dots=_dots(terminal))] if argv else [])]
     chunks.append(f"{who.share:.0%} of the host's forks")
     return [*chunks, f"started by {above}"] if above else chunks
