@@ -156,15 +156,15 @@ def _facts(finding: Finding, terminal: Terminal) -> list[tuple[str, list[str]]]:
     ascii_only = not terminal.unicode
     who = finding.who
     commands = [f"{command.share:.0%} {_clean(command.template, terminal)}" for command in finding.commands[:4]]
-    ends = [f"{word} {n:,} times" for word, n in finding.statuses[:5]]
+    times = "×" if terminal.unicode else "x"
+    ends = [f"{n:,} {times} {word}" for word, n in finding.statuses[:5]]
     cost = [
         f"CPU {duration(finding.cpu_ns, ascii_only=ascii_only)}",
         f"page tables {duration(finding.fork_ns, ascii_only=ascii_only)}",
         f"copied pages {count(finding.copies)}",
     ]
     alive = [f"{plural(finding.alive, 'process', 'processes')} below it now", f"{count(finding.zombies)} zombies"]
-    failed = [f"{n:,} × {_clean(cause, terminal)}" if terminal.unicode else f"{n:,} x {_clean(cause, terminal)}"
-              for cause, n in finding.causes]  # fmt: skip
+    failed = [f"{n:,} {times} {_clean(cause, terminal)}" for cause, n in finding.causes]
     lives = []
     if finding.life_ns is not None:
         half, nine = _about(finding.life_ns, ascii_only), _about(finding.life_long_ns, ascii_only)
