@@ -6,7 +6,7 @@ Everything is made when it is first asked for. Knows no source and no report.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from tracer.events import Batch, Event, Meta
@@ -85,3 +85,26 @@ class Trace:
         from tracer.tables import processes_frame
 
         return processes_frame(self.tree)
+
+    def events_frame(self, columns: Collection[str] | None = None) -> pd.DataFrame:
+        """The event table as a pandas frame: tracer.tables says dtypes and units. Name the columns of a long trace."""
+        from tracer.tables import events_frame
+
+        return events_frame(self._batches(), columns)
+
+    @property
+    def edges(self) -> pd.DataFrame:
+        """Every fork, a row each: tracer.analyses.frames says dtypes and units."""
+        from tracer.analyses.frames import edges_frame
+
+        return edges_frame(self.tree)
+
+    @property
+    def ledger(self) -> pd.DataFrame:
+        """The forks that copied an address space, the dearest first: tracer.analyses.frames says dtypes and units."""
+        from tracer.analyses.frames import ledger_frame
+
+        return ledger_frame(self.tree)
+
+    def _repr_html_(self) -> str:
+        return self.tree._repr_html_()

@@ -99,6 +99,11 @@ class ProcessTree(Growth):
             known = self._grouped[name] = (stamp, Groups(of, self._n))
         return known[1]
 
+    def _repr_html_(self) -> str:
+        from tracer.outline import outline
+
+        return outline(self)
+
     # -- reading ----------------------------------------------------------------------------------------------
 
     def row(self, pid: int, born_ns: int) -> int | None:
