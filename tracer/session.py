@@ -8,7 +8,6 @@ come; no sink may stop the capture. Knows no tree beyond naming who is still ali
 
 from __future__ import annotations
 
-import gc
 import os
 import select
 import signal
@@ -173,8 +172,6 @@ class Session:
         backend, target = self._backend, self._target
         assert backend is not None
         self._sinks = list(sinks)
-        gc.enable()  # off since the command line was read: what lives for good needs no looking through meanwhile
-        gc.freeze()
         try:
             if target is not None:
                 target.on_stop = self._drain

@@ -153,7 +153,7 @@ def dispatch(words: Sequence[str]) -> int:
 def main(words: Sequence[str] | None = None) -> int:
     """The `forktrace` command. Returns the exit status; never raises."""
     words = sys.argv[1:] if words is None else words
-    gc.disable()  # looking for garbage among imported modules: 10 ms of a start. A capture switches it on again.
+    gc.set_threshold(50_000, 20, 20)  # to look for garbage among modules as they are imported takes 10 ms of a start
     _fill_closed_streams()
     try:
         try:
