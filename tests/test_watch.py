@@ -151,6 +151,42 @@ def test_forks_that_fail_are_a_storm_too(shapes: str, tmp_path: Path) -> None:
     assert found[0].forks == 0
 
 
+@pytest.fixture
+def small_group() -> Iterator[Path]:
+    """A control group for three processes."""
+    from tracer.cgroups import hierarchy
+
+    place = hierarchy()
+    if place is None:
+        pytest.skip("no control groups with a pids controller here")
+    group = place.mount / f"forktrace-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "pids.max").write_text("3")
+    except OSError as e:
+        pytest.skip(f"no control group can be made: {e}")
+    yield group
+    until = time.monotonic() + DEADLINE_S
+    while group.exists() and time.monotonic() < until:
+        try:
+            group.rmdir()
+        except OSError:  # not empty yet
+            time.sleep(0.05)
+
+
+def test_a_limit_that_is_hit_is_noticed_without_being_asked_for(shapes: str, tmp_path: Path, small_group: Path) -> None:
+    script = f"echo $$ > {small_group}/cgroup.procs; sleep 9 & sleep 9 & exec {shapes} noexec 200 9"
+
+    found, _ = watched(tmp_path, ["sh", "-c", script], lambda found, ended: bool(found))
+
+    assert found[0].who is not None
+    assert found[0].who.comm == "storm_shapes"
+    assert found[0].who.cgroup == f"/{small_group.name}"
+    assert found[0].failures is not None
+    assert found[0].failures >= 300
+    assert found[0].causes[0][0].startswith("EAGAIN")
+
+
 def test_a_healthy_build_is_no_storm(shapes: str, tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()

@@ -68,10 +68,25 @@ def test_long_arguments_are_cut_and_odd_ones_taken() -> None:
     assert namer.words(namer.number([])) == ()
 
 
-def test_programs_beyond_number_do_not_fill_memory() -> None:
+def test_programs_without_end_do_not_fill_memory() -> None:
     namer = Namer()
+    kept = namer.number(["keep", "me"])
     for k in range(30_000):
-        namer.number([f"/tmp/build-{k}/run", "x"])
+        number = namer.number([f"/tmp/build-{k}/run", "x"])
+        assert namer.words(number) == (f"/tmp/build-{k}/run", "x")
+        if namer.many:
+            namer.prune({kept, number})
 
     assert len(namer._programs) <= 2048
-    assert len(namer._words) < 10_000
+    assert len(namer._words) <= 20_001
+    assert namer.words(kept) == ("keep", "me")
+
+
+def test_pruning_keeps_the_template_of_what_is_in_use() -> None:
+    namer = Namer()
+    first = namer.number(["sleep", "0"])
+    for k in range(1, 300):
+        namer.number(["sleep", str(k)])
+    namer.prune({first})
+
+    assert spelled(namer.words(first)) == "sleep …"

@@ -12,7 +12,7 @@ for the next lesson as `program …`. Arguments are cut: a name is for telling a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from tracer.analyses.templates import Commands, common, templates
@@ -23,6 +23,7 @@ _SAMPLE: Final = 48  # different commands of one program that are kept apart
 _LESSONS: Final = 4  # then everything else of that program is alike
 _PROGRAMS: Final = 2048
 _KNOWN: Final = 8192  # commands whose number is remembered
+_WORDS_MOST: Final = 20_000
 _WORDS: Final = 12
 _LETTERS: Final = 160
 
@@ -43,7 +44,8 @@ class Namer:
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[str, ...], int] = {}
-        self._words: list[Words] = []
+        self._words: dict[int, Words] = {}
+        self._next = 0
         self._is: dict[int, int] = {}  # a command that has since been found to be of a template
         self._programs: dict[str, _Program] = {}
         self._rest = self._new((None,))
@@ -92,16 +94,30 @@ class Namer:
             result[n] = said[of[commands.of[i]]]
         return result
 
+    @property
+    def many(self) -> bool:
+        """It is time to `prune`."""
+        return len(self._words) > _WORDS_MOST
+
+    def prune(self, used: Collection[int]) -> None:
+        """Forget all numbers but those `used`, and what was learnt: new programs may come for days."""
+        keep = {self._rest, *used, *(self._is[number] for number in used if number in self._is)}
+        self._words = {number: words for number, words in self._words.items() if number in keep}
+        self._is = {number: template for number, template in self._is.items() if number in keep}
+        self._numbers.clear()
+        self._programs.clear()
+
     def _new(self, words: Words) -> int:
-        self._words.append(words)
-        return len(self._words) - 1
+        self._words[self._next] = words
+        self._next += 1
+        return self._next - 1
 
     def _find(self, key: tuple[str, ...]) -> int:
         name = key[0] if key else ""
         program = self._programs.get(name)
         if program is None:
             if len(self._programs) >= _PROGRAMS:
-                return self._rest
+                del self._programs[next(iter(self._programs))]  # the oldest begins anew, should it come again
             program = self._programs[name] = _Program(self._new((name, None)))
         known = program.sample.get(key, program.alone.get(key))
         if known is not None:

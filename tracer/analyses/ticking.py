@@ -83,6 +83,9 @@ class Ticking:
         self.lives.bury(now - _LINGER_S)
         if now >= self._sweep_at:
             self._sweep(now)
+            if self.namer.many:
+                lives = self.lives
+                self.namer.prune({cell.alike[0] for cell in lives.cells} | {life.command for life in lives.of.values()})
 
     def _sweep(self, now: int) -> None:
         """Let go of those that ended long ago, if the source tells of releases and has not told of theirs."""
