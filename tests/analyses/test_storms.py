@@ -276,3 +276,23 @@ def test_a_saved_trace_tells_the_same() -> None:
     (one,), (other,) = whole, pieces
     assert (one.began_ns, one.ended_ns, one.forks) == (20 * S, 30 * S, 2000)
     assert (one.who, one.shape, one.commands) == (other.who, other.shape, other.commands)
+
+
+def test_the_last_second_of_a_storm_counts_though_its_maker_ended_in_it_and_nothing_came_for_long() -> None:
+    host = Host()
+    for second in range(20):
+        host.noise(second)
+    who = host.next()
+    host.fork(20, who, BASH)
+    host.exec(20, who, "./once")
+    for second in range(20, 30):
+        respawn(host, second, who)
+    host.exit(29.999, who)
+    host.reap(29.9995, who)
+    host.noise(40)
+    rows = sorted(host.rows, key=lambda row: row[1]["ts_ns"])
+
+    (finding,) = storms([Batch.from_rows(rows)], ALL)
+
+    assert finding.who is not None
+    assert (finding.who.pid, finding.ended_ns, finding.forks) == (who, 30 * S, 2000)

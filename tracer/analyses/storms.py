@@ -24,6 +24,7 @@ from tracer.analyses.storm_signs import Sign, shape, signs, status_words
 from tracer.analyses.storm_who import builds, inside, key_of, living_of, quantile, weight, who_is
 from tracer.analyses.window import Window
 from tracer.events import Batch, Fact, Meta
+from tracer.recording.thin import earliest
 
 __all__ = ["Advice", "Command", "Detector", "Finding", "Who", "storms"]
 
@@ -304,6 +305,9 @@ def storms(
     window = Window(60, meta)
     detector = Detector(window, rate=rate, usual=usual)
     for batch in by_second(batches):
+        if window.now_ns:  # what is before a gap is judged before what lies behind it makes it old
+            window.advance(min(earliest(batch), (window.now_ns // _NS + 1) * _NS + _LAG_NS))
+            yield from (finding for finding in detector.look() if finding.ended_ns is not None)
         window.feed(batch)
         yield from (finding for finding in detector.look() if finding.ended_ns is not None)
     window.advance(window.now_ns + _NS + _LAG_NS)
