@@ -71,7 +71,8 @@ def test_the_wheel_holds_the_command_the_probes_and_both_licences(tmp_path: Path
     objects = {f"tracer/_probes/build/{path.name}" for path in (ROOT / "probes/build").glob("*.bpf.o")}
 
     assert objects
-    assert sources | objects | {"tracer/_probes/build/SHA256SUMS", "tracer/_probes/LICENSE"} <= names
+    beside = {f"tracer/_probes/{name}" for name in ("build/SHA256SUMS", "LICENSE", "forktrace.bcc.c", "wire.h")}
+    assert sources | objects | beside <= names
     assert {name.split("/")[0] for name in names} == {"tracer", metadata.name}
     assert not [name for name in names if "__pycache__" in name]
     assert "forktrace = tracer.commands:main" in (metadata / "entry_points.txt").read_text()

@@ -237,6 +237,8 @@ class Fact(enum.StrEnum):
     CGROUP = "cgroup"
     SESSIONS = "sessions"  # pgid, sid
     COW = "cow"  # the fault ledger
+    WP_FAULTS = "wp_faults"  # write-protect faults, whatever came of them
+    WPCOPY = "wpcopy"  # the kernel's own count of copies (kernel.task_delayacct)
     STACKS = "stacks"  # which code copied
 
 

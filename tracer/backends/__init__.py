@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 from tracer.errors import BackendError, UsageError
 from tracer.events import Batch
 
-BACKENDS: Final[tuple[str, ...]] = ("bpf", "netlink", "strace")
+BACKENDS: Final[tuple[str, ...]] = ("bpf", "bcc", "netlink", "strace")
 """Module names in this package; each has a class `Backend`."""
 
 COW_LEVELS: Final = ("full", "fork", "light", "off")
