@@ -61,22 +61,39 @@ enum pid_type { PIDTYPE_PID, PIDTYPE_TGID, PIDTYPE_PGID, PIDTYPE_SID, PIDTYPE_MA
 enum { MM_FILEPAGES, MM_ANONPAGES, MM_SWAPENTS, MM_SHMEMPAGES };
 /* Only looked for: what a kernel has of it decides what is called. */
 enum bpf_func_id { BPF_FUNC_find_vma = 180 };
-enum cgroup_subsys_id { pids_cgrp_id = 11 };
+enum cgroup_subsys_id { memory_cgrp_id = 4, pids_cgrp_id = 11 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 typedef struct { __s64 counter; } atomic_long_t;
 typedef struct { int counter; } atomic_t;
 struct list_head { struct list_head *next, *prev; };
+typedef struct { __s64 counter; } atomic64_t;
 struct ns_common { unsigned int inum; };
-struct pid_namespace { struct ns_common ns; };
+struct pid_namespace { unsigned int pid_allocated, level; int pid_max; struct pid_namespace *parent; struct ns_common ns; };
+struct nsproxy { struct pid_namespace *pid_ns_for_children; };
 struct upid { int nr; struct pid_namespace *ns; };
 struct pid { unsigned int level; struct upid numbers[]; };
 typedef struct { unsigned int val; } kuid_t;
-struct cred { kuid_t uid; };
+typedef struct { __u64 val; } kernel_cap_t;
+struct ucounts;
+struct user_namespace { int level; struct ucounts *ucounts; long rlimit_max[4]; };
+struct ucounts { struct user_namespace *ns; kuid_t uid; atomic_long_t rlimit[4]; };
+struct user_struct { kuid_t uid; };
+/* Before Linux commit 21d1c5e386bc ("Reimplement RLIMIT_NPROC on top of ucounts") (v5.14). */
+struct user_struct___old { atomic_t processes; };
+struct cred { kuid_t uid; kernel_cap_t cap_effective; struct user_struct *user; struct user_namespace *user_ns; struct ucounts *ucounts; };
 struct kernfs_node { __u64 id; };
+struct cgroup_subsys_state;
 struct cgroup { struct kernfs_node *kn; };
-struct cgroup_subsys_state { struct cgroup *cgroup; };
+struct cgroup_subsys_state { struct cgroup *cgroup; struct cgroup_subsys_state *parent; };
+struct pids_cgroup { struct cgroup_subsys_state css; atomic64_t counter, limit; atomic64_t events_local[2]; };
+/* Before Linux commit 3f26a885a006 ("cgroup/pids: Add pids.events.local") (v6.11). */
+struct pids_cgroup___old { atomic64_t events_limit; };
+struct page_counter { atomic_long_t usage; unsigned long max; };
+struct mem_cgroup { struct cgroup_subsys_state css; struct page_counter memory; };
+struct rlimit { unsigned long rlim_cur; };
+struct seccomp { int mode; };
 struct css_set { struct cgroup *dfl_cgrp; struct cgroup_subsys_state *subsys[16]; };
 struct sched_entity { __u64 sum_exec_runtime; };
 struct qstr { const unsigned char *name; };
@@ -92,7 +109,7 @@ struct file { unsigned int f_flags; };
 struct vm_area_struct { unsigned long vm_start, vm_end, vm_flags; struct file *vm_file; };
 struct mm_struct {
 	unsigned long arg_start, arg_end, env_start, env_end;
-	unsigned long hiwater_rss;
+	unsigned long hiwater_rss, data_vm;
 	atomic_long_t pgtables_bytes;
 	struct percpu_counter rss_stat[4];
 	unsigned long start_brk, brk, start_stack;
@@ -122,6 +139,7 @@ struct signal_struct {
 	unsigned int flags;
 	struct pid *pids[4];
 	unsigned long min_flt, maj_flt, maxrss;
+	struct rlimit rlim[16];
 };
 struct kernel_siginfo { int si_code; };
 struct task_struct {
@@ -142,6 +160,8 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct sighand_struct *sighand;
 	struct css_set *cgroups;
+	struct nsproxy *nsproxy;
+	struct seccomp seccomp;
 	struct task_delay_info *delays;
 	void *bpf_storage;
 };

@@ -8,6 +8,7 @@
 #include "wire.h"
 #include "marks.h"
 #include "texts.h"
+#include "limits.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;
@@ -120,6 +121,10 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret)
 	r->failed.syscall = nr;
 	r->failed.uid = t->cred->uid.val;
 	COPY_COMM(r->failed.comm, t);
+	if (exec)
+		no_limits(&r->failed);
+	else
+		fill_limits(&r->failed, plain(t));
 	send(r, false);
 	return 0;
 }

@@ -197,7 +197,31 @@ struct ft_failed {	/* h: the caller */
 	__u32 syscall;
 	__u32 uid;
 	char comm[16];
+	/* The rest: of a fork alone, what bounds it, read as the call returned. Of several bounds on a path upwards that one
+	 * which has least room left. "now" may be past its bound, and below it if somebody ended meanwhile. */
+	__u64 cgroup;		/* the caller's own, of the pids controller */
+	__u64 pids_cgroup;	/* 0: no bound above it */
+	__u64 mem_cgroup;	/* 0: no bound above it */
+	__u32 pids_now;
+	__u32 pids_max;
+	__u32 pids_fails;	/* forks that this controller refused in `cgroup` so far */
+	__u32 nproc_now;	/* tasks of user nproc_uid; ~0: not known */
+	__u32 nproc_max;	/* ~0: none */
+	__u32 nproc_uid;
+	__u32 ns_now;		/* pids given out in the pid namespace of children; */
+	__u32 ns_max;		/* 0: the kernel has one for all namespaces */
+	__u32 mem_now;		/* pages */
+	__u32 mem_max;
+	__u32 data_pages;	/* of the caller's address space, those that a fork would have to be promised */
+	__u32 limits;		/* FT_L_* */
 };
+
+/* ft_failed.limits */
+#define FT_L_READ 1u		/* all this was read */
+#define FT_L_EXEMPT 2u		/* RLIMIT_NPROC does not hold for the caller: root, CAP_SYS_ADMIN or CAP_SYS_RESOURCE */
+#define FT_L_NS_DEAD 4u		/* the init of the pid namespace of children has ended */
+#define FT_L_NS_INNER 8u	/* ns_* are of a namespace inside the host's */
+#define FT_L_SECCOMP 16u	/* the caller runs under a seccomp filter */
 
 union ft_record {
 	struct ft_head head;
@@ -276,5 +300,6 @@ _Static_assert(sizeof(struct ft_exec) == 128, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_exit) == 128, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_faults) == 160, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_decay) == 160, "change tracer/wire.py too");
+_Static_assert(sizeof(struct ft_failed) == 152, "change tracer/wire.py too");
 _Static_assert(sizeof(union ft_record) == FT_RECORD_SIZE, "every record fits");
 _Static_assert(sizeof(struct ft_text) == 40, "change tracer/wire.py too");

@@ -20,7 +20,7 @@ LAYERS = (
     ("errors",),
     ("events",),
     ("processes", "status"),
-    ("btf", "wire", "recording", "spool", "procfs", "cgroups", "redact", "symbols"),
+    ("btf", "wire", "recording", "spool", "procfs", "cgroups", "causes", "redact", "symbols"),
     ("kernel", "privileges", "terminal", "launch", "target", "delayacct"),
     ("outlet", "hook", "pressure"),
     ("rows", "growth", "tree", "outline", "backends", "importers"),

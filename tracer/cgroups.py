@@ -34,8 +34,8 @@ class Hierarchy:
     top: str  # path of the group that stands at `mount`; "/" unless only a part of the tree is mounted here
 
 
-def hierarchy(root: Path = Path("/")) -> Hierarchy | None:
-    """The hierarchy to use on this host, or None where neither v2 nor v1's pids controller is mounted."""
+def hierarchy(root: Path = Path("/"), controller: str = "pids") -> Hierarchy | None:
+    """The hierarchy to use on this host, or None where neither v2 nor v1's `controller` is mounted."""
     try:
         text = (root / "proc/self/mountinfo").read_bytes()
     except OSError:
@@ -47,7 +47,7 @@ def hierarchy(root: Path = Path("/")) -> Hierarchy | None:
         if len(fields) < 6:
             continue
         version = 2 if fstype == "cgroup2" else 1
-        if fstype not in ("cgroup", "cgroup2") or (version == 1 and "pids" not in options.split(",")):
+        if fstype not in ("cgroup", "cgroup2") or (version == 1 and controller not in options.split(",")):
             continue
         top, mount = _unescape(fields[3]), _unescape(fields[4])
         place = Hierarchy(version, root / mount.lstrip("/"), top)
@@ -63,14 +63,16 @@ class Cgroups:
     at most.
     """
 
-    def __init__(self, root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, root: Path = Path("/"), clock: Callable[[], float] = time.monotonic, controller: str = "pids"
+    ) -> None:
         self._root = root
         self._clock = clock
         self._paths: dict[int, str] = {}
         self._gone: dict[int, None] = {}
         self._names: dict[str, str | None] = {}
         self._not_before = float("-inf")
-        self.hierarchy = hierarchy(root)
+        self.hierarchy = hierarchy(root, controller)
 
     def path(self, number: int) -> str | None:
         """Path of the group, or None when it is gone or out of sight."""

@@ -116,6 +116,13 @@ RECORDS[FAULTS] = Record(
     ),
 )
 RECORDS[DECAY] = Record("ft_decay", (*HEAD, ("buckets", f"{DECAY_BUCKETS}i")))
+LIMIT_GROUPS: Final = ("cgroup", "pids_cgroup", "mem_cgroup")
+LIMIT_NUMBERS: Final = (
+    "pids_now", "pids_max", "pids_fails", "nproc_now", "nproc_max", "nproc_uid", "ns_now", "ns_max", "mem_now",
+    "mem_max", "data_pages", "limits",
+)  # fmt: skip
+L_READ, L_EXEMPT, L_NS_DEAD, L_NS_INNER, L_SECCOMP = 1, 2, 4, 8, 16
+NO_LIMIT: Final = 0xFFFFFFFF
 _FAILED: Final = Record(
     "ft_failed",
     (
@@ -127,6 +134,8 @@ _FAILED: Final = Record(
         ("syscall", "I"),
         ("uid", "I"),
         ("comm", "16s"),
+        *((name, "Q") for name in LIMIT_GROUPS),
+        *((name, "I") for name in LIMIT_NUMBERS),
     ),
 )
 RECORDS[EXEC_FAILED] = RECORDS[FORK_FAILED] = _FAILED
@@ -509,6 +518,11 @@ def fork_failed_part(c: Columns, syscalls: Sequence[str | None]) -> Part:
         "clone_flags": c.ints("clone_flags"),
         "syscall": [syscalls[n] if n < len(syscalls) else None for n in c.narrow("syscall")],
     }
+
+
+def limits_rows(c: Columns) -> Iterable[tuple[int, ...]]:
+    """Of FORK_FAILED: LIMIT_GROUPS and LIMIT_NUMBERS of each record."""
+    return zip(*(c.narrow(name) for name in (*LIMIT_GROUPS, *LIMIT_NUMBERS)), strict=True)
 
 
 def faults_part(c: Columns) -> Part:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from tracer import wire
+from tracer.backends._failures import Causes
 from tracer.backends._reaps import Reaps
 from tracer.events import NULL, Batch, Kind, Part
 
@@ -50,6 +51,7 @@ class Decoder:
         self._env_names = frozenset(env_names)
         self._words: dict[tuple[int, int], wire.Words] = {}
         self._reaps = Reaps()
+        self._causes: Causes | None = None
 
     def batch(self, raw: bytes, texts: Iterable[bytes]) -> Batch | None:
         """`raw`: a run of fixed records with their ring headers; `texts`: the text records read before it."""
@@ -75,7 +77,7 @@ class Decoder:
             parts[Kind.EXEC_FAILED] = wire.exec_failed_part(c, self._words)
         if wire.FORK_FAILED in present:
             c = wire.Columns(wire.select(raw, kinds, wire.FORK_FAILED), wire.FORK_FAILED)
-            parts[Kind.FORK_FAILED] = wire.fork_failed_part(c, SYSCALLS)
+            parts[Kind.FORK_FAILED] = self._failures(c)
         if wire.FAULTS in present:
             parts[Kind.FAULTS] = wire.faults_part(wire.Columns(wire.select(raw, kinds, wire.FAULTS), wire.FAULTS))
         if wire.DECAY in present:
@@ -120,6 +122,13 @@ class Decoder:
             keep = self._env_names
             part["env"] = [e and [v for v in e if v.partition("=")[0] in keep] for e in part["env"]]
         return part
+
+    def _failures(self, c: wire.Columns) -> Part:
+        part = wire.fork_failed_part(c, SYSCALLS)
+        if self._causes is None:
+            self._causes = Causes(self._cgroup)
+        causes = self._causes.of(wire.limits_rows(c), part["errno"], part["clone_flags"])
+        return {**part, "cause": [words for words, _ in causes], "evidence": [evidence for _, evidence in causes]}
 
     def _releases(
         self, raw: bytes, kinds: array[int], codes: bytes | bytearray, present: set[int], parts: dict[int, Part]

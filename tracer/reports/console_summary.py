@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from tracer.analyses.summary import Failure, Summary
-from tracer.events import Meta
+from tracer.events import Event, Meta
 from tracer.reports.console_births import Birth
 from tracer.reports.console_rows import ZOMBIE_NS
 from tracer.reports.console_text import Span, Spans, wrap
@@ -132,7 +132,7 @@ class SummaryLines:
             return
         for name, n, events in calls:
             if n or self._verbose or n is None:
-                yield self._calls(name, n, [event.error for event in events])
+                yield self._calls(name, n, [self._why(event) for event in events])
 
     def _failure(self, failure: Failure) -> Chunk:
         times = f" {'×' if self._terminal.unicode else 'x'}{count(failure.count)}" if failure.count > 1 else ""
@@ -143,6 +143,13 @@ class SummaryLines:
             outcome = f"exit {least}" if least == most else f"exit {least}{dots}{most}"
         name = cut(clean(failure.program, unicode=self._terminal.unicode), _NAME_MOST)
         return [(name, "program"), (f" {outcome}", "bad"), (times, "")]
+
+    def _why(self, event: Event) -> str | None:
+        """EAGAIN: pids.max 50/50 of /x"""
+        if not event.error or not event.cause:
+            return str(event.error) if event.error else None
+        cause = clean(event.cause, unicode=self._terminal.unicode)
+        return f"{event.error}{': ' if event.evidence == 'measured' else ', probably '}{cause}"
 
     def _calls(self, name: str, n: int | None, errors: Sequence[str | None]) -> Chunk:
         if n is None:
