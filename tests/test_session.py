@@ -86,7 +86,7 @@ def offer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., type[Fake]]:
 
     def make(*scripts: dict[str, Any]) -> type[Fake]:
         classes: list[Any] = [type("Fake", (Fake,), {"made": [], **script}) for script in scripts or ({},)]
-        monkeypatch.setattr(backends, "candidates", lambda name: classes)
+        monkeypatch.setattr(backends, "candidates", lambda *_: classes)
         monkeypatch.setattr(backends, "BACKENDS", tuple(dict.fromkeys(c.name for c in classes)))
         first: type[Fake] = classes[0]
         return first

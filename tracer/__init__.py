@@ -25,7 +25,7 @@ from tracer.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from tracer.trace import Trace
 
@@ -50,6 +50,7 @@ def run(
     argv: Sequence[str],
     *,
     backend: str = "auto",
+    need: Collection[str] = (),
     wait: bool = True,
     env: Mapping[str, str] | None = None,
     cwd: str | None = None,
@@ -59,13 +60,15 @@ def run(
 ) -> Trace:
     """Run a program, watch all it starts, and return the trace when the last descendant has ended.
 
-    `wait=False` ends with the program. `env` replaces the environment. `output` keeps the trace in a file as well.
+    `need` names facts (tracer.events.Fact) that must be seen. `wait=False` ends with the program. `env` replaces the
+    environment. `output` keeps the trace in a file as well.
     `options` are those of tracer.backends.Options: cow="full|fork|light|off", cow_stacks (samples a second and
     CPU; 0: every copy), argv_max (bytes), env names to record as `record_env`, reap_exact, failures, buffer_bytes.
     `trace.status` tells how the program ended.
     Raises CannotStartError, NoPermissionError, ProbesRefusedError, UsageError. From the main thread only.
     """
     from tracer.backends import Options
+    from tracer.backends.cover import named
     from tracer.capture import Keeper
     from tracer.session import Plan, Session
 
@@ -78,9 +81,11 @@ def run(
         chosen = Options(**options)
     except TypeError as e:
         raise UsageError(f"tracer.run: {e}", "see tracer.backends.Options") from None
-    session = Session(
-        Plan(argv=list(argv), backend=backend, options=chosen, wait=wait, env=env, cwd=cwd, pass_fds=pass_fds)
-    )
+    plan = Plan(
+        argv=list(argv), backend=backend, need=named([need] if isinstance(need, str) else need), options=chosen,
+        wait=wait, env=env, cwd=cwd, pass_fds=pass_fds,
+    )  # fmt: skip
+    session = Session(plan)
     keeper = Keeper(session, output)
     with session:
         session.start()

@@ -43,6 +43,7 @@ class Plan:
     argv: Sequence[str] = ()
     pids: Sequence[int] = ()
     backend: str = "auto"
+    need: frozenset[str] = frozenset()  # Fact values that must be seen
     options: Options = field(default_factory=Options)
     wait: bool = True  # for descendants that outlive the program
     duration: float | None = None
@@ -128,7 +129,8 @@ class Session:
 
     def _attach(self) -> None:
         plan = self.plan
-        classes = iter(backends.candidates(plan.backend))
+        passed: list[str] = []
+        classes = iter(backends.candidates(plan.backend, plan.need, plan.options, passed))
         first = next(classes)
         cls: type[BackendProtocol] | None = first
         through: list[str] = []
@@ -136,6 +138,10 @@ class Session:
             backend = cls(plan.options)  # type: ignore[call-arg]
             try:
                 backend.start()
+                lacks = sorted(plan.need - backend.facts)
+                if lacks:
+                    why = "; ".join(backend.notes) or "the kernel refused it"
+                    raise ProbesRefusedError(f"{', '.join(lacks)} can not be seen: {why}")
                 if self._target is not None:
                     wanted = backend.wrap(plan.argv)
                     wanted = wanted[: len(wanted) - len(plan.argv)]
@@ -159,9 +165,8 @@ class Session:
                 backend.close()
                 raise
             self._backend = backend
-            best = backends.BACKENDS[0]
-            if plan.backend == "auto" and first.name != best:
-                self._say(f"{best}: {backends.readiness(best).why}; using {backend.name} instead")
+            if passed and cls is first:
+                self._say(f"{passed[0]}; using {backend.name} instead")
             return
 
     def run(self, *sinks: Sink, tick: Callable[[], None] = lambda: None) -> None:

@@ -7,15 +7,21 @@ tree, no report, and does not start the program: session.py does, and may ask it
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
+from tracer.backends import cover
 from tracer.errors import BackendError, UsageError
 from tracer.events import Batch
 
 BACKENDS: Final[tuple[str, ...]] = ("bpf", "bcc", "netlink", "strace")
-"""Module names in this package; each has a class `Backend`."""
+"""Module names in this package; each has a class `Backend`.
+
+bcc stands before netlink although LLVM makes it start slower, by a third of a second: it tells fork from vfork, and
+misses no argv however short a program lives, which is what one looks for first in a tree. netlink has CPU time, faults
+and the kernel's count of copies; who wants those says so (--need cpu). Last is strace, which slows its program down.
+"""
 
 COW_LEVELS: Final = ("full", "fork", "light", "off")
 STACKS_USUAL: Final = 1000  # samples a second and CPU: under 1 % of it
@@ -76,6 +82,13 @@ class BackendProtocol(Protocol):
     def readiness(cls) -> Readiness:
         """Cheap: no load, no attach."""
 
+    @classmethod
+    def cover(cls, options: Options) -> frozenset[str]:
+        """Facts that a capture with `options` could see here, if the kernel refuses nothing; cheap, as `readiness`.
+
+        Empty if it can not do at all what is asked.
+        """
+
     @property
     def facts(self) -> frozenset[str]:
         """tracer.events.Fact values this capture can see; valid after `start`."""
@@ -126,22 +139,46 @@ def readiness(name: str) -> Readiness:
     return load(name).readiness()
 
 
-def candidates(name: str = "auto") -> Iterator[type[BackendProtocol]]:
-    """Backends to try, best first. A name asks for that one alone, ready or not: its own refusal is the clearest.
+def candidates(
+    name: str = "auto",
+    need: Collection[str] = (),
+    options: Options | None = None,
+    passed: list[str] | None = None,
+) -> Iterator[type[BackendProtocol]]:
+    """Backends to try, best first: those that are ready here and cover `need` (Fact values).
 
-    One at a time: the next is looked at, and its modules imported, when the one before it was refused.
-    Raises BackendError that lists each backend and why it is not ready, if none is.
+    Where nothing is needed, what cover.USUAL says will do, and after all those what is ready and sees less. A name asks
+    for that one alone, ready or not: its own refusal is the clearest. One at a time: the next is looked at, and its
+    modules imported, when the one before it was refused. To `passed` goes "NAME: why not" of each that was passed over.
+    Raises BackendError that lists each backend, why not, and what mends it, if none will do.
     """
+    options = options or Options()
     if name != "auto":
-        yield load(name)
+        chosen = load(name)
+        short = cover.short_of(chosen.cover, need, options) if need else None
+        if short is not None:
+            raise BackendError(f"{name} {short}", "another backend may: `forktrace doctor` shows what each sees")
+        yield chosen
         return
-    ready, reasons = 0, []
+    passed = [] if passed is None else passed
+    reasons, meagre, found = [], [], False
     for each in BACKENDS:
         state = readiness(each)
-        if state.ok:
-            ready += 1
-            yield load(each)
-        else:
+        if not state.ok:
+            passed.append(f"{each}: {state.why}")
             reasons.append(f"{each}: {state.why}" + (f" ({state.mend})" if state.mend else ""))
-    if not ready:
-        raise BackendError("no backend is ready here: " + "; ".join(reasons), "`forktrace doctor` says more")
+            continue
+        backend = load(each)
+        short = cover.short_of(backend.cover, need, options)
+        if short is None:
+            found = True
+            yield backend
+            continue
+        passed.append(f"{each} {short}")
+        reasons.append(f"{each} {short}")
+        if not need and backend.cover(options):
+            meagre.append(backend)
+    yield from meagre
+    if not found and not meagre:
+        what = f"no backend sees {', '.join(sorted(need))} here" if need else "no backend is ready here"
+        raise BackendError(f"{what}: {'; '.join(reasons)}", "`forktrace doctor` says more")

@@ -152,7 +152,7 @@ class Backend:
         self._counts_fd = self._programs.map_fd("counts")
         self._procs = _bcc_procs.Procs(self._programs)
         if options.cow != "off":
-            self._notes.append("copies were not counted: wp_faults has those write-protect faults too that copied nothing")
+            self._notes.append("copies were not counted: wp_faults has those too that copied nothing")
         if not self._registers:
             self._notes.append("argv is what /proc had a moment after each exec")
         if options.failures:

@@ -107,6 +107,22 @@ class Backend:
                 return Readiness(False, check.detail, check.mend)
         return Readiness(True)
 
+    @classmethod
+    def cover(cls, options: Options) -> frozenset[str]:
+        """Everything that was asked for."""
+        facts = set(_FACTS)
+        if options.cow in ("fork", "full"):
+            facts.add(Fact.FORK_COST)
+        if options.cow == "full":
+            facts |= {Fact.COW, Fact.WP_FAULTS}
+        if options.cow_stacks is not None:
+            facts.add(Fact.STACKS)
+        if options.failures:
+            facts |= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
+        if options.delayacct or _host.counts_wpcopies():
+            facts.add(Fact.WPCOPY)
+        return frozenset(facts)
+
     @property
     def facts(self) -> frozenset[str]:
         """Narrower under `--cow off` and `light`, where page-table copies are not timed."""
@@ -165,6 +181,8 @@ class Backend:
                 obj.load()
         else:
             obj.load()
+        if _host.counts_wpcopies():
+            self._facts.add(Fact.WPCOPY)
         self._stats = obj.view(".data.stats", wire.STATS.size())
         if options.failures:
             self._failures = self._beside("failures", "texts")
@@ -229,7 +247,7 @@ class Backend:
             self._notes.append(f"copies were not counted: {e.message}")
             return
         self._faults = faults
-        self._facts.add(Fact.COW)
+        self._facts |= {Fact.COW, Fact.WP_FAULTS}
         if can.evidence == "inferred":
             self._notes.append(f"copies are inferred: {can.why}")
 

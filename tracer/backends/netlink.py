@@ -83,10 +83,20 @@ class Backend:
             return Readiness(False, why, kernel.feature("net_admin").mend)
         return Readiness(True)
 
+    @classmethod
+    def cover(cls, options: Options) -> frozenset[str]:
+        """Only the connector without CAP_NET_ADMIN: taskstats are not given to anyone else."""
+        if kernel.feature("net_admin").ok is False or kernel.feature("taskstats").ok is False:
+            return _FACTS
+        counts = options.cow != "off" and (options.delayacct or _counts_delays())
+        return _FACTS | _STATS_FACTS | ({Fact.WPCOPY} if counts else set())
+
     @property
     def facts(self) -> frozenset[str]:
         """Narrower without taskstats."""
-        return _FACTS | _STATS_FACTS if self._family.has_stats else _FACTS
+        if not self._family.has_stats:
+            return _FACTS
+        return _FACTS | _STATS_FACTS | ({Fact.WPCOPY} if self._family.delays else set())
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -64,6 +64,11 @@ class Backend:
                 return Readiness(False, check.detail, check.mend)
         return Readiness(True)
 
+    @classmethod
+    def cover(cls, options: Options) -> frozenset[str]:
+        """The same whatever is asked, but not of the whole host."""
+        return frozenset() if options.everyone else frozenset(_FACTS)
+
     @property
     def facts(self) -> frozenset[str]:
         """The same for every capture; what a wait must have asked for is null elsewhere."""

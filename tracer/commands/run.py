@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tracer.backends import BACKENDS, COW_LEVELS, STACKS_USUAL, Options
+from tracer.backends.cover import named
 from tracer.commands import say
 from tracer.commands.run_live import Beside, refuse
 from tracer.errors import ForktraceError, UsageError
@@ -54,6 +55,13 @@ class Run:
         how = parser.add_argument_group("how")
         how.add_argument(
             "--backend", default="auto", choices=("auto", *BACKENDS), help="default: the first that is ready"
+        )
+        how.add_argument(
+            "--need",
+            action="append",
+            default=[],
+            metavar="FACT,...",
+            help="take no backend that does not see these: cow, argv, cpu, ... (`forktrace doctor` lists them)",
         )
         how.add_argument(
             "--cow",
@@ -199,6 +207,7 @@ class Run:
             argv=args.program or (),
             pids=pids,
             backend=args.backend,
+            need=named(word for words in args.need for word in words.split(",") if word),
             options=Options(
                 cow=args.cow or ("light" if args.all else "full"),
                 cow_stacks=args.cow_stacks,
