@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from tracer.errors import NoPermissionError, ProbesRefusedError
+from tracer import kernel
+from tracer.errors import ForktraceError, NoPermissionError, ProbesRefusedError
 
 SONAME: Final = "libbpf.so.1"
 _BPF_NOEXIST: Final = 1
@@ -149,18 +150,25 @@ class BpfObject:
         """Create the maps and have the programs verified. Raises with the kernel's reason."""
         status = self._lib.bpf_object__load(self._obj)
         if status in (-errno.EPERM, -errno.EACCES):
-            reason = _reason() or os.strerror(-status)
-            if os.geteuid() == 0 and "verif" in reason.lower():
-                raise ProbesRefusedError(f"the kernel's verifier refused {self._name}: {reason}")
-            raise NoPermissionError(
-                f"the kernel refused {self._name}: {os.strerror(-status)}",
-                "run with sudo (CAP_BPF and CAP_PERFMON); `forktrace doctor` says more",
-            )
+            raise self._not_allowed(-status)
         if status:
             raise ProbesRefusedError(
                 f"the kernel refused {self._name}: {_reason() or os.strerror(-status)}",
                 "see `forktrace doctor`",
             )
+
+    def _not_allowed(self, code: int) -> ForktraceError:
+        """EPERM and EACCES: the verifier's answer to anybody, or a missing privilege, or what not even root may do."""
+        if any("END PROG LOAD LOG" in line for line in _log()):
+            why = f"the kernel's verifier refused {self._name}: {_reason()}"
+            return ProbesRefusedError(why, "this kernel is unlike those we know; --backend auto takes another one")
+        refused = f"the kernel refused {self._name}: {os.strerror(code)}"
+        held = kernel.feature("capabilities")
+        if held.ok is not False:
+            why = f"{refused}, although {held.detail}: by lockdown, a security module or a container's seccomp profile"
+            return ProbesRefusedError(why, "in docker: --security-opt seccomp=unconfined; `forktrace doctor` says more")
+        mend = held.mend if os.geteuid() else "in docker: --cap-add BPF --cap-add PERFMON"
+        return NoPermissionError(f"{refused} ({held.detail})", mend)
 
     def programs(self) -> Iterable[tuple[str, str]]:
         """(name, section) of every program that is to be loaded."""
