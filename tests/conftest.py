@@ -8,6 +8,7 @@ Knows nothing of what the tests test.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import sys
@@ -63,6 +64,21 @@ def no_helper_of_the_standard_library_stays() -> Iterator[None]:
     module = sys.modules.get("multiprocessing.resource_tracker")
     if module is not None:
         module._resource_tracker._stop()  # it starts again when it is needed
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tracefs() -> None:
+    """bcc reads tracefs, and mounts none itself. Where it is missing, ours is in a mount namespace of our own."""
+    if os.geteuid() == 0 and not Path("/sys/kernel/tracing/events").exists():
+        mount_privately("tracefs", "/sys/kernel/tracing")
+
+
+def mount_privately(kind: str, where: str) -> None:
+    """Mount so that only we and our children see it, if that is allowed. It ends with us."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    new_namespace, recursive_private = 0x00020000, 0x4000 | 0x40000
+    if libc.unshare(new_namespace) == 0 and libc.mount(b"none", b"/", None, recursive_private, None) == 0:
+        libc.mount(kind.encode(), where.encode(), kind.encode(), 0, None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

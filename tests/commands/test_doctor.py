@@ -15,13 +15,23 @@ from hypothesis import strategies as st
 
 from tests.kernel.fakes import NO, FakeHost
 from tracer import backends, commands, kernel
-from tracer.backends import Readiness
+from tracer.backends import Options, Readiness
 from tracer.commands import doctor
-from tracer.commands.doctor import COMMAND, Paper, Row, report
+from tracer.commands.doctor import COMMAND, Paper, Row, report, taken
 from tracer.errors import ProbesRefusedError
+from tracer.events import Fact
 
 ROOT = Path(__file__).parents[2]
 SGR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Seeing:
+    """A backend that sees little, and one thing more for an option."""
+
+    @classmethod
+    def cover(cls, options: Options) -> frozenset[str]:
+        return frozenset({Fact.ARGV, Fact.STATUS, Fact.FLAGS, *([Fact.WPCOPY] if options.delayacct else [])})
+
 
 READY = Row("backends", "bpf", ok=True, detail="ready", why="", mend=None)
 REFUSED = Row("backends", "netlink", ok=False, detail="CAP_NET_ADMIN not held", why="", mend="sudo forktrace")
@@ -59,6 +69,28 @@ def test_a_row_says_mark_word_name_and_detail_and_what_is_not_ok_says_why_and_wh
         "",
         "`forktrace -- PROGRAM` takes the bpf backend here.",
     ]
+
+
+def test_what_each_backend_sees_ready_or_not_and_what_an_option_adds() -> None:
+    facts = frozenset({Fact.STATUS, Fact.ARGV})
+    one = READY._replace(sees=frozenset(Fact) - {Fact.COW, Fact.STACKS}, more={"cow": "--cow full", "stacks": "--x"})
+    other = REFUSED._replace(sees=facts)
+
+    assert lines(one, other)[3:7] == [
+        "  ✓ ok       bpf      ready",
+        "                      sees: everything; with --cow full also cow; with --x also stacks",
+        "  ✗ missing  netlink  CAP_NET_ADMIN not held",
+        "                      sees: argv, status",
+    ]
+
+
+def test_a_backend_that_sees_neither_how_nor_what_was_used_is_not_the_one_taken() -> None:
+    blind = READY._replace(name="netlink", sees=frozenset({Fact.ARGV, Fact.STATUS}))
+    other = READY._replace(name="strace", sees=frozenset({Fact.ARGV, Fact.STATUS, Fact.FLAGS}))
+
+    assert taken([REFUSED, blind, other]) == "strace"
+    assert taken([REFUSED, blind]) == "netlink"
+    assert taken([REFUSED]) is None
 
 
 def test_with_v_what_is_ok_says_why_too() -> None:
@@ -148,6 +180,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     monkeypatch.setattr(kernel, "_here", lambda name: kernel._ask(name, fake))
     monkeypatch.setattr(backends, "BACKENDS", tuple(states))
     monkeypatch.setattr(backends, "readiness", states.__getitem__)
+    monkeypatch.setattr(backends, "load", lambda name: Seeing)
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     return fake
@@ -162,9 +195,10 @@ def test_the_json_is_one_stable_object(host: FakeHost, capsys: pytest.CaptureFix
     assert list(found) == ["schema", "host", "chosen", "backends", "features"]
     assert (found["schema"], found["chosen"]) == (1, "second")
     assert list(found["host"]) == ["kernel", "machine", "euid"]
+    sees = {"sees": ["argv", "flags", "status"], "sees_with": {"wpcopy": "--delayacct"}}
     assert found["backends"] == [
-        {"name": "first", "ok": False, "why": "it is tired", "mend": "wake it"},
-        {"name": "second", "ok": True, "why": None, "mend": None},
+        {"name": "first", "ok": False, "why": "it is tired", "mend": "wake it", **sees},
+        {"name": "second", "ok": True, "why": None, "mend": None, **sees},
     ]
     assert [feature["name"] for feature in found["features"]] == list(kernel.FEATURES)
     ring = next(feature for feature in found["features"] if feature["name"] == "ring_buffer")

@@ -13,7 +13,7 @@ import platform
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from tracer import kernel
@@ -25,6 +25,7 @@ SCHEMA: Final = 1
 _GROUPS: Final = {
     "bpf": "for the bpf backend",
     "copies": "for counting copied pages (--cow full)",
+    "stacks": "for naming the code that copies (--cow-stacks)",
     "bcc": "for the bcc backend",
     "netlink": "for the netlink backend",
     "strace": "for the strace backend",
@@ -39,7 +40,7 @@ _LEAST_DETAIL: Final = 36  # with less room than this beside the name, the detai
 
 
 class Row(NamedTuple):
-    """One line of the report: a backend or a feature."""
+    """One line of the report: a backend or a feature. `sees`, `more`: of a backend, facts, and those with an option."""
 
     group: str
     name: str
@@ -47,6 +48,8 @@ class Row(NamedTuple):
     detail: str
     why: str
     mend: str | None
+    sees: frozenset[str] = frozenset()
+    more: Mapping[str, str] = {}
 
 
 class Doctor:
@@ -68,7 +71,7 @@ class Doctor:
     def run(self, args: argparse.Namespace) -> int:
         """Ask everything, print the report to stdout."""
         backends, features = list(backend_rows()), list(feature_rows())
-        chosen = next((row.name for row in backends if row.ok), None)
+        chosen = taken(backends)
         if args.json:
             sys.stdout.write(json.dumps(as_json(backends, features), indent=2) + "\n")
         else:
@@ -90,15 +93,26 @@ def feature_rows() -> Iterator[Row]:
 def backend_rows() -> Iterator[Row]:
     """Every backend, in the order of preference."""
     from tracer import backends
+    from tracer.backends.cover import with_options
 
     for name in backends.BACKENDS:
         try:
             state = backends.readiness(name)
-            yield Row("backends", name, state.ok, "ready" if state.ok else state.why, "", state.mend)
+            cover = backends.load(name).cover
+            sees, more = cover(backends.Options()), with_options(cover, backends.Options())
+            yield Row("backends", name, state.ok, "ready" if state.ok else state.why, "", state.mend, sees, more)
         except ForktraceError as e:
             yield Row("backends", name, ok=False, detail=e.message, why="", mend=e.mend)
         except ImportError as e:
             yield Row("backends", name, ok=False, detail=f"can not be imported: {e}", why="", mend=None)
+
+
+def taken(rows: Sequence[Row]) -> str | None:
+    """Which backend `forktrace -- PROGRAM` would take, as far as can be told without starting one."""
+    from tracer.backends.cover import usual
+
+    ready = [row for row in rows if row.ok]
+    return next((row.name for row in ready if usual(row.sees)), ready[0].name if ready else None)
 
 
 def host() -> dict[str, Any]:
@@ -111,8 +125,18 @@ def as_json(backends: Sequence[Row], features: Sequence[Row]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "host": host(),
-        "chosen": next((row.name for row in backends if row.ok), None),
-        "backends": [{"name": r.name, "ok": r.ok, "why": None if r.ok else r.detail, "mend": r.mend} for r in backends],
+        "chosen": taken(backends),
+        "backends": [
+            {
+                "name": r.name,
+                "ok": r.ok,
+                "why": None if r.ok else r.detail,
+                "mend": r.mend,
+                "sees": sorted(r.sees),
+                "sees_with": dict(r.more),
+            }
+            for r in backends
+        ],
         "features": [
             {"name": r.name, "for": r.group, "ok": r.ok, "detail": r.detail, "why": r.why, "mend": r.mend}
             for r in features
@@ -160,7 +184,7 @@ def report(backends: Sequence[Row], features: Sequence[Row], paper: Paper, *, wh
         for row in rows:
             yield from _row(row, paper, names, whys=whys)
     yield ""
-    chosen = next((row.name for row in backends if row.ok), None)
+    chosen = taken(backends)
     verdict = f"`forktrace -- PROGRAM` takes the {chosen} backend here." if chosen else "No backend is ready here."
     yield from _wrapped(verdict, paper.width, "", "")
 
@@ -180,8 +204,23 @@ def _row(row: Row, paper: Paper, names: int, *, whys: bool) -> Iterator[str]:
         yield from body
     if row.why and (whys or not row.ok):
         yield from _wrapped("why: " + _safe(row.why), paper.width, indent, indent + "     ")
+    if row.sees:
+        yield from _wrapped("sees: " + _facts(row), paper.width, indent, indent + "      ")
     if row.mend and not row.ok:
         yield from _wrapped("mend: " + _safe(row.mend), paper.width, indent, indent + "      ")
+
+
+def _facts(row: Row) -> str:
+    """In the order of the model; then what an option would add."""
+    from tracer.events import Fact
+
+    every = [fact.value for fact in Fact]
+    lacking = [name for name in every if name not in row.sees and name not in row.more]
+    said = [", ".join(name for name in every if name in row.sees) if lacking else "everything"]
+    for option in dict.fromkeys(row.more.values()):
+        names = [name for name in every if row.more.get(name) == option]
+        said.append(f"with {option} also {' and '.join(names)}")
+    return "; ".join(said)
 
 
 def _wrapped(text: str, width: int, first: str, rest: str) -> list[str]:
