@@ -16,18 +16,16 @@ from typing import Any, Final
 LINES_MOST: Final = 400
 DEEPEST: Final = 40
 _WORDS_MOST: Final = 160
-_ODD: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+ODD: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
 def outline(tree: Any, most: int = LINES_MOST) -> str:
     """Of a ProcessTree. What is left out is counted at the end."""
-    children: dict[int, list[int]] = {}
-    for row, parent in enumerate(tree.column("parent_id")):
-        children.setdefault(parent if parent >= 0 else -1, []).append(row)
+    children = below(tree)
     out = ['<div class="forktrace" style="font-family:monospace;line-height:1.5">']
     left = most
     shown = 0
-    stack: list[Any] = [iter(_folded(tree, children, -1))]
+    stack: list[Any] = [iter(folded(tree, children, -1))]
     while stack:
         found = next(stack[-1], None) if left else None
         if found is None:
@@ -41,7 +39,7 @@ def outline(tree: Any, most: int = LINES_MOST) -> str:
         line = _line(tree, row, times)
         if row in children and len(stack) <= DEEPEST:
             out.append(f'<details open><summary>{line}</summary><div style="margin-left:1.5em">')
-            stack.append(iter(_folded(tree, children, row)))
+            stack.append(iter(folded(tree, children, row)))
         else:
             out.append(f'<div style="margin-left:1em">{line}</div>')
     hidden = len(tree) - shown
@@ -51,7 +49,15 @@ def outline(tree: Any, most: int = LINES_MOST) -> str:
     return "".join(out)
 
 
-def _folded(tree: Any, children: dict[int, list[int]], row: int) -> list[tuple[int, int]]:
+def below(tree: Any) -> dict[int, list[int]]:
+    """{row: rows of its children, in order of birth}; -1 has those without a parent in the trace."""
+    children: dict[int, list[int]] = {}
+    for row, parent in enumerate(tree.column("parent_id")):
+        children.setdefault(parent if parent >= 0 else -1, []).append(row)
+    return children
+
+
+def folded(tree: Any, children: dict[int, list[int]], row: int) -> list[tuple[int, int]]:
     """(the first of those that are alike, how many), in order of birth."""
     groups: dict[Any, list[int]] = {}
     for child in children.get(row, ()):
@@ -68,8 +74,7 @@ def _end(tree: Any, row: int) -> tuple[int | None, str | None]:
 
 
 def _line(tree: Any, row: int, times: int) -> str:
-    argv, comm = tree.value(row, "argv"), tree.value(row, "comm")
-    words = " ".join(argv) if argv else f"({comm if comm is not None else '?'})"
+    words = command(tree, row)
     parts = [f"<b>{times:,} ×</b>" if times > 1 else f'<span style="opacity:.6">{tree.value(row, "pid")}</span>']
     parts.append(plain(words[:_WORDS_MOST] + ("…" if len(words) > _WORDS_MOST else "")))
     how = tree.value(row, "how")
@@ -87,6 +92,12 @@ def _line(tree: Any, row: int, times: int) -> str:
     return " ".join(parts)
 
 
+def command(tree: Any, row: int) -> str:
+    """Its words; in brackets the kernel's name for what has none."""
+    argv, comm = tree.value(row, "argv"), tree.value(row, "comm")
+    return " ".join(argv) if argv else f"({comm if comm is not None else '?'})"
+
+
 def plain(text: str) -> str:
     """Text for HTML, whatever it holds."""
-    return html.escape(_ODD.sub(lambda found: f"\\u{ord(found[0]):04x}", text), quote=True)
+    return html.escape(ODD.sub(lambda found: f"\\u{ord(found[0]):04x}", text), quote=True)

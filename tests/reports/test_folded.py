@@ -46,7 +46,13 @@ def test_names_can_not_make_frames_or_lines() -> None:
 
 def test_a_trace_without_stacks_is_a_sentence() -> None:
     with pytest.raises(UsageError, match="no stacks; record one with --cow-stacks"):
-        folded(trace(root(1, "x")))
+        reports.by_name("folded").write(trace(root(1, "x")), io.BytesIO(), Options(weight="stacks"))
+    with pytest.raises(UsageError, match="no CPU time"):
+        reports.by_name("folded").write(trace(root(1, "x")), io.BytesIO(), Options(weight="cpu"))
+
+
+def test_a_trace_without_stacks_is_folded_by_ancestors() -> None:
+    assert folded(trace(root(1, "x"))) == "x 1\n"
 
 
 def test_a_full_disk_is_a_sentence() -> None:

@@ -26,7 +26,15 @@ class Export:
             "--as", dest="format", metavar="FORMAT", help=", ".join(listed.name for listed in REPORTS)
         )
         parser.add_argument("--table", choices=("processes", "events"), default="processes", help="default: processes")
+        parser.add_argument(
+            "--weight",
+            choices=("cow", "count", "life", "cpu", "stacks"),
+            help="of folded stacks: by ancestors, pages copied, processes, ns of life or of CPU; or stacks at copies"
+            " (default: these, where they were taken, else count)",
+        )
         parser.add_argument("-o", "--output", metavar="OUT", help="default: standard output")
+        parser.add_argument("--no-redact", action="store_true", help="leave secrets in argv and environment there")
+        parser.add_argument("--redact-rules", metavar="FILE", help="a TOML file with more rules of what is a secret")
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, write, say nothing; status 65 where the file is damaged, after what could be read was written."""
@@ -40,7 +48,13 @@ class Export:
             names = ", ".join(listed.name for listed in reports.REPORTS)
             raise UsageError("which format is wanted is not clear", f"say --as with one of: {names}")
         trace = open_trace(args.file)
-        options = reports.Options(table=args.table)
+        hidden = None
+        if not args.no_redact:
+            from tracer.commands.hiding import Hiding
+
+            hidden = Hiding(args.redact_rules)
+            trace = hidden.of(trace)
+        options = reports.Options(table=args.table, weight=args.weight)
         if args.output in (None, "-"):
             if report.binary and sys.stdout.isatty():
                 raise UsageError(f"{report.name} is not for a terminal", "name a file with -o")
@@ -49,6 +63,9 @@ class Export:
         else:
             with open_output(args.output) as out:
                 report.write(trace, out, options)
+        if hidden is not None and hidden.count and not args.quiet:
+            what = f"{hidden.count:,} secret{'s' if hidden.count > 1 else ''}"
+            say(f"{what} hidden in argv and environment (--no-redact leaves them)")
         if trace.broken:  # what could be read has been written; who reads it must know that it is not all
             raise BadDataError(str(trace.damage))
         if trace.damage is not None:

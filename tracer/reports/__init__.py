@@ -6,12 +6,14 @@ is for --as, `by_suffix` for -o; nothing of a report is imported before it is ch
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import PurePath
 from typing import IO, TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
-from tracer.errors import UsageError
+from tracer.errors import CannotWriteError, UsageError
 
 if TYPE_CHECKING:
     from tracer.trace import Trace
@@ -22,6 +24,7 @@ class Options:
     """What a report may be asked. Each reads what concerns it."""
 
     table: str = "processes"  # or "events"
+    weight: str | None = None  # of folded stacks: cow count life cpu stacks
 
 
 class Report(Protocol):
@@ -49,6 +52,11 @@ REPORTS: Final = (
     Listed("csv", (".csv",), "tracer.reports.table", "Csv"),
     Listed("parquet", (".parquet",), "tracer.reports.table", "Parquet"),
     Listed("folded", (".folded",), "tracer.reports.folded", "Folded"),
+    Listed("chrome", (".trace.json",), "tracer.reports.chrome", "Chrome"),
+    Listed("perfetto", (".pftrace", ".perfetto-trace"), "tracer.reports.perfetto", "Perfetto"),
+    Listed("dot", (".dot", ".gv"), "tracer.reports.dot", "Dot"),
+    Listed("mermaid", (".mmd", ".mermaid"), "tracer.reports.mermaid", "Mermaid"),
+    Listed("html", (".html", ".htm"), "tracer.reports.html", "Html"),
 )
 
 
@@ -62,11 +70,22 @@ def by_name(name: str) -> Report:
 
 def by_suffix(path: str) -> Report | None:
     """The report that a file of this name is meant to be; None when its suffix says nothing."""
-    suffix = PurePath(path).suffix.lower()
+    name = PurePath(path).name.lower()
     for listed in REPORTS:
-        if suffix in listed.suffixes:
+        if name.endswith(listed.suffixes):
             return _load(listed)
     return None
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """What goes wrong with the output is an error of ours, in a sentence; a reader that has left is none."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        raise CannotWriteError(f"the export can not be written: {(e.strerror or str(e)).lower()}") from None
 
 
 def _load(listed: Listed) -> Report:

@@ -77,7 +77,8 @@ class Rows:
             )
             return Row(line, ("", ""), command=((words, "dim"),))
         one = line.sort is Sort.ONE
-        pid = str(self._tree.value(rows[0], "pid")) if one else f"{self._times()}{count(len(rows))}"
+        only = self._tree.value(rows[0], "pid") if one else None
+        pid = ("-" if only is None else str(only)) if one else f"{self._times()}{count(len(rows))}"
         return Row(
             line,
             (pid, "" if one else "fold"),

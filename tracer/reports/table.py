@@ -66,7 +66,7 @@ class Csv:
         with _writing():
             out.write((",".join(f.name for f in _fields(options.table)) + "\n").encode())
             for lines in _lines(trace, options.table, render):
-                out.write(_bytes("\n".join(lines) + "\n"))
+                out.write(as_bytes("\n".join(lines) + "\n"))
 
 
 class Parquet:
@@ -197,7 +197,8 @@ def _quoted(value: str) -> str:
     return '"' + value.replace('"', '""') + '"'
 
 
-def _bytes(lines: str) -> bytes:
+def as_bytes(lines: str) -> bytes:
+    """UTF-8, odd bytes as they were."""
     try:
         return lines.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # surrogates that no byte made

@@ -1,0 +1,37 @@
+"""A trace with the secrets taken out, for whatever is shared: exports and pages.
+
+    hiding = Hiding(rules_file);  trace = hiding.of(trace);  ... ;  hiding.count
+
+What is a secret is tracer.redact's business. Nothing is changed in the file that the trace came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from tracer.events import Batch
+from tracer.redact import RULES, load_rules, redact, redact_batch
+from tracer.trace import Trace
+
+
+class Hiding:
+    """`count`: how many secrets were hidden, once the trace has been read. Raises NoInputError, BadDataError."""
+
+    def __init__(self, rules: str | None = None) -> None:
+        self.count = 0
+        self._rules = RULES if rules is None else load_rules(Path(rules))
+
+    def of(self, trace: Trace) -> Trace:
+        """The same trace, its argv and environment without secrets."""
+        command, _ = redact(list(trace.meta.command), self._rules)
+
+        def batches() -> Iterator[Batch]:
+            self.count = 0  # of one reading, however often it is read
+            for batch in trace.batches():
+                self.count += redact_batch(batch, self._rules)
+                yield batch
+
+        meta = replace(trace.meta, command=tuple(command))
+        return Trace(meta, batches, status=trace.status, damage=lambda: trace.damage, broken=lambda: trace.broken)

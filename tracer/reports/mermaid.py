@@ -1,0 +1,54 @@
+"""A tree as a Mermaid flow chart, which README files and issue trackers draw. Folded, so that it still draws.
+
+Names go in as entities for all but letters, digits and a few harmless signs: Mermaid has words of its own for nearly
+everything else. Knows no layout.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import IO, TYPE_CHECKING, ClassVar, Final
+
+from tracer.outline import ODD
+from tracer.reports import Options, writing
+from tracer.reports.drawing import boxes, failed, lines
+
+if TYPE_CHECKING:
+    from tracer.trace import Trace
+
+MOST: Final = 200
+"""Mermaid refuses charts of more than 500 lines between boxes; and nobody reads one of that many."""
+
+_HARMLESS: Final = re.compile(r"[^A-Za-z0-9 ._/,:=+·…×-]")
+_LINES: Final = {"vfork": "-.->", "posix_spawn": "-.->", "clone": "-.->"}
+
+
+class Mermaid:
+    """A flow chart from left to right."""
+
+    name: ClassVar = "mermaid"
+    suffixes: ClassVar = (".mmd", ".mermaid")
+    binary: ClassVar = False
+
+    def write(self, trace: Trace, out: IO[bytes], options: Options) -> None:
+        """As the module says."""
+        tree = trace.tree
+        bad = []
+        with writing():
+            out.write(b"flowchart LR\n")
+            for box in boxes(tree, MOST):
+                label = "<br/>".join(escaped(line) for line in lines(tree, box))
+                out.write(f'  p{box.number}["{label}"]\n'.encode())
+                if box.parent is not None:
+                    arrow = _LINES.get(tree.value(box.row, "how") or "", "-->")
+                    out.write(f"  p{box.parent} {arrow} p{box.number}\n".encode())
+                if failed(tree, box.row):
+                    bad.append(f"p{box.number}")
+            if bad:
+                out.write(f"  classDef bad stroke:#b3261e\n  class {','.join(bad)} bad\n".encode())
+
+
+def escaped(text: str) -> str:
+    """Text inside a quoted label."""
+    text = ODD.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _HARMLESS.sub(lambda found: f"#{ord(found[0])};", text)
