@@ -8,17 +8,61 @@
 #include "wire.h"
 #include "marks.h"
 #include "facts.h"
+#include "match.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;
 
-/* Attaching to what lives: a task joins if its leader or its parent has a mark. Passes are repeated until one adds
- * none; task_newtask is attached before, so a fork in between is not missed. */
+static __always_inline bool to_join(struct task_struct *t)
+{
+	return opt.everyone || bpf_task_storage_get(&marks, t->group_leader, 0, 0) ||
+	       bpf_task_storage_get(&marks, t->real_parent, 0, 0) ||
+	       (opt.match && t->pid == t->tgid && task_matches(plain(t)));
+}
+
+/* A zombie joins as what it is. Its mark says that its end has been told: it counts as none of the living. */
+static __always_inline void join_zombie(struct task_struct *t)
+{
+	struct task_struct *p = plain(t);
+	struct mark *m = bpf_task_storage_get(&marks, t, 0, 0);
+	if (m && (m->flags & M_SEEN))
+		return;
+	if (!m && !to_join(t))
+		return;
+	m = bpf_task_storage_get(&marks, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!m || !first_to_set(m, M_SEEN))
+		return;
+	m->flags |= M_ENDED;
+	m->min_flt = p->min_flt, m->maj_flt = p->maj_flt;
+	m->utime = p->utime, m->stime = p->stime, m->runtime = p->se.sum_exec_runtime;
+	__sync_fetch_and_add(&stats.added, 1);
+	union ft_record *r = begin(FT_EXISTING, p);
+	if (r) {
+		fill_birth(r, p, p->real_parent);
+		r->fork.how = FT_HOW_EXISTING;
+		send(r, false);
+	}
+	r = begin(FT_ZOMBIE, p);
+	if (r) {
+		r->head.flags |= FT_SNAPSHOT;
+		fill_zombie(r, p, p->real_parent);
+		send(r, false);
+	}
+}
+
+/* Attaching to what lives: a task joins if its leader or its parent has a mark, or if it matches. Passes are repeated
+ * until one adds none; task_newtask is attached before, so a fork in between is not missed. */
 SEC("iter/task")
 int find_tasks(struct bpf_iter__task *ctx)
 {
 	struct task_struct *t = ctx->task;
-	if (!t || (t->flags & (PF_EXITING | PF_KTHREAD)))
+	if (!t || (t->flags & PF_KTHREAD))
+		return 0;
+	if (is_zombie(t)) {
+		join_zombie(t);
+		return 0;
+	}
+	if (t->flags & PF_EXITING)
 		return 0;
 	struct mark *m = mark_of(t);
 	__u32 root = 0;
@@ -27,10 +71,7 @@ int find_tasks(struct bpf_iter__task *ctx)
 			return 0;
 		root = m->flags & M_ROOT;
 	} else {
-		if (!opt.everyone && !bpf_task_storage_get(&marks, t->group_leader, 0, 0) &&
-		    !bpf_task_storage_get(&marks, t->real_parent, 0, 0))
-			return 0;
-		if (!make_mark(t))
+		if (!to_join(t) || !make_mark(t))
 			return 0;
 		__sync_fetch_and_add(&stats.alive, 1);
 		m = mark_if_made(t);
@@ -50,12 +91,25 @@ int find_tasks(struct bpf_iter__task *ctx)
 	return 0;
 }
 
-/* The trace ends and they live on: what they used so far. From here on their end is not told, or it would count twice. */
+/* The trace ends and they live on: what they used so far. From here on their end is not told, or it would count twice.
+ * Zombies that nobody has come for are told once more: their parent may be another one by now. */
 SEC("iter/task")
 int find_alive(struct bpf_iter__task *ctx)
 {
 	struct task_struct *t = ctx->task;
-	if (!t || (t->flags & (PF_EXITING | PF_KTHREAD)))
+	if (!t || (t->flags & PF_KTHREAD))
+		return 0;
+	if (is_zombie(t)) {
+		struct mark *z = bpf_task_storage_get(&marks, t, 0, 0);
+		union ft_record *r = z && (z->flags & M_SEEN) ? begin(FT_ZOMBIE, plain(t)) : NULL;
+		if (r) {
+			r->head.flags |= FT_SNAPSHOT;
+			fill_zombie(r, plain(t), plain(t)->real_parent);
+			send(r, false);
+		}
+		return 0;
+	}
+	if (t->flags & PF_EXITING)
 		return 0;
 	struct mark *m = bpf_task_storage_get(&marks, t, 0, 0);
 	if (!m || !(m->flags & M_SEEN) || !first_to_set(m, M_ENDED))

@@ -40,11 +40,14 @@ enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_RB_AVAIL_DATA = 0 };
 #define PF_KTHREAD 0x00200000
 #define PF_USER_WORKER 0x00004000
 #define SIGNAL_GROUP_EXIT 0x00000004
+#define EXIT_ZOMBIE 0x00000020
 #define SIGCHLD 17
 #define SIGKILL 9
 #define SIGBUS 7
 #define SIGSEGV 11
 #define SA_NOCLDWAIT 0x00000002
+#define SIG_DFL ((void *)0)
+#define SIG_IGN ((void *)1)
 #define WNOHANG 0x00000001
 #define WEXITED 0x00000004
 #define WNOWAIT 0x01000000
@@ -83,10 +86,11 @@ struct user_struct { kuid_t uid; };
 /* Before Linux commit 21d1c5e386bc ("Reimplement RLIMIT_NPROC on top of ucounts") (v5.14). */
 struct user_struct___old { atomic_t processes; };
 struct cred { kuid_t uid; kernel_cap_t cap_effective; struct user_struct *user; struct user_namespace *user_ns; struct ucounts *ucounts; };
-struct kernfs_node { __u64 id; };
-struct cgroup_subsys_state;
-struct cgroup { struct kernfs_node *kn; };
+struct kernfs_node { __u64 id; const char *name; };
+struct cgroup_root;
+struct cgroup;
 struct cgroup_subsys_state { struct cgroup *cgroup; struct cgroup_subsys_state *parent; };
+struct cgroup { struct cgroup_subsys_state self; struct kernfs_node *kn; struct cgroup_root *root; };
 struct pids_cgroup { struct cgroup_subsys_state css; atomic64_t counter, limit; atomic64_t events_local[2]; };
 /* Before Linux commit 3f26a885a006 ("cgroup/pids: Add pids.events.local") (v6.11). */
 struct pids_cgroup___old { atomic64_t events_limit; };
@@ -105,11 +109,12 @@ struct fs_struct { struct path root, pwd; };
 struct percpu_counter { __s64 count; };
 struct seqcount { unsigned int sequence; };
 typedef struct seqcount seqcount_t;
-struct file { unsigned int f_flags; };
+struct file { unsigned int f_flags; struct path f_path; };
 struct vm_area_struct { unsigned long vm_start, vm_end, vm_flags; struct file *vm_file; };
 struct mm_struct {
 	unsigned long arg_start, arg_end, env_start, env_end;
 	unsigned long hiwater_rss, data_vm;
+	struct file *exe_file;
 	atomic_long_t pgtables_bytes;
 	struct percpu_counter rss_stat[4];
 	unsigned long start_brk, brk, start_stack;
@@ -121,7 +126,7 @@ struct mm_struct___old { struct mm_rss_stat rss_stat; };
  * control it") (v6.4); a sequence count since commit eb449bd96954 ("mm: convert mm_lock_seq to a proper seqcount") (v6.14). */
 struct mm_struct___seqcount { seqcount_t mm_lock_seq; };
 struct mm_struct___int { int mm_lock_seq; };
-struct sigaction { unsigned long sa_flags; };
+struct sigaction { void *sa_handler; unsigned long sa_flags; };
 struct k_sigaction { struct sigaction sa; };
 struct sighand_struct { struct k_sigaction action[64]; };
 struct wait_queue_head { struct list_head head; };
@@ -141,7 +146,8 @@ struct signal_struct {
 	unsigned long min_flt, maj_flt, maxrss;
 	struct rlimit rlim[16];
 };
-struct kernel_siginfo { int si_code; };
+union __sifields { struct { int _pid; } _sigchld; };
+struct kernel_siginfo { int si_code; union __sifields _sifields; };
 struct task_struct {
 	unsigned int flags;
 	struct sched_entity se;
@@ -150,6 +156,7 @@ struct task_struct {
 	unsigned in_execve : 1;
 	pid_t pid, tgid;
 	struct task_struct *real_parent, *group_leader;
+	struct list_head children;
 	struct pid *thread_pid;
 	__u64 utime, stime, start_boottime;
 	unsigned long min_flt, maj_flt;

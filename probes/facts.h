@@ -60,6 +60,37 @@ static __always_inline void fill_birth(union ft_record *r, struct task_struct *c
 	COPY_COMM(r->fork.comm, c);
 }
 
+static __always_inline __s32 status_of(struct task_struct *leader)
+{
+	struct signal_struct *sig = leader->signal;
+	return sig->flags & SIGNAL_GROUP_EXIT ? sig->group_exit_code : leader->exit_code;
+}
+
+static __always_inline __u32 sigchld_of(struct task_struct *parent)
+{
+	struct sigaction *sa = &parent->sighand->action[SIGCHLD - 1].sa;
+	if (sa->sa_handler == SIG_IGN)
+		return FT_CHLD_IGNORE;
+	if (sa->sa_flags & SA_NOCLDWAIT)
+		return FT_CHLD_NOWAIT;
+	return sa->sa_handler == SIG_DFL ? FT_CHLD_DEFAULT : FT_CHLD_HANDLER;
+}
+
+static __always_inline void fill_zombie(union ft_record *r, struct task_struct *leader, struct task_struct *parent)
+{
+	r->zombie.parent_born_ns = parent->group_leader->start_boottime;
+	r->zombie.parent_pid = tgid_of(parent);
+	r->zombie.pgid = pid_nr(leader->signal->pids[PIDTYPE_PGID]);
+	r->zombie.status = status_of(leader);
+	r->zombie.sigchld = sigchld_of(parent);
+}
+
+/* Its last thread has ended, and it waits for its parent. */
+static __always_inline bool is_zombie(struct task_struct *t)
+{
+	return t->exit_state == EXIT_ZOMBIE && t->pid == t->tgid && !plain(t)->signal->live.counter;
+}
+
 static __always_inline union ft_record *so_far(__u16 kind, struct task_struct *t, struct mark *m, __s32 status)
 {
 	struct task_struct *p = plain(t);

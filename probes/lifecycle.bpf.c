@@ -10,6 +10,7 @@
 #include "copying.h"
 #include "texts.h"
 #include "facts.h"
+#include "match.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;
@@ -67,8 +68,14 @@ int BPF_PROG(on_newtask, struct task_struct *c, __u64 flags)
 {
 	struct task_struct *p = bpf_get_current_task_btf();
 	struct mark *m = mark_of(p);
-	if (!m)
-		return 0;
+	if (!m) {
+		if (!opt.match)
+			return 0;
+		/* Its process may have begun to match a moment ago, and this thread have no mark yet. */
+		struct mark *leader = mark_if_made(p->group_leader);
+		if (!leader && ((flags & CLONE_THREAD) || !task_matches(plain(c))))
+			return 0;
+	}
 	if (make_mark(c))
 		__sync_fetch_and_add(&stats.alive, 1);
 	struct task_struct *pc = plain(c);
@@ -81,11 +88,12 @@ int BPF_PROG(on_newtask, struct task_struct *c, __u64 flags)
 		/* Late, and stored at once: six constants kept in a register are six walks of the rest for the verifier. */
 		r->fork.how = how_born(c, p, flags, nr);
 		/* From the first page-table entry that was copied to here. */
-		if (m->copy_mm && m->copy_mm == (__u64)pc->mm && !(flags & CLONE_VM))
+		if (m && m->copy_mm && m->copy_mm == (__u64)pc->mm && !(flags & CLONE_VM))
 			r->fork.fork_ns = r->head.time_ns - m->copy_ns;
 		send(r, false);
 	}
-	m->copy_mm = 0;
+	if (m)
+		m->copy_mm = 0;
 	return 0;
 }
 
@@ -100,6 +108,8 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *t, pid_t old, struct linux_binprm *bprm)
 {
 	struct mark *m = mark_of(t);
+	if (!m && opt.match && task_matches(plain(t)))
+		m = join(t);
 	if (!m)
 		return 0;
 	union ft_record *r;
@@ -147,6 +157,12 @@ SEC("tp_btf/task_rename")
 int BPF_PROG(on_rename, struct task_struct *t, const char *comm)
 {
 	struct mark *m = mark_if_made(t);
+	if (!m && (opt.match & MATCH_COMM) && t->pid == t->tgid && !BPF_CORE_READ_BITFIELD(t, in_execve)) {
+		struct name n = {};
+		bpf_probe_read_kernel_str(n.text, sizeof(n.text), comm);
+		if (matches(plain(t), &n))
+			m = join(t);
+	}
 	if (!m)
 		return 0;
 	if (BPF_CORE_READ_BITFIELD(t, in_execve)) {
@@ -160,6 +176,35 @@ int BPF_PROG(on_rename, struct task_struct *t, const char *comm)
 		return 0;
 	r->words[4] = r->words[5] = 0;
 	bpf_probe_read_kernel_str(r->rename.comm, sizeof(r->rename.comm), comm);
+	send(r, false);
+	return 0;
+}
+
+/* After the move. A single thread of a process is not what is asked for. */
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(on_moved, struct cgroup *to, const char *path, struct task_struct *t)
+{
+	if (!(opt.match & MATCH_CGROUP) || t->pid != t->tgid || mark_of(t) || !task_matches(plain(t)))
+		return 0;
+	join(t);
+	return 0;
+}
+
+/* Groups come and go faster than anybody could look their names up. */
+SEC("tp_btf/cgroup_mkdir")
+int BPF_PROG(on_mkdir, struct cgroup *made)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct cgroup *own = group_of(plain(t));
+	if (!opt.kernel_reads || !own || BPF_CORE_READ(own, root) != BPF_CORE_READ(made, root))
+		return 0;
+	union ft_record *r = begin(FT_MKDIR, plain(t));
+	if (!r)
+		return 0;
+	r->mkdir.group = BPF_CORE_READ(made, kn, id);
+	r->mkdir.above = BPF_CORE_READ(made, self.parent, cgroup, kn, id);
+	if (bpf_probe_read_kernel_str(r->mkdir.name, FT_GROUP_NAME, BPF_CORE_READ(made, kn, name)) < 0)
+		r->mkdir.name[0] = 0;
 	send(r, false);
 	return 0;
 }
@@ -189,7 +234,8 @@ static __always_inline int task_ended(struct task_struct *t, bool last)
 	if (!r)
 		return 0;
 	r->head.flags |= last ? FT_LAST : 0;
-	send(r, alive == 1 && !opt.everyone); /* of a host there is no last one, and zero is passed often */
+	/* Of a host there is no last one, and zero is passed often. */
+	send(r, alive == 1 && !opt.everyone && !opt.match);
 	return 0;
 }
 
@@ -272,9 +318,43 @@ static __always_inline void zombie(struct task_struct *cur, struct task_struct *
 	if (!r)
 		return;
 	r->head.flags |= flags;
-	r->zombie.parent_born_ns = up->group_leader->start_boottime;
-	r->zombie.parent_pid = tgid_of(up);
-	r->zombie.pgid = pid_nr(child->signal->pids[PIDTYPE_PGID]);
+	fill_zombie(r, child, up);
+	send(r, false);
+}
+
+/* The parent ends and did not wait: from within its own end, the zombie's new parent is told of it. It waits for that
+ * one now. */
+static __always_inline void adopted(struct task_struct *cur, struct task_struct *parent, struct kernel_siginfo *info)
+{
+	struct task_struct *up = plain(parent), *old = plain(cur);
+	__u32 key = cur->tgid, flags = 0;
+	struct parent *have = bpf_map_lookup_elem(&parents, &key);
+	if (have && have->pending && __sync_fetch_and_add(&have->pending, -1) == 1)
+		bpf_map_delete_elem(&parents, &key);
+	if (awaited(up, old)) {
+		flags = FT_WAITED;
+	} else {
+		key = parent->tgid;
+		struct parent fresh = { .pending = 1, .credit = 64 };
+		have = bpf_map_lookup_elem(&parents, &key);
+		if (have) {
+			__sync_fetch_and_add(&have->pending, 1);
+			__sync_fetch_and_add(&have->credit, 16);
+		} else {
+			bpf_map_update_elem(&parents, &key, &fresh, BPF_ANY);
+		}
+	}
+	union ft_record *r = begin(FT_ADOPT, old);
+	if (!r)
+		return;
+	r->head.flags |= flags;
+	r->adopt.parent_born_ns = up->group_leader->start_boottime;
+	r->adopt.parent_pid = tgid_of(up);
+	/* The child's pid is given as the new parent's namespace has it. */
+	struct pid *id = up->thread_pid;
+	__u32 level = id->level;
+	bool ours = level == opt.ns_level && (!level || r->adopt.parent_pid);
+	r->adopt.child_pid = ours ? info->_sifields._sigchld._pid : 0;
 	send(r, false);
 }
 
@@ -287,7 +367,13 @@ int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct
 			zombie(cur, t, mark_if_made(cur->group_leader));
 		return 0;
 	}
-	if (sig == SIGCHLD || !mark_if_made(t))
+	if (sig == SIGCHLD) {
+		if ((cur->flags & PF_EXITING) && t->tgid != cur->tgid && (unsigned long)info > 1 && info->si_code > 0 &&
+		    mark_if_made(cur))
+			adopted(cur, t, info);
+		return 0;
+	}
+	if (!mark_if_made(t))
 		return 0;
 	struct mark *m = mark_if_made(t->group_leader);
 	if (!m)

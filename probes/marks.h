@@ -120,11 +120,16 @@ static __always_inline __u32 tid_of(struct task_struct *t)
 	return opt.ns_level ? pid_nr(t->thread_pid) : t->pid;
 }
 
-static __always_inline __u64 cgroup_of(struct task_struct *t)
+static __always_inline struct cgroup *group_of(struct task_struct *t)
 {
 	if (opt.cgroup_v1 && bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id))
-		return t->cgroups->subsys[bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id)]->cgroup->kn->id;
-	return t->cgroups->dfl_cgrp->kn->id;
+		return t->cgroups->subsys[bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id)]->cgroup;
+	return t->cgroups->dfl_cgrp;
+}
+
+static __always_inline __u64 cgroup_of(struct task_struct *t)
+{
+	return group_of(t)->kn->id;
 }
 
 /* A fork that comm is read for, 8 bytes at a time: needs no helper, so no permission either. */

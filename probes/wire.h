@@ -27,6 +27,8 @@ enum ft_kind {
 	FT_BASE = 15,	/* as FT_EXIT, for a task found at attach: what it had used before anybody watched */
 	FT_EXEC_FAILED = 13,	/* opt-in: an execve that returned an error */
 	FT_FORK_FAILED = 14,	/* opt-in: a fork, vfork, clone or clone3 that did */
+	FT_ADOPT = 16,	/* a zombie's parent has ended without waiting for it: it has another one now */
+	FT_MKDIR = 17,	/* a control group was made */
 	FT_DECAY = 11,	/* when a process' copies were made, after the fork that made them necessary */
 };
 
@@ -43,7 +45,7 @@ enum ft_how { FT_HOW_ROOT = 1, FT_HOW_FORK = 2, FT_HOW_VFORK = 3, FT_HOW_CLONE =
 #define FT_ROOT 128u	/* the program forktrace started */
 #define FT_HIDDEN 256u	/* not visible from forktrace's pid namespace */
 #define FT_BEFORE_EXEC 512u	/* faults: of the image it was born with; it has not called exec since its birth */
-#define FT_SNAPSHOT 1024u	/* faults, decay: it lives on, more will follow */
+#define FT_SNAPSHOT 1024u	/* faults, decay: it lives on, more will follow; zombie: found as one, since when is not known */
 #define FT_EDGE 2048u	/* faults: parent_cow_* are filled */
 #define FT_FORKED 4096u	/* decay: by time since its own last fork, not since its birth */
 
@@ -119,6 +121,27 @@ struct ft_zombie {
 	__u64 parent_born_ns;
 	__u32 parent_pid;
 	__u32 pgid;
+	__s32 status;		/* as wait4() will give it */
+	__u32 sigchld;		/* enum ft_sigchld: what the parent does with SIGCHLD */
+};
+
+enum ft_sigchld { FT_CHLD_DEFAULT = 1, FT_CHLD_IGNORE = 2, FT_CHLD_HANDLER = 3, FT_CHLD_NOWAIT = 4 };
+
+/* h: the parent that has ended. */
+struct ft_adopt {
+	struct ft_head h;
+	__u64 parent_born_ns;	/* of the new one */
+	__u32 parent_pid;
+	__u32 child_pid;	/* 0: not known in forktrace's pid namespace */
+};
+
+/* In the hierarchy that places processes. h: who made it. */
+#define FT_GROUP_NAME 112
+struct ft_mkdir {
+	struct ft_head h;
+	__u64 group;
+	__u64 above;
+	char name[FT_GROUP_NAME];	/* its last component; one that fills the field is cut */
 };
 
 struct ft_wait {	/* h: the waiter */
@@ -236,6 +259,8 @@ union ft_record {
 	struct ft_faults faults;
 	struct ft_decay decay;
 	struct ft_failed failed;
+	struct ft_adopt adopt;
+	struct ft_mkdir mkdir;
 	__u64 words[FT_RECORD_SIZE / 8];
 };
 
@@ -268,6 +293,8 @@ struct ft_options {
 	__u32 events_bytes;	/* size of ring `events` */
 	__u32 sighand_size;	/* --reap exact: object size of the sighand cache */
 	__u32 rdonly_cast;	/* the kernel has bpf_rdonly_cast() */
+	__u32 match;		/* MATCH_* of match.h: who matches is followed too */
+	__u32 match_v1;		/* groups are told by this controller, its number plus 1; 0: by the unified tree */
 };
 
 struct ft_stats {
@@ -276,6 +303,7 @@ struct ft_stats {
 	__u64 unseen;		/* neither took it: a subtree is lost */
 	__u64 added;		/* by the attach pass */
 	__u64 records;
+	__u64 joined;		/* processes with threads or children that began to match: another pass is due */
 	__u64 lost_events[FT_MAX_CPUS];
 	__u64 lost_texts[FT_MAX_CPUS];
 };
@@ -300,6 +328,8 @@ _Static_assert(sizeof(struct ft_exec) == 128, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_exit) == 128, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_faults) == 160, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_decay) == 160, "change tracer/wire.py too");
+_Static_assert(sizeof(struct ft_zombie) == 56, "change tracer/wire.py too");
+_Static_assert(sizeof(struct ft_mkdir) == 160, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_failed) == 152, "change tracer/wire.py too");
 _Static_assert(sizeof(union ft_record) == FT_RECORD_SIZE, "every record fits");
 _Static_assert(sizeof(struct ft_text) == 40, "change tracer/wire.py too");

@@ -109,6 +109,12 @@ class Cgroups:
         self._gone.pop(number, None)
         _bound(self._paths)
 
+    def made(self, number: int, above: int, name: str) -> None:
+        """A group was made: `name` in the group `above`."""
+        path = self._paths.get(above) or self.path(above)
+        if path is not None and name:
+            self.learn(number, path.rstrip("/") + "/" + name)
+
     def container(self, path: str | None) -> str | None:
         """Name of the container that the group belongs to, or its id's first 12 digits; None if in none."""
         whole_id = place(path or "").container

@@ -51,6 +51,7 @@ class Kind(enum.IntEnum):
     ALIVE = 13  # still there when the trace ended: its counters so far
     BASE = 16  # what a process that was there before had used by then: not the trace's
     STACKS = 15  # which code copied pages: one stack of one process, and how many
+    ADOPT = 17  # the parent of one that waited for it has ended: it waits for another one now
 
 
 class Field(NamedTuple):
@@ -84,7 +85,7 @@ FIELDS: Final = (
     Field("syscall", "s", "fork vfork clone clone3"),
     Field("clone_flags", "i", "CLONE_* bits"),
     Field("exit_signal", "i", "signal sent to the parent at the end"),
-    Field("ns_pids", "I", "pids from forktrace's namespace inwards; null when the source can not tell"),
+    Field("ns_pids", "I", "pids from forktrace's namespace inwards, a last 0 for more of them; null: not known"),
     Field("pgid", "i", "process group"),
     Field("sid", "i", "session"),
     Field("uid", "i", "real user id"),
@@ -118,6 +119,7 @@ FIELDS: Final = (
     Field("reaped_by", "i", "pid of the process that waited for it"),
     Field("reap_ns", "i", "when it was waited for, CLOCK_BOOTTIME ns"),
     Field("zombie_ns", "i", "how long it was a zombie, ns"),
+    Field("sigchld", "s", "what a zombie's parent does with SIGCHLD: default ignore handler nocldwait"),
     # failures
     Field("errno", "i", "error number"),
     Field("error", "s", "its name, as EAGAIN"),

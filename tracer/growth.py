@@ -42,8 +42,9 @@ class Growth(Rows):
         if Kind.EXIT in parts:
             self._exits(parts[Kind.EXIT])
         if Kind.ZOMBIE in parts:
-            part = parts[Kind.ZOMBIE]
-            set_rows(self._col("zombie_at"), self._rows(part), part["ts_ns"])
+            self._zombies(parts[Kind.ZOMBIE])
+        if Kind.ADOPT in parts:
+            self._adoptions(self._rows(parts[Kind.ADOPT]), parts[Kind.ADOPT])
         if Kind.REAP in parts:
             self._reaps(parts[Kind.REAP])
         if Kind.BASE in parts:
@@ -186,6 +187,28 @@ class Growth(Rows):
         for i, row in enumerate(rows):
             if how[row] in ("vfork", "posix_spawn") and execs[row] == NULL and NULL not in (birth[row], stamps[i]):
                 blocked[row] = stamps[i] - birth[row]
+
+    def _zombies(self, part: Part) -> None:
+        """Told when they begin to be; or found, with how they ended, and whose they are by now."""
+        rows = self._rows(part)
+        since = self._col("zombie_at")
+        for row, ts in zip(rows, part["ts_ns"], strict=True):
+            if since[row] == NULL:
+                since[row] = ts
+        if "sigchld" in part:
+            set_rows(self._col("sigchld"), rows, part["sigchld"])
+        found = [i for i, how in enumerate(part.get("evidence", ())) if how == "snapshot"]
+        if not found:
+            return
+        part = {name: type(column)(*typed(column, found)) for name, column in part.items()}
+        rows = [rows[i] for i in found]
+        ended = self._col("ended")
+        for row in rows:
+            ended[row] = 1
+        for name in ("exit_code", "signal", "core_dumped"):
+            if name in part:
+                set_rows(self._col(name), rows, part[name])
+        self._adoptions(rows, part)
 
     def _reaps(self, part: Part) -> None:
         rows = self._rows(part)

@@ -71,7 +71,7 @@ PROCESS_COLUMNS: Final = (
     Field("wpcopy_count", "i", "the kernel's own count: cow_copies, zero_copies, and file pages read before the write"),
 )
 
-LISTS: Final = frozenset({"how", "syscall", "ns_pids", "cgroup", "comm"})
+LISTS: Final = frozenset({"how", "syscall", "ns_pids", "cgroup", "comm", "sigchld"})
 """Stored columns that are Python lists; all others are array("q")."""
 
 COLUMN_TYPES: Final = {f.name: f.type for f in PROCESS_COLUMNS}

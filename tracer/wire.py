@@ -10,7 +10,7 @@ import errno
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from tracer.events import NULL, Part
@@ -23,16 +23,18 @@ STRIDE: Final = RECORD_SIZE + RING_HEADER
 # enum ft_kind
 KIND_NAMES: Final = frozenset({
     "FORK", "EXEC", "EXIT", "ZOMBIE", "WAIT", "FREE", "RENAME", "EXISTING", "REAP", "FAULTS", "DECAY", "ALIVE",
-    "EXEC_FAILED", "FORK_FAILED", "BASE",
+    "EXEC_FAILED", "FORK_FAILED", "BASE", "ADOPT", "MKDIR",
 })  # fmt: skip
 FORK, EXEC, EXIT, ZOMBIE, WAIT, FREE, RENAME, EXISTING, REAP, FAULTS, DECAY, ALIVE = range(1, 13)
-EXEC_FAILED, FORK_FAILED, BASE = 13, 14, 15
+EXEC_FAILED, FORK_FAILED, BASE, ADOPT, MKDIR = 13, 14, 15, 16, 17
 
 # ft_head.flags
 LAST, OOM, NO_MM, TEXT, WAITED, MAYBE, AUTOREAP, ROOT, HIDDEN, BEFORE_EXEC, SNAPSHOT, EDGE, FORKED = (
     1 << i for i in range(13)
 )
 
+SIGCHLD: Final = (None, "default", "ignore", "handler", "nocldwait")
+NS_PIDS: Final = 4
 HOW: Final = (None, "root", "fork", "vfork", "clone", "posix_spawn", "io_worker", "existing")
 
 
@@ -92,7 +94,11 @@ RECORDS: Final[dict[int, Record]] = {
         ("runtime_ns", "Q"), ("max_rss_bytes", "Q"),
         ("parent_pid", "I"), ("uid", "I"), ("status", "i"), ("killed_by", "I"), ("comm", "16s"), ("wpcopy_count", "Q"),
     )),
-    ZOMBIE: Record("ft_zombie", (*HEAD, ("parent_born_ns", "Q"), ("parent_pid", "I"), ("pgid", "I"))),
+    ZOMBIE: Record("ft_zombie", (
+        *HEAD, ("parent_born_ns", "Q"), ("parent_pid", "I"), ("pgid", "I"), ("status", "i"), ("sigchld", "I"),
+    )),
+    ADOPT: Record("ft_adopt", (*HEAD, ("parent_born_ns", "Q"), ("parent_pid", "I"), ("child_pid", "I"))),
+    MKDIR: Record("ft_mkdir", (*HEAD, ("group", "Q"), ("above", "Q"), ("name", "112s"))),
     WAIT: Record("ft_wait", (*HEAD, ("target", "i"), ("options", "I"))),
     FREE: Record("ft_free", (
         *HEAD,
@@ -151,12 +157,12 @@ _TEXT_STRUCT: Final = struct.Struct("=" + "".join(f for _, f in TEXT_HEAD.fields
 OPTIONS: Final = Record("ft_options", tuple((n, "I") for n in (
     "ns_level", "ns_inum", "everyone", "kernel_reads", "fork_cost", "argv_max", "env_max", "cgroup_v1",
     "events_bytes", "sighand_size",
-            "rdonly_cast",
+    "rdonly_cast", "match", "match_v1",
 )))  # fmt: skip
 
 MAX_CPUS: Final = 512
 STATS: Final = Record("ft_stats", (
-    ("alive", "Q"), ("unmarked", "Q"), ("unseen", "Q"), ("added", "Q"), ("records", "Q"),
+    ("alive", "Q"), ("unmarked", "Q"), ("unseen", "Q"), ("added", "Q"), ("records", "Q"), ("joined", "Q"),
     ("lost_events", f"{MAX_CPUS}Q"), ("lost_texts", f"{MAX_CPUS}Q"),
 ))  # fmt: skip
 MARK: Final = Record("mark", (
@@ -271,22 +277,23 @@ class Columns:
             result.append(text)
         return result
 
-    def lists(self, name: str) -> list[tuple[int, ...]]:
+    def lists(self, name: str) -> list[tuple[Any, ...]]:
         """An array field, one tuple a record."""
         offset, fmt = self._offsets[name]
         take = struct.Struct("=" + fmt).unpack_from
         return [take(self._raw, at) for at in range(RING_HEADER + offset, len(self._raw), STRIDE)]
 
     def ns_pids(self) -> list[tuple[int, ...]]:
-        """pids from forktrace's namespace inwards, at most four; a fifth level is dropped."""
+        """pids from forktrace's namespace inwards, at most four; a 0 behind them says that there are more."""
         at = RING_HEADER + self._offsets["ns_pids"][0]
         levels = self.narrow("levels")
         if max(levels, default=0) <= 1:
             return [(pid,) if pid else () for pid in self._words("I")[at // 4 :: STRIDE // 4]]
         raw = self._raw
         return [
-            struct.unpack_from(f"={min(n, 4)}I", raw, at + i * STRIDE) for i, n in enumerate(levels)
-        ]  # fmt: skip
+            struct.unpack_from(f"={min(n, 4)}I", raw, at + i * STRIDE) + ((0,) if n > NS_PIDS else ())
+            for i, n in enumerate(levels)
+        ]
 
 
 _COMMS: dict[bytes, str] = {}
@@ -385,6 +392,24 @@ def head_part(c: Columns) -> Part:
         "tid": c.ints_or_null("tid", 0),
         "born_ns": c.ints("born_ns"),
     }
+
+
+def zombie_part(c: Columns) -> Part:
+    """ZOMBIE. How it ended is told only of those that were found as zombies: of the others, EXIT does."""
+    flags, status = c.narrow("flags"), c.narrow("status")
+    found = [f & SNAPSHOT for f in flags]
+    part = {
+        **head_part(c),
+        "ppid": c.ints_or_null("parent_pid", 0),
+        "sigchld": [SIGCHLD[n] if n < len(SIGCHLD) else None for n in c.narrow("sigchld")],
+    }
+    if any(found):
+        ends = list(zip(found, status, strict=True))
+        part["exit_code"] = array("q", [s >> 8 & 0xFF if f and not s & 0x7F else NULL for f, s in ends])
+        part["signal"] = array("q", [(s & 0x7F) or NULL if f else NULL for f, s in ends])
+        part["core_dumped"] = array("q", [s >> 7 & 1 if f else NULL for f, s in ends])
+        part["evidence"] = ["snapshot" if f else "measured" for f in found]
+    return part
 
 
 def fork_part(c: Columns, cgroup: Callable[[int], str | None], syscalls: Sequence[str | None]) -> Part:
@@ -518,6 +543,15 @@ def fork_failed_part(c: Columns, syscalls: Sequence[str | None]) -> Part:
         "clone_flags": c.ints("clone_flags"),
         "syscall": [syscalls[n] if n < len(syscalls) else None for n in c.narrow("syscall")],
     }
+
+
+def mkdir_rows(c: Columns) -> Iterator[tuple[int, int, str]]:
+    """MKDIR: (group, the one above, its name); a name that was cut or not read is left out."""
+    names = c.lists("name")
+    for group, above, (raw,) in zip(c.narrow("group"), c.narrow("above"), names, strict=True):
+        name, end, _ = bytes(raw).partition(b"\0")
+        if name and len(name) < len(raw) - 1 and end:
+            yield group, above, name.decode("utf-8", "surrogateescape")
 
 
 def limits_rows(c: Columns) -> Iterable[tuple[int, ...]]:

@@ -153,12 +153,18 @@ class Feeding(Coming):
         of, found = self.lives.of, 0
         at, until = -1, 0
         second: Any = None
-        for key, ts in zip(
-            zip(part["pid"], part["born_ns"], strict=True), part.get("ts_ns") or [NULL] * n, strict=True
-        ):
+        for key, ts, evidence in zip(
+            zip(part["pid"], part["born_ns"], strict=True), part.get("ts_ns") or [NULL] * n,
+            part.get("evidence") or [None] * n, strict=True,
+        ):  # fmt: skip
             life = of.get(key)
             if life is None or life.zombie:
                 continue
+            if evidence == "snapshot" and life.state == LIVING:  # its end was before
+                life.state = ENDED
+                self.lives.alive -= 1
+                life.cell.alive -= 1  # type: ignore[union-attr]
+                self._second(ts)[1].born -= 1
             if not at * _NS <= ts < until:
                 at, second = self._second(ts)
                 until = (at + 1) * _NS

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from tracer import wire
 from tracer.backends._failures import Causes
@@ -34,20 +34,28 @@ _MODEL: Final = {
     wire.DECAY: Kind.DECAY,
     wire.EXEC_FAILED: Kind.EXEC_FAILED,
     wire.FORK_FAILED: Kind.FORK_FAILED,
+    wire.ADOPT: Kind.ADOPT,
 }
 
 
-_WALKED: Final = frozenset({wire.ZOMBIE, wire.WAIT, wire.FREE, wire.REAP})
+_WALKED: Final = frozenset({wire.ZOMBIE, wire.WAIT, wire.FREE, wire.REAP, wire.ADOPT})
 _NOT_WALKED: Final = bytes(code for code in range(256) if code not in _WALKED)
 _TO_MODEL: Final = bytes(_MODEL.get(code, 0) for code in range(256))
 _NO_EVENTS: Final = bytes(code for code in range(256) if code not in _MODEL)
 
 
 class Decoder:
-    """`cgroup` turns a kernfs id into a path, or None. `env_names`: which variables to keep."""
+    """`cgroup` turns a kernfs id into a path, or None. `env_names`: which variables to keep.
 
-    def __init__(self, cgroup: Callable[[int], str | None], env_names: Sequence[str] = ()) -> None:
+    `made` is told of each control group that is made: its id, that of the one above, its name.
+    """
+
+    def __init__(
+        self, cgroup: Callable[[int], str | None], env_names: Sequence[str] = (),
+        made: Callable[[int, int, str], None] | None = None,
+    ) -> None:  # fmt: skip
         self._cgroup = cgroup
+        self._made = made
         self._env_names = frozenset(env_names)
         self._words: dict[tuple[int, int], wire.Words] = {}
         self._reaps = Reaps()
@@ -61,6 +69,9 @@ class Decoder:
         kinds = wire.kinds_of(raw)
         parts: dict[int, Part] = {}
         present = set(kinds)
+        if wire.MKDIR in present and self._made is not None:
+            for number, above, name in wire.mkdir_rows(wire.Columns(wire.select(raw, kinds, wire.MKDIR), wire.MKDIR)):
+                self._made(number, above, name)
         for kind in present & {wire.FORK, wire.EXISTING}:
             parts[_MODEL[kind]] = self._births(raw, kinds, kind)
         if wire.EXEC in present:
@@ -88,12 +99,13 @@ class Decoder:
         for key in list(self._words)[:-_MOST_WORDS]:  # their exec records were lost
             del self._words[key]
         codes = bytearray(kinds) if max(present) < 256 else bytearray(k if k < 256 else 0 for k in kinds)
-        told = self._releases(raw, kinds, codes, present, parts)
-        at = -1
-        for is_event in told:  # zombies that are none, as their parent was waiting, are no events
-            at = codes.index(wire.ZOMBIE, at + 1)
-            if not is_event:
-                codes[at] = 0
+        told, moved = self._releases(raw, kinds, codes, present, parts)
+        for kind, events in ((wire.ZOMBIE, told), (wire.ADOPT, moved)):
+            at = -1
+            for is_event in events:  # zombies that are none, as their parent was waiting, are no events
+                at = codes.index(kind, at + 1)
+                if not is_event:
+                    codes[at] = 0
         out = bytes(codes).translate(_TO_MODEL, _NO_EVENTS)
         return Batch(out, parts) if out else None
 
@@ -132,21 +144,23 @@ class Decoder:
 
     def _releases(
         self, raw: bytes, kinds: array[int], codes: bytes | bytearray, present: set[int], parts: dict[int, Part]
-    ) -> list[bool]:
-        """Walks zombies, waits and releases in order. Returns, for each ZOMBIE record, whether it is an event."""
+    ) -> tuple[list[bool], list[bool]]:
+        """Walks zombies, waits and releases in order. For each ZOMBIE, and each ADOPT record: is it an event?"""
         wanted = present & _WALKED
         if not wanted:
-            return []
+            return [], []
         columns = {kind: wire.Columns(wire.select(raw, kinds, kind), kind) for kind in wanted}
         zombies = iter(_ROWS[wire.ZOMBIE](columns[wire.ZOMBIE]) if wire.ZOMBIE in wanted else ())
         frees = iter(_ROWS[wire.FREE](columns[wire.FREE]) if wire.FREE in wanted else ())
-        others = {kind: iter(_ROWS[kind](columns[kind])) for kind in wanted & {wire.WAIT, wire.REAP}}
+        others = {kind: iter(_ROWS[kind](columns[kind])) for kind in wanted & {wire.WAIT, wire.REAP, wire.ADOPT}}
         told: list[bool] = []
         reap_ns, zombie_ns = array("q"), array("q")
         evidence: list[str | None] = []
         reaps = self._reaps
         pending, zombie = reaps.pending, reaps.zombie
         waited = wire.WAITED
+        moved: list[bool] = []
+        adopted: list[tuple[int, tuple[int, int], int]] = []
         for kind in codes.translate(None, _NOT_WALKED):
             if kind == wire.FREE:
                 pid, tid, born, signal = next(frees)
@@ -167,6 +181,9 @@ class Decoder:
                 evidence.append(sure)
             elif kind == wire.ZOMBIE:
                 at, pid, born, flags, parent, pgid = next(zombies)
+                if flags & wire.SNAPSHOT:
+                    told.append(reaps.found((pid, born), at, parent, pgid))
+                    continue
                 if flags & waited:
                     pending.setdefault((pid, born), (at, parent))
                     told.append(False)
@@ -180,18 +197,31 @@ class Decoder:
             elif kind == wire.WAIT:
                 at, pid, target = next(others[kind])
                 reaps.wait(pid, at, target)
+            elif kind == wire.ADOPT:
+                at, old, flags, parent, child = next(others[kind])
+                process = reaps.adopted(old, child, parent, at, waited=flags & waited != 0) if child else None
+                moved.append(process is not None)
+                if process is not None:
+                    adopted.append((at, process, parent))
             else:
                 at, pid, born = next(others[kind])
                 reaps.exact((pid, born), at)
         if wire.FREE in wanted:
             parts[Kind.REAP] = _reap_part(columns[wire.FREE], reap_ns, zombie_ns, evidence)
         if any(told):
-            c = columns[wire.ZOMBIE]
-            part = {**wire.head_part(c), "ppid": c.ints_or_null("parent_pid", 0)}
             parts[Kind.ZOMBIE] = {
-                name: array("q", [v for v, t in zip(values, told, strict=True) if t]) for name, values in part.items()
+                name: _only(values, told)
+                for name, values in wire.zombie_part(columns[wire.ZOMBIE]).items()
             }
-        return told
+        if adopted:
+            parts[Kind.ADOPT] = {
+                "ts_ns": array("q", [at for at, _, _ in adopted]),
+                "pid": array("q", [pid for _, (pid, _), _ in adopted]),
+                "tid": array("q", [pid for _, (pid, _), _ in adopted]),
+                "born_ns": array("q", [born for _, (_, born), _ in adopted]),
+                "ppid": array("q", [parent or NULL for _, _, parent in adopted]),
+            }
+        return told, moved
 
 
 def _reap_part(c: wire.Columns, reap_ns: array[int], zombie_ns: array[int], evidence: list[str | None]) -> Part:
@@ -220,6 +250,11 @@ def _reap_part(c: wire.Columns, reap_ns: array[int], zombie_ns: array[int], evid
     }
 
 
+def _only(values: Any, wanted: Sequence[bool]) -> Any:
+    kept = [v for v, w in zip(values, wanted, strict=True) if w]
+    return array("q", kept) if isinstance(values, array) else kept
+
+
 def _zip(*names: str) -> Callable[[wire.Columns], Iterable[tuple[int, ...]]]:
     return lambda c: zip(*(c.narrow(n) for n in names), strict=True)
 
@@ -228,5 +263,6 @@ _ROWS: Final = {
     wire.ZOMBIE: _zip("time_ns", "pid", "born_ns", "flags", "parent_pid", "pgid"),
     wire.WAIT: _zip("time_ns", "pid", "target"),
     wire.REAP: _zip("time_ns", "pid", "born_ns"),
+    wire.ADOPT: _zip("time_ns", "pid", "flags", "parent_pid", "child_pid"),
     wire.FREE: _zip("pid", "tid", "born_ns", "exit_signal"),
 }

@@ -24,7 +24,7 @@ EXIT_SIGNAL_NONE: Final = 0
 class Zombie:
     """A child that has ended and has not been let go of."""
 
-    __slots__ = ("at", "evidence", "maybe", "parent", "pgid", "process", "reap_ns", "zombie_ns")
+    __slots__ = ("at", "before", "evidence", "maybe", "parent", "pgid", "process", "reap_ns", "zombie_ns")
 
     def __init__(self, process: Process, at: int, parent: int | None, pgid: int) -> None:
         self.process = process
@@ -32,6 +32,7 @@ class Zombie:
         self.parent = parent
         self.pgid = pgid
         self.maybe = False
+        self.before = False  # `at` is when it was found: since when it is one is not known
         self.reap_ns: int | None = None
         self.zombie_ns: int | None = None
         self.evidence = "inferred"
@@ -99,6 +100,40 @@ class Reaps:
         waiting.add(z)
         return True
 
+    def found(self, child: Process, at: int, parent: int, pgid: int) -> bool:
+        """It is a zombie now, by a look at all tasks. Whether that is news: of the child, or of its parent."""
+        known = self.pending.get(child)
+        if isinstance(known, Zombie) and known.parent == parent:
+            known.reap_ns = None
+            return False
+        if isinstance(known, Zombie):
+            self._done(known)
+        since = at if known is None else known.at if isinstance(known, Zombie) else known[0]
+        self.pending.pop(child, None)
+        self.zombie(child, since, parent, pgid, waited=False, maybe=False, auto=False)
+        z = self.pending[child]
+        assert isinstance(z, Zombie)
+        z.before = known is None or (isinstance(known, Zombie) and known.before)
+        return True
+
+    def adopted(self, old: int, child_pid: int, parent: int, at: int, *, waited: bool) -> Process | None:
+        """A parent ends without having waited: the child is `parent`'s now, who takes it at once if it waits."""
+        waiting = self._waiting.get(old)
+        z = waiting.by_pid.get(child_pid) if waiting is not None else None
+        if z is None:
+            return None
+        self._done(z)
+        z.parent, z.maybe = parent, False
+        if waited:
+            self._taken(z, at)
+        else:
+            self._waiting.setdefault(parent, _Waiting()).add(z)
+        return z.process
+
+    @staticmethod
+    def _taken(z: Zombie, at: int) -> None:
+        z.reap_ns, z.zombie_ns = at, None if z.before else max(0, at - z.at)
+
     def wait(self, parent: int, at: int, target: int) -> None:
         """`parent` entered a wait: `target` is a pid, 0 for any, -pgid for a group."""
         waiting = self._waiting.get(parent)
@@ -113,7 +148,7 @@ class Reaps:
             z = min(group, key=lambda z: z.process[1]) if group else None
         if z is None or z.at > at:
             return
-        z.reap_ns, z.zombie_ns = at, at - z.at
+        self._taken(z, at)
         self._done(z)
 
     def _done(self, z: Zombie) -> None:
@@ -131,7 +166,7 @@ class Reaps:
         known = self.pending.get(child)
         if isinstance(known, Zombie):
             z = known
-            z.zombie_ns = max(0, at - z.at)
+            self._taken(z, at)
         else:
             told, parent = known or (None, None)
             z = self.pending[child] = Zombie(child, at, parent, 0)

@@ -96,7 +96,8 @@ class Backend:
         self._data = b""
         self._facts: set[str] = set(_FACTS)
         self._notes: list[str] = []
-        self._decoder = Decoder(Cgroups().path, options.env)
+        self._cgroups = Cgroups()
+        self._decoder = Decoder(self._cgroups.path, options.env, self._cgroups.made)
 
     @classmethod
     def readiness(cls) -> Readiness:
@@ -158,6 +159,8 @@ class Backend:
             events_bytes=buffer,
             sighand_size=sighand,
             rdonly_cast=int(_host.has_rdonly_cast()),
+            match=0,
+            match_v1=0,
         )
         obj.set_data(".rodata.opt", self._data)
         shared.resize("events", buffer)
