@@ -39,7 +39,7 @@ def busy_host(meta: Meta = ALL) -> Window:
 
 def snapshot(window: Window, model: Model, own_cpu: tuple[float, ...] = (0.021, 0.034)) -> Snapshot:
     taker = Taker(window)
-    taker.first_ns = 1
+    taker.first_ns = 0
     return taker.take(model.view.mode, ORDERS[model.view.sort], own_cpu)
 
 

@@ -60,7 +60,7 @@ class Replay:
         from tracer.recording import Recording
         from tracer.reports.console_progress import Progress
 
-        if args.format is not None or why_not(sys.stdout.fileno()) is not None:
+        if args.format is not None or not sys.stdout.isatty() or why_not(sys.stdout.fileno()) is not None:
             from tracer.live.lines import play_lines
 
             recording = Recording(args.file)
@@ -91,6 +91,7 @@ class Replay:
         from tracer.live.playing import Playing
         from tracer.live.tape import Tape
 
+        damage = recording.damage  # it has been read to the end, once
         first = outline.first_ns or 0
         begins = None if begin is None else begin(recording.meta, first)
         ends = None if end is None else end(recording.meta, first)
@@ -102,7 +103,7 @@ class Replay:
             raise UsageError(f"--until {args.end} is before what is to be played", "give a later time")
         player = Player(Tape(recording), outline, recording.meta, begin_ns=begins, end_ns=ends, speed=args.speed)
         screen = Playing(
-            player, outline, damage=lambda: recording.damage, what=_what(recording.meta, args.file), color=args.color,
+            player, outline, damage=damage, what=_what(recording.meta, args.file), color=args.color,
             ascii_only=args.ascii,
         )  # fmt: skip
         with screen:

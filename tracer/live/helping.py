@@ -37,13 +37,14 @@ def footer(view: View, scene: Scene, terminal: Terminal, width: int) -> Spans:
         return fitted([(" " + clean(scene.message, unicode=terminal.unicode), "note")], width, dots)
     words = [
         ("q", "quit", True),
+        *([("enter", "back", True)] if view.details else []),
         ("space", "go on" if view.paused else "pause", True),
         *scene.keys,
         ("t", "top" if view.mode == "tree" else "tree", True),
         ("s", f"by {view.sort}", True),
         ("/", f"filter: {clean(view.filter, unicode=terminal.unicode)}" if view.filter else "filter", True),
         ("w", "save", scene.can_save),
-        ("enter", "back" if view.details else "more", True),
+        *([] if view.details else [("enter", "more", True)]),
         ("?", "help", True),
     ]
     # What does not fit goes from the middle, so that help is always in sight.

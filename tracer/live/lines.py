@@ -93,13 +93,15 @@ class _Lines:
 
     def _second(self, at: int, stop: int) -> None:
         edge = max(at * _NS, self._began_ns)
-        while edge < stop:
+        while True:
             edge = min(stop, edge + _PACE_NS) if self._events else stop
             self._wait(edge)
             while (batch := self._tape.until(edge)) is not None:
                 if self._events:
                     self._tell(batch)
                 self._window.feed(batch)
+            if edge >= stop:
+                break
         self._window.advance((at + 1) * _NS)
         if not self._events:
             self._tell_second(at)

@@ -53,6 +53,11 @@ class Player:
         return self._seeking or bool(self._wanted)
 
     @property
+    def goal_ns(self) -> int:
+        """Where it is going to, or is."""
+        return self._target if self._seeking else self.at_ns
+
+    @property
     def ended(self) -> bool:
         """Whether all that was to be played has been."""
         return self.at_ns >= self.end_ns and not self.seeking
@@ -78,7 +83,9 @@ class Player:
     def step(self, kinds: Collection[Kind] = STEPS) -> None:
         """Pause, and go on to the next of these."""
         self.paused = True
-        if not self.seeking and self.at_ns < self.end_ns:
+        if not self._seeking:
+            self._target = self.at_ns
+        if self._target < self.end_ns:
             self._wanted = tuple(kinds)
 
     def faster(self, by: int) -> None:
@@ -92,10 +99,10 @@ class Player:
         """Read and feed for about so long; whether there is more to do at once."""
         until = clock() + seconds
         while True:
-            if self._wanted:
+            if self.at_ns < self._target or self._seeking:
+                more = self._feed() or bool(self._wanted)
+            elif self._wanted:
                 more = self._search()
-            elif self.at_ns < self._target or self._seeking:
-                more = self._feed()
             else:
                 return False
             if not more:

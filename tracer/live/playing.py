@@ -10,7 +10,6 @@ from __future__ import annotations
 import select
 import signal
 import time
-from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from tracer.events import Kind
 from tracer.live import FRAME_S, Live
 from tracer.live.player import STEPS, Player
 from tracer.live.snapshot import Snapshot
-from tracer.live.sparks import sparks, squeezed
+from tracer.live.sparks import sparks, spread
 from tracer.live.tape import Outline
 from tracer.live.telling import told
 from tracer.reports.console_text import Spans
@@ -42,11 +41,9 @@ _HELP: Final = (
 
 
 class Playing(Live):
-    """`player` has the window. `damage()`: what to say of a file that has no end; asked at the end."""
+    """`player` has the window. `damage`: what is to be said, at the end, of a file that has none."""
 
-    def __init__(
-        self, player: Player, outline: Outline, *, damage: Callable[[], str | None] = lambda: None, **more: Any
-    ) -> None:
+    def __init__(self, player: Player, outline: Outline, *, damage: str | None = None, **more: Any) -> None:
         super().__init__(player.window, **more)
         self._player = player
         self._outline = outline
@@ -92,9 +89,8 @@ class Playing(Live):
         if not self._player.ended or self._told_end:
             return
         self._told_end = True
-        damage = self._damage()
-        if damage is not None:
-            self.say(damage)
+        if self._damage is not None:
+            self.say(self._damage)
 
     def paused(self, paused: bool) -> None:
         """Here it is the tape that stops; the screen may be looked through."""
@@ -111,9 +107,9 @@ class Playing(Live):
             player.step(_STEP_KEYS[key])
             self.model.view.paused = True
         elif key in ("left", "right"):
-            player.seek(player.at_ns + (length // 10) * (-1 if key == "left" else 1))
+            player.seek(player.goal_ns + (length // 10) * (-1 if key == "left" else 1))
         elif key in ("<", ">", ",", "["):
-            player.seek(player.at_ns + (_NS if key == ">" else -_NS))
+            player.seek(player.goal_ns + (_NS if key == ">" else -_NS))
         elif key in ("+", "=", "-", "_"):
             player.faster(1 if key in "+=" else -1)
         elif len(key) == 1 and key in "0123456789":
@@ -148,15 +144,9 @@ class Playing(Live):
         room = max(4, width - cells(left) - cells(right) - 1)
         length = max(self._outline.length_ns, 1)
         place = min(room - 1, max(0, (player.at_ns - player.first_ns) * room // length))
-        curve = sparks(_stretched(squeezed(self._outline.births, room), room), room, unicode=unicode)
+        curve = sparks(spread(self._outline.births, room), room, unicode=unicode)
         head = "┃" if unicode else "|"
         return [
             (left, "bold"), (curve[:place], "spark"), (head, "mark"), (curve[place + 1 :], "dim"), (right, "dim"),
         ]  # fmt: skip
 
-
-def _stretched(values: list[float | None], width: int) -> list[float | None]:
-    """Few values over more columns, each as wide as its time."""
-    if not values or len(values) >= width:
-        return values
-    return [values[i * len(values) // width] for i in range(width)]

@@ -48,7 +48,7 @@ class Taker:
         self._clock = clock
         self._due = float("-inf")
         self._last = Snapshot()
-        self.first_ns = 0
+        self.first_ns: int | None = None
         """When watching began; default: when it was first looked at."""
         self._for: tuple[str, Order] | None = None
 
@@ -59,7 +59,8 @@ class Taker:
     def take(self, mode: str, order: Order = busiest_first, own_cpu: Sequence[float | None] = ()) -> Snapshot:
         """How it is now. What is expensive may be a moment old; of the mode that is not shown it is not taken."""
         window = self.window
-        self.first_ns = self.first_ns or window.now_ns
+        if self.first_ns is None and window.now_ns:
+            self.first_ns = window.now_ns
         series = {name: window.series(name) for name in _SERIES}
         now = Snapshot(window.now_ns, series=series, own_cpu=own_cpu, alive=window.lives.alive)
         now.zombies = None if not series["zombies"] or series["zombies"][-1] is None else window.lives.zombies
@@ -84,5 +85,5 @@ class Taker:
     def _looked_back(self) -> float:
         """Seconds that the counts are of; the first of all is counted as a whole one."""
         now = self.window.now_ns
-        since = max(self.first_ns, (now // _NS - BACK_S) * _NS)
+        since = max(self.first_ns or 0, (now // _NS - BACK_S) * _NS)
         return max((now - since) / _NS, 1.0)

@@ -37,9 +37,12 @@ def bar(value: float | None, top: float, *, unicode: bool = True) -> str:
     return bars[min(len(bars) - 1, max(1, int(value / top * (len(bars) - 1) + 0.5)))]
 
 
-def squeezed(values: Sequence[float | None], width: int) -> list[float | None]:
-    """`values` in at most `width`, each the highest of those it stands for."""
-    if len(values) <= width or width <= 0:
-        return list(values)
-    edges = [i * len(values) // width for i in range(width + 1)]
-    return [max((v for v in values[a:b] if v is not None), default=None) for a, b in pairwise(edges)]
+def spread(counts: Sequence[int], width: int) -> list[float | None]:
+    """`counts` of equal stretches of time over `width` others: sums, or each one repeated where they are fewer."""
+    n = len(counts)
+    if n == 0 or width <= 0:
+        return []
+    if n < width:
+        return [counts[i * n // width] for i in range(width)]
+    edges = [i * n // width for i in range(width + 1)]
+    return [sum(counts[a:b]) / (b - a) for a, b in pairwise(edges)]
