@@ -9,6 +9,7 @@ import subprocess
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def saved(tmp_path: Path) -> str:
     return save(tmp_path / "x.ftrace", story(), Meta(**{**ALL.__dict__, "wall_offset_ns": WALL}))
 
 
-def replay(*words: str, **more: int) -> Screen:
+def replay(*words: str, **more: Any) -> Screen:
     return Screen([*FORKTRACE, "replay", *words], **more)
 
 

@@ -71,7 +71,7 @@ def page(trace: Trace) -> Iterable[str]:
             f"<div><dt>{plain(k)}</dt><dd>{plain(v)}</dd></div>" for k, v in _cards(tree, summary, book)
         ),
         "NOTES": lambda: "".join(f'<p class="note">{plain(note)}</p>' for note in _notes(trace)),
-        "FINDINGS": lambda: _findings(tree),
+        "FINDINGS": lambda: "",
         "LEDGER": lambda: _ledger(tree, book),
         "DECAY": lambda: _decay(book),
         "VERSION": lambda: plain(trace.meta.version or UNKNOWN),
@@ -191,18 +191,6 @@ def _notes(trace: Trace) -> Iterable[str]:
         yield trace.damage
     if len(trace.tree) > ROWS_MOST:
         yield f"The tree shows the first {count(ROWS_MOST)} of {count(len(trace.tree))} processes; figures are of all."
-
-
-def _findings(tree: ProcessTree) -> str:
-    try:
-        from tracer.analyses.advice import advise  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        return ""
-    found = list(advise(tree))
-    if not found:
-        return ""
-    items = "".join(f"<li>{plain(str(each))}</li>" for each in found)
-    return f'<section aria-labelledby="h-findings"><h2 id="h-findings">Findings</h2><ul>{items}</ul></section>'
 
 
 def _ledger(tree: ProcessTree, book: Ledger) -> str:
