@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 import tracer
+from tests import samples, side_by_side
 from tests.conftest import lacking, need
 from tests.programs import cow
 from tests.terminals import DEADLINE_S, state, wait_until
@@ -25,7 +25,6 @@ from tracer.backends import BackendProtocol, Options, netlink
 from tracer.backends._netlink_sockets import ring_every_cpu
 from tracer.errors import NoInputError
 from tracer.events import Batch, Event, Fact, Kind, Meta
-from tracer.target import Target
 from tracer.tree import ProcessTree
 
 pytestmark = pytest.mark.programs
@@ -352,48 +351,57 @@ def test_without_privilege_the_tree_is_whole_and_figures_are_null() -> None:
 # what it counts
 
 
-def test_the_kernels_count_of_copies_is_the_ledgers() -> None:
-    """The same run under the fault probes and under netlink: to the page, for every process but the root."""
-    need("netlink", "bpf", "root")
-    from tracer.backends import bpf
-
-    path = cow.build("wpcopies")
+@pytest.fixture
+def delays() -> Iterator[None]:
+    """kernel.task_delayacct is on meanwhile."""
     before = delayacct.SYSCTL.read_text()
     switch = delayacct.Switch.on()
-    backends: list[BackendProtocol] = [bpf.Backend(Options()), netlink.Backend(Options())]
-    target = Target.hold([str(path)])
-    try:
-        for backend in backends:
-            backend.start()
-            backend.follow(target.pid, target.pidfd)
-        target.release()
-        trees = []
-        for backend in backends:
-            tree = ProcessTree(Meta(source=backend.name, facts=backend.facts))
-            end = time.monotonic() + DEADLINE_S
-            while backend.alive() != 0 and time.monotonic() < end:
-                target.handle_signals()
-                for batch in backend.read():
-                    tree.feed(batch)
-            for batch in backend.finish():
-                tree.feed(batch)
-            trees.append({row["pid"]: row for row in tree.records() if row["how"] != "root"})
-        target.handle_signals()
-    finally:
-        for backend in backends:
-            backend.close()
-        target.close()
-        switch.off()
-    ledger, kernel = trees
+    yield
+    switch.off()
+    assert delayacct.SYSCTL.read_text() == before
+
+
+def ledger_and_kernel(command: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    """Rows of one run under the fault probes and under netlink, root left out, in the same order."""
+    from tracer.backends import bpf
+
+    found = side_by_side.run(command, [bpf.Backend(Options()), netlink.Backend(Options())])
+    ledger, kernel = ({pid: row for pid, row in rows.items() if row["how"] != "root"} for rows in found)
+    assert ledger.keys() == kernel.keys()
+    return list(ledger.values()), [kernel[pid] for pid in ledger]
+
+
+@pytest.mark.usefixtures("delays")
+def test_the_kernels_count_of_copies_is_the_ledgers() -> None:
+    """To the page, for every process but the root."""
+    need("netlink", "bpf", "root")
+    ledger, kernel = ledger_and_kernel([str(cow.build("wpcopies"))])
+
     assert len(ledger) == 3
-    for pid, row in ledger.items():
-        assert kernel[pid]["wpcopy_count"] == row["cow_copies"] + row["zero_copies"] + row["file_copies"]
-        assert kernel[pid]["min_flt"] == row["min_flt"]
-        assert kernel[pid]["cow_copies"] is None
-    parent, first, second = (row["wpcopy_count"] for row in kernel.values())
+    for row, its in zip(ledger, kernel, strict=True):
+        assert its["wpcopy_count"] == row["cow_copies"] + row["zero_copies"] + row["file_copies"]
+        assert its["min_flt"] == row["min_flt"]
+        assert its["cow_copies"] is None
+    parent, first, second = (row["wpcopy_count"] for row in kernel)
     assert first - second >= 23 + 7 + 11
     assert 17 <= parent < 17 + 13 + 23
-    assert delayacct.SYSCTL.read_text() == before
+
+
+@pytest.mark.kernel
+@pytest.mark.usefixtures("delays")
+@pytest.mark.parametrize("sample", ["chain", "fan", "demo", "orphan", "prefork", "every_way", "execs"])
+def test_the_kernels_count_of_copies_is_the_ledgers_in_samples(sample: str) -> None:
+    """A file's page that is written before it was read is in the ledger alone: it is made at once, not copied later."""
+    need("netlink", "bpf", "root", "cc")
+    samples.build()
+    ledger, kernel = ledger_and_kernel([str(samples.BIN / sample)])
+
+    assert ledger
+    for row, its in zip(ledger, kernel, strict=True):
+        least = row["cow_copies"] + row["zero_copies"]
+        assert least <= its["wpcopy_count"] <= least + row["file_copies"], row["comm"]
+        assert its["min_flt"] == row["min_flt"]
+    assert sum(row["cow_copies"] for row in ledger) > 0
 
 
 def test_without_the_switch_copies_are_null() -> None:
