@@ -9,7 +9,6 @@ import subprocess
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -55,8 +54,8 @@ def saved(tmp_path: Path) -> str:
     return save(tmp_path / "x.ftrace", story(), Meta(**{**ALL.__dict__, "wall_offset_ns": WALL}))
 
 
-def replay(*words: str, **more: Any) -> Screen:
-    return Screen([*FORKTRACE, "replay", *words], **more)
+def replay(*words: str, width: int = 80) -> Screen:
+    return Screen([*FORKTRACE, "replay", *words], width=width)
 
 
 # -- the screen ---------------------------------------------------------------------------------------------------

@@ -28,10 +28,10 @@ def refuse(args: argparse.Namespace) -> None:
     """Raises UsageError where screen and program would share the terminal, or there is none to draw on."""
     if not args.live:
         return
-    shared = [name for fd, name in enumerate(("input", "output", "error output")) if os.isatty(fd)]
+    shared = [name for fd, name in enumerate(("input", "output", "errors")) if os.isatty(fd)]
     if args.program and shared:
         raise UsageError(
-            f"--live and the program would share the terminal: its {' and '.join(shared)} is there",
+            f"--live and the program would share the terminal, which has its {', '.join(shared)}",
             "redirect all three, as in `forktrace --live -- PROGRAM </dev/null >log 2>&1`, or attach with -p",
         )
     if os.environ.get("TERM", "") in ("", "dumb", "unknown"):

@@ -130,11 +130,14 @@ class Live:
         """Keys, and a frame if it is time for one. Call it as often as convenient."""
         now = self._now()
         self._own.look(now)
-        if not self._device.look():
-            if self._device.gone:
-                self._stop()
+        shown = self._device.look()
+        keys = self._read(now) if shown else []
+        if self._device.gone:
+            self._stop()
             return
-        for key in self._read(now):
+        if not shown:
+            return
+        for key in keys:
             self.press(key)
         if self._device.busy:
             self._device.pump()
