@@ -144,8 +144,10 @@ class ProcessTree(Growth):
         """Where its life begins on the screen: its birth; for the program forktrace started, its first exec."""
         how = self._peek("how")[row]
         at = self._peek("exec_ns" if how == "root" else "birth_ts")[row]
-        if at == NULL:
-            at = self._peek("born_ns")[row] if how != "root" else self._peek("birth_ts")[row]
+        if at == NULL and how == "root":
+            at = self._peek("birth_ts")[row]
+        elif at == NULL and how != "existing" and self._peek("creator_pid")[row] == NULL:
+            at = self._peek("born_ns")[row]  # never heard of its birth: the kernel's own stamp. A log's is none.
         return None if at == NULL else int(at)
 
     def execs(self, row: int) -> list[Exec]:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from tracer import procfs
-from tracer.backends import _strace_live
 from tracer.backends._strace_live import BootClock, Live, cut
 from tracer.events import Kind
 from tracer.importers import strace_lines as lines
@@ -253,8 +252,3 @@ def test_the_result_of_a_superseding_exec_is_no_error() -> None:
     )
     assert [v["exe"] for kind, v in got if kind == Kind.EXEC] == ["/x", "/y"]
     assert Kind.EXEC_FAILED not in dict(got)
-
-
-def test_an_odd_errno_of_another_call_stays() -> None:
-    raw = b"4000  1.0 <... read resumed>) = -1 (errno 512)"
-    assert _strace_live._NO_ERROR.sub(rb"\g<1>0", raw) == raw

@@ -18,8 +18,9 @@ import pytest
 from tests import judge
 from tests.conftest import need
 from tests.samples import ROOT, Life, read_truth
+from tracer.analyses.shape import Shape
 from tracer.errors import BadDataError
-from tracer.events import Batch, Fact, Kind, Meta
+from tracer.events import NULL, Batch, Fact, Kind, Meta
 from tracer.importers import open_log
 from tracer.tree import ProcessTree
 
@@ -221,3 +222,24 @@ def test_strace_of_this_host(tmp_path: Path) -> None:
     for batch in batches:
         tree.feed(batch)
     assert sorted(row["exit_code"] for row in tree.records()) == [0, 3, 5]
+
+
+def test_a_first_line_is_no_birth_and_the_time_from_there_no_life(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(
+        '100 1700000000.000000 execve("/bin/sh", ["sh"], 0x7f /* 6 vars */) = 0\n'
+        "101 1700000001.000000 +++ exited with 1 +++\n"
+        "100 1700000002.000000 --- SIGCHLD {si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=101, si_uid=0, si_status=1, "
+        "si_utime=0, si_stime=0} ---\n"
+        "102 1700000003.000000 +++ exited with 1 +++\n"
+        "100 1700000005.000000 +++ exited with 0 +++\n"
+    )
+    meta, batches, _ = take([str(log)])
+    tree = ProcessTree(meta)
+    for batch in batches:
+        tree.feed(batch)
+
+    shape = Shape(tree)
+
+    lives = {tree.value(row, "pid"): shape.life[row] for row in range(len(tree))}
+    assert lives == {100: 5_000_000_000, 101: NULL, 102: NULL}

@@ -250,3 +250,53 @@ def test_a_chain_of_ten_thousand_generations(late: bool) -> None:
     found = {one.tid: one.parent for one in lives(batches)}
     assert found == {100: None, **{pid + 1: pid for pid in range(100, 10_100)}}
     assert time.process_time() - start < _LIMIT_S
+
+
+# -- numbers and times that are none ----------------------------------------------------------------------------
+
+NINES = "9" * 20
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"100 {NINES[:10]}.000001 exit_group(0) = ?",
+        f"100 {NINES[:12]} exit_group(0) = ?",
+        f"100 exit_group(0) = ? <{NINES[:12]}.0>",
+        f"100 wait4(-1, [{{WIFEXITED(s) && WEXITSTATUS(s) == 0}}], 0, NULL) = {NINES}",
+        f"100 wait4(-1, [{{WIFEXITED(s) && WEXITSTATUS(s) == 0}}], 0, {{ru_utime={{tv_sec={NINES[:12]}, tv_usec=0}}, "
+        f"ru_maxrss={NINES[:18]}, ru_minflt={NINES[:18]}}}) = 101",
+        f"100 --- SIGCHLD {{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid={NINES}, si_uid=0, si_status={NINES}}} ---",
+        f"100 fork() = {NINES}",
+        f"100 fork() = -1 (errno {NINES})",
+        f"100 clone(child_stack=0, flags={NINES}) = 101",
+    ],
+)
+def test_numbers_beyond_64_bits_and_times_beyond_centuries_are_unknown(line: str) -> None:
+    log = EXEC + "100 fork() = 101\n101 +++ exited with 0 +++\n" + line + "\n"
+
+    seen = [event for batch in read(log)[0] for event in batch.events()]
+
+    assert all(event.ts_ns is None or event.ts_ns < 1 << 63 for event in seen)
+    assert {event.pid for event in seen} == {100, 101}
+
+
+def test_steps_that_add_up_to_more_than_64_bits_stop_there() -> None:
+    log = EXEC.replace("100 ", "100 (+ 7999999999.0) ") + 3 * "100 (+ 7999999999.0) fork() = -1 EAGAIN (x)\n"
+
+    assert lives(read(log)[0])[0].failed == ["EAGAIN fork"] * 3
+
+
+def test_who_has_no_birth_in_the_log_has_no_time_of_it() -> None:
+    log = (
+        '100 1700000000.000000 execve("/bin/sh", ["sh"], 0x7f /* 6 vars */) = 0\n'
+        "101 1700000001.000000 +++ exited with 1 +++\n"
+        "100 1700000002.000000 --- SIGCHLD {si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=101, si_uid=0, si_status=1} "
+        "---\n"
+        "102 1700000003.000000 +++ exited with 1 +++\n"
+    )
+
+    seen = [event for batch in read(log)[0] for event in batch.events()]
+
+    births = {event.pid: event.ts_ns for event in seen if event.kind in (Kind.FORK, Kind.EXISTING)}
+    assert births == {100: 1_700_000_000_000_000_000, 101: None, 102: None}

@@ -68,7 +68,7 @@ class Shape:
         begin = array("q", tree.column("birth_ts"))
         for row, how in enumerate(tree.column("how")):
             if how == "existing":  # it was there before the trace, and so was its life
-                begin[row] = born[row]
+                begin[row] = NULL if begin[row] == NULL else born[row]  # a log does not know when that began
             elif how == "root" or begin[row] == NULL:
                 at = tree.begin_ns(row)
                 begin[row] = NULL if at is None else at

@@ -7,7 +7,6 @@ ourselves, how much of argv and which variables were asked for. Knows nothing of
 from __future__ import annotations
 
 import os
-import re
 import time
 from array import array
 from collections import deque
@@ -27,9 +26,6 @@ from tracer.importers.strace_task import Task
 _STEP_NS: Final = 2_000_000  # a change of the clocks' distance by more is no error of measurement
 _SLACK_NS: Final = 50_000_000
 _EXECS: Final = (b" execve(", b" execveat(")
-# After the exec of a thread strace 6.1 with --seccomp-bpf reads the result when the program makes its next call, and
-# finds that call's number. An exec that has superseded its process can only have worked; the call itself is lost.
-_NO_ERROR: Final = re.compile(rb"(resumed>.*\) = )-1 \(errno 1844674407\d{10}\)")
 
 
 class BootClock(Clock):
@@ -138,7 +134,7 @@ class Live:
             self.fed += 1
             if self._env_names and any(name in line for name in _EXECS):
                 self._note_env(line)
-            feed(_NO_ERROR.sub(rb"\g<1>0", line) if b"(errno 1844674407" in line else line)
+            feed(line)
             if not self._rooted and self.machine.first is not None:
                 self._rooted = True
                 self.machine.first.ppid = os.getpid()  # before its children are told: a brother's parent is we, too

@@ -18,12 +18,13 @@ from tracer.errors import BadDataError
 from tracer.events import Batch, CloneFlags, Fact, Kind, Meta
 from tracer.importers.opening import Progress, Source
 from tracer.importers.perf_tasks import At, Tasks
+from tracer.importers.strace_lines import LATEST_S
 from tracer.importers.strace_owners import Skipped
 
 NAME: Final = "perf-script"
 _LINE: Final = re.compile(
     rb"[ \t]*+(?:(?P<comm>.{1,40}?) +)?(?P<pid>\d{1,8})(?:/(?P<tid>\d{1,8}))? +(?:\[(?P<cpu>\d{1,5})\] +)?"
-    rb"(?:(?P<sec>\d{1,12})\.(?P<frac>\d{6,9}): +)?(?:(?P<period>\d{1,18}) +)?"
+    rb"(?:(?P<sec>\d{1,10})\.(?P<frac>\d{6,9}): +)?(?:(?P<period>\d{1,18}) +)?"
     rb"(?P<event>(?:[a-z_]\w{0,30}:[a-z_]\w{0,60}|(?:minor|major|page)-faults)(?::\w{1,6})?"
     rb"|PERF_RECORD_\w{1,20}(?: exec)?)"
     rb"(?=[:(]):? *(?P<rest>(?s:.*))"
@@ -156,7 +157,7 @@ class PerfImport(Iterator[Batch]):
             return True
         ns = None
         if line["sec"] is not None:
-            ns = int(line["sec"]) * 1_000_000_000 + int(line["frac"].ljust(9, b"0"))
+            ns = min(int(line["sec"]), LATEST_S) * 1_000_000_000 + int(line["frac"].ljust(9, b"0"))
         tgid, tid = (int(line["pid"]), int(line["tid"])) if line["tid"] is not None else (None, int(line["pid"]))
         return handler(self, At(tid, tgid, ns), event, line)
 

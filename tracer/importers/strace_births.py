@@ -22,6 +22,7 @@ from tracer.importers.strace_values import End, ForkArgs
 
 UNKNOWN: Final = ForkArgs(None, None, None)
 _RESERVED: Final = 300  # RESERVED_PIDS, kernel/pid.c
+_LOOKED_AT: Final = 16  # of undecided things, for each new one
 _LIMIT: Final = 4096  # undecided things remembered at once; more than that is no log, and must not grow
 
 
@@ -116,12 +117,19 @@ class Births:
         if not self.pending:
             return
         found = next((i for i, f in enumerate(self.pending) if f.seen == task.tid), None)
-        if found is None and not self.open_forks:
+        if found is None and not self._maker_open(task):
             found = 0
         if found is None:
             found = next((i for i, f in enumerate(self.pending) if f.creator.lead.in_ns), None)
         if found is not None:
             self.bind(task, self.pending.pop(found))
+
+    def _maker_open(self, task: Task) -> bool:
+        """Whether a fork call is open whose child is not there yet: `task` may be that."""
+        if len(self.open_forks) > _LOOKED_AT:
+            return True
+        taken = [stray.tentative_call for stray in islice(self.strays, _LOOKED_AT) if stray is not task]
+        return any(not any(fork is call for call in taken) for fork in self.open_forks.values())
 
     # -- edges
 
@@ -273,8 +281,8 @@ class Births:
         assert seen is not None
         # Inner numbers lag behind outer ones. (The kernel itself never comes back below 300 when pids wrap.)
         inner = creator.lead.in_ns or seen < (creator.tid if creator.tid is not None else _RESERVED)
-        for stray in islice(self.strays, 16):
-            if not inner or stray.order < fork.order or stray.tid is None:
+        for stray in islice(self.strays, _LOOKED_AT):
+            if not inner or stray.tid is None or (stray.order < fork.order and not self._told_before(stray)):
                 continue
             if stray.tentative in (creator, None):
                 self.bind(stray, fork)
@@ -282,6 +290,14 @@ class Births:
         if inner and len(self.pending) < _LIMIT:
             self.pending.append(fork)
         return None
+
+    def _told_before(self, stray: Task) -> bool:
+        """Whether a notice may have told of it before its fork's own line: -z, where lines come on return.
+
+        Not where strace attached to what was there (-p): these are told of first.
+        """
+        first = self.first
+        return stray.announced and stray.tentative is None and first is not None and first.execs_first
 
     # -- decisions that can wait no longer
 

@@ -19,6 +19,7 @@ from tracer.importers.strace_lines import TIME_EPOCH, TIME_NONE, TIME_OF_DAY, TI
 NAMES: Final = {TIME_NONE: "none", TIME_OF_DAY: "wall", TIME_EPOCH: "epoch", TIME_RELATIVE: "relative"}
 _HOUR: Final = 3_600_000_000_000
 _DAY: Final = 24 * _HOUR
+_MOST: Final = 8_000_000_000_000_000_000  # a sum of stamps stays in 64 bits
 
 
 class Clock:
@@ -48,13 +49,13 @@ class Clock:
             self.mixed = True
             return None
         if self.kind == TIME_RELATIVE:
-            self.latest = (self.latest or 0) + (prefix.delta_ns or 0)
+            self.latest = min((self.latest or 0) + (prefix.delta_ns or 0), _MOST)
             return self.latest
         return self.absolute(prefix.ns, task_ns)
 
     def absolute(self, stamp: int, task_ns: int | None) -> int:
         """The same for a stamp of the kind that the log has, which is wall or epoch."""
-        ns = stamp + self.base
+        ns = min(stamp + self.base, _MOST)
         latest = self.latest
         if latest is None:
             self.latest = ns

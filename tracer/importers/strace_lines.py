@@ -28,6 +28,8 @@ _PREFIX: Final = re.compile(
 )
 
 TIME_NONE, TIME_OF_DAY, TIME_EPOCH, TIME_RELATIVE = range(4)
+LATEST_S: Final = 8_000_000_000
+"""A stamp of more seconds is no time: ns are kept in 64 bits, with room for what is added to them."""
 
 
 class Prefix(NamedTuple):
@@ -58,7 +60,9 @@ def prefix(line: bytes) -> Prefix:
         clock, ns = TIME_OF_DAY, (int(hh) * 3600 + int(mm) * 60 + int(ss)) * 1_000_000_000 + _fraction(day_fraction)
     elif whole:
         clock, ns = TIME_EPOCH, int(whole) * 1_000_000_000
-    elif seconds:
+        if ns > LATEST_S * 1_000_000_000:
+            clock = ns = 0
+    elif seconds and int(seconds) <= LATEST_S:
         ns = int(seconds) * 1_000_000_000 + _fraction(fraction)
         # -r alone is %6d.f: it is padded to six, where an epoch time is wider than that or (made by hand) is not.
         pad = len(gap if pid is not None else lead)
@@ -71,7 +75,7 @@ def prefix(line: bytes) -> Prefix:
         # --relative-timestamps=s without a pid: "     3 execve(".
         pid, clock, ns = None, TIME_RELATIVE, int(bare_pid) * 1_000_000_000
         delta_ns = ns
-    if delta is not None:
+    if delta is not None and int(delta) <= LATEST_S:
         delta_ns = int(delta) * 1_000_000_000 + _fraction(delta_fraction)
         clock = clock or TIME_RELATIVE
     comm = bracket_comm if bracket_pid else bare_comm
@@ -97,10 +101,10 @@ OPEN_END: Final = re.compile(
 RESULT: Final = re.compile(
     rb"\)[ ]*+= (?:(-?\d{1,20}|0x[0-9a-f]{1,16})|\?)"
     rb"(?:<(?:[^<>\\]|\\.){0,120}>)?"
-    rb"(?: (E[A-Z0-9]{1,30})| \((errno \d{1,10})\)| <unavailable>)?"
+    rb"(?: (E[A-Z0-9]{1,30})| \((errno \d{1,20})\)| <unavailable>)?"
     rb"(?: /\* (\d{1,10}) in strace's PID NS \*/)?"
     rb"(?: \([^()]{0,300}\))*+( \(INJECTED\))?(?: \([^()]{0,300}\))*+"
-    rb"(?: <(\d{1,12})(?:\.(\d{1,9}))?>)?[ ]*+$"
+    rb"(?: <(\d{1,9})(?:\.(\d{1,9}))?>)?[ ]*+$"
 )
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|$)', re.DOTALL)
 _ANY_RESULT: Final = re.compile(rb"\)[ ]*+= (?:-?\d|0x[0-9a-f]|\?)")

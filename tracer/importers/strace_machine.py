@@ -41,6 +41,9 @@ _KILL_ARGS: Final = re.compile(rb"\s*(?:\w{1,20}=)?(-?\d{1,10})\b.*?, (?:\w{1,20
 _BALANCED: Final = re.compile(rb'[^"]*+(?:"(?:[^"\\]++|\\.)*+"[^"]*+)*+', re.DOTALL)
 _WNOWAIT: Final = re.compile(rb"\}, 0x1[0-9a-f]{6}\b")  # -X raw
 _COMM_LENGTH: Final = 15
+# After the exec of a thread strace 6.1 with --seccomp-bpf reads the result when the program makes its next call, and
+# finds that call's number. An exec that has superseded its process can only have worked; the call itself is lost.
+_NO_ERROR: Final = "errno 1844674407"
 
 
 class Call(NamedTuple):
@@ -162,7 +165,7 @@ class Machine(Ends):
             ints = (flags, NULL if number is None else number)
             self.rows.add(_FORK_FAILED, task, ns, ints, (kind.decode(), error, cause))
             return
-        if value > values.MAX_INT or value >= 1 << 31:
+        if value >= values.MOST_PIDS:
             return
         order = opened.order if opened is not None else self.line
         self.child(Fork(task, kind.decode(), shown, start_ns, order, value), got.real_pid)
@@ -177,12 +180,15 @@ class Machine(Ends):
         if got.value is None or got.error in _RESTARTS:
             return
         exe, argv, cwd = values.exec_args(name, args)
-        if got.value < 0:
-            error = got.error if got.error is not None else f"errno {-got.value}"
+        value, moved, task.moved = got.value, task.moved, False
+        if value == -1 and moved and got.error is not None and got.error.startswith(_NO_ERROR):
+            value = 0
+        if value < 0:
+            error = got.error if got.error is not None else f"errno {-value}"
             number = values.error_number(error)
             self.rows.add(_EXEC_FAILED, task, ns, (NULL if number is None else number,), (exe, argv, error))
             return
-        if got.value == 0:
+        if value == 0:
             self.exec_done(task, (exe, argv, cwd), ns)
 
     def exec_done(self, task: Task, image: values.Image, ns: int | None, *, inferred: bool = False) -> None:
@@ -211,6 +217,7 @@ class Machine(Ends):
             return
         if thread.open is not None:
             leader.open, thread.open = thread.open, None
+        leader.moved = True
         leader.dying = None
         leader.final = leader.called_exit = False
         self.live[leader] = None
@@ -266,7 +273,7 @@ class Machine(Ends):
             number, end = info.pid, info.end
         else:
             status = values.wait_status(args[: got.start])
-            if got.value == 0 or status is None:
+            if not 0 < got.value < values.MOST_PIDS or status is None:
                 return
             number, end = got.real_pid or got.value, status
             if got.real_pid:

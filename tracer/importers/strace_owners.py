@@ -17,7 +17,7 @@ from typing import Final
 from tracer.importers import strace_lines as lines
 from tracer.importers.strace_clock import Clock
 from tracer.importers.strace_lines import Prefix
-from tracer.importers.strace_machine import EXECS, EXITS, Machine
+from tracer.importers.strace_machine import EXECS, EXITS, FORKS, Machine
 from tracer.importers.strace_rows import Rows
 from tracer.importers.strace_task import Task
 from tracer.importers.strace_values import text
@@ -102,12 +102,15 @@ class Owners:
         """The task that a line is of, made if it is new, and the line's time."""
         machine = self.machine
         pid = prefix.pid if prefix.pid is not None else self.pid
-        execs = False
+        execs, child = False, None
         if kind == "call" and name in EXECS:
             got = lines.result(body)
             execs = got is not None and got.value == 0
         if pid is None:
-            task = None if self.numbered and not self._sure(kind, name, body) else self.only_one(kind, name)
+            if kind == "call" and name in FORKS:
+                got = lines.result(body)
+                child = got.value if got is not None else None
+            task = None if self.numbered and not self._sure(kind, name, body) else self.only_one(kind, name, child)
             ns = self._time(prefix, task)
             if task is None:
                 if any(not t.dead for t in machine.live) or (self.numbered and not execs):
@@ -168,13 +171,13 @@ class Owners:
         """Whether an unprefixed line must be strace's, though the log bears pids: it is one of life and death."""
         return kind != "call" or (name in self.machine.handlers and lines.result(body) is not None)
 
-    def only_one(self, kind: str, name: bytes) -> Task | None:
-        """Whose an unprefixed line is."""
+    def only_one(self, kind: str, name: bytes, child: int | None = None) -> Task | None:
+        """Whose an unprefixed line is. `child`: what a fork returned, which is not the task itself."""
         machine = self.machine
         live = list(islice(machine.live, _MAX_LIVE + 1))
         if len(live) > _MAX_LIVE:
             return None
-        fitting = [t for t in live if self._fits(t, kind, name)]
+        fitting = [t for t in live if self._fits(t, kind, name) and (child is None or t.tid != child)]
         if len(fitting) == 1:
             return fitting[0]
         if len(fitting) > 1:

@@ -222,8 +222,6 @@ class Rows:
     def _place(self, task: Task) -> None:
         task.placed = True
         lead, creator = task.lead, task.creator
-        ns = task.start_ns if task.start_ns is not None else task.first_ns
-        ts = NULL if ns is None else ns
         if task.tid is not None:
             task.pid = task.tid
         if lead is task:
@@ -231,6 +229,8 @@ class Rows:
         if creator is None and lead is task:
             root = task.execs_first or task.announced or task.children or task.kind == "root"
             how = "root" if root else "existing"
+            # Its first line is no birth, and the time from there no life, unless it begins with its program.
+            ts = NULL if task.first_ns is None or not task.execs_first else task.first_ns
             self.append(_EXISTING, (ts, task.pid, task.pid, task.born), (how, task.born_comm, task.evidence))
             return
         self._tell_fork(task)
@@ -239,8 +239,7 @@ class Rows:
 
     def _tell_fork(self, task: Task) -> None:
         lead, creator = task.lead, task.creator
-        ns = task.start_ns if task.start_ns is not None else task.first_ns
-        ts = NULL if ns is None else ns
+        ts = NULL if task.start_ns is None else task.start_ns  # a first line is no birth
         made = (NULL, NULL, NULL)
         if creator is not None:
             maker = creator.lead

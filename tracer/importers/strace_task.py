@@ -57,6 +57,7 @@ class Task:
     children = 0  # edges that lead away from it
     exec_thread: Task | None = None  # a thread of this process that has called execve
     old_tid: int | None = None  # the thread whose exec took over this leader's tid
+    moved = False  # by such an exec, whose result is still to come
     senders: dict[int, int | None] | None = None  # signal -> pid that sent it
     # end
     leaving: list[Task] | None = None  # its threads that called exit, and whose +++ line may not be shown

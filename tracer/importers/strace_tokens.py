@@ -196,6 +196,9 @@ class _Lines:
         for offset, size, weight in _fields(layout):
             value, right = self.digits.fixed(at + offset, size)
             good &= right
+            if size > 9:
+                good &= value <= lines.LATEST_S
+                value = self.np.minimum(value, lines.LATEST_S)
             self.ns += value * weight
         for i, char in enumerate(layout.template[:-1]):
             if not 48 <= char <= 57:

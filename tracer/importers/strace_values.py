@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from tracer.events import CloneFlags
 
 MAX_INT: Final = (1 << 63) - 1
+MOST_PIDS: Final = 1 << 31  # a pid_t is an int
 
 # -- strings ----------------------------------------------------------------------------------------------------
 
@@ -102,7 +103,8 @@ def number(raw: bytes) -> int | None:
             if (1 << 32) > value >= (1 << 32) - 4096:
                 return value - (1 << 32)
             return value if value <= MAX_INT else None
-        return int(raw)
+        value = int(raw)
+        return value if -MAX_INT <= value <= MAX_INT else None
     except ValueError:
         return None
 
@@ -131,12 +133,16 @@ def signal_number(raw: bytes) -> int | None:
     return value if value is not None and 0 < value < 129 else None
 
 
+_MAX_ERRNO: Final = 4095
+
+
 def error_number(name: str) -> int | None:
     """`ENOENT` -> 2; `errno 524` -> 524."""
     if name.startswith("errno "):
-        return number(name[6:].encode())
-    found: int | None = getattr(_errno, name, None)
-    return found
+        found = number(name[6:].encode())
+        return found if found is not None and found <= _MAX_ERRNO else None
+    known: int | None = getattr(_errno, name, None)
+    return known
 
 
 # -- clone flags ------------------------------------------------------------------------------------------------
@@ -269,11 +275,13 @@ def siginfo(raw: bytes) -> Siginfo:
     elif how is not None:
         end = End(signal=signal_number(status), core=how == "dumped")
     pid = number(fields.get(b"pid", b""))
+    if pid is not None and not 0 <= pid < MOST_PIDS:
+        pid = None
     return Siginfo(signo, code, pid, end)
 
 
 _RUSAGE: Final = re.compile(
-    rb"ru_(utime|stime)=\{(?:tv_sec=)?(\d{1,12}), (?:tv_usec=)?(\d{1,6})\}|ru_(maxrss|minflt|majflt)=(\d{1,18})"
+    rb"ru_(utime|stime)=\{(?:tv_sec=)?(\d{1,9}), (?:tv_usec=)?(\d{1,6})\}|ru_(maxrss|minflt|majflt)=(\d{1,15})"
 )
 
 
