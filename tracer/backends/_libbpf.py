@@ -56,6 +56,8 @@ _PRINT: Final = C.CFUNCTYPE(_I, _I, _S, _P)
 _lib: C.CDLL | None = None
 _said = threading.local()  # objects are loaded two at a time, and each has its own reasons
 _callback: Any = None  # ctypes callbacks must outlive every call
+# libbpf says some 9,000 things at level debug in a load, and each of them, even one that is dropped, would take the
+# interpreter from whoever has it. So it speaks to nobody, until a load was refused and is done again to hear why.
 
 
 def library() -> C.CDLL:
@@ -74,7 +76,8 @@ def library() -> C.CDLL:
     except AttributeError as e:
         raise ProbesRefusedError(f"{SONAME} is too old ({e})", "install libbpf 1.0 or newer") from None
     _callback = _PRINT(_collect)
-    lib.libbpf_set_print(_callback)
+    lib.libbpf_set_print.restype = None
+    lib.libbpf_set_print(None)
     _lib = lib
     return lib
 
@@ -109,11 +112,21 @@ class BpfObject:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._lib = library()
         self._name = Path(path).name
+        self._path = os.fsencode(path)
         self._links: list[int] = []
+        self._asked: list[Callable[[], object]] = []  # what was set before the load, to be set again
         _log().clear()
-        self._obj = self._lib.bpf_object__open_file(os.fsencode(path), None)
+        self._obj: int | None = None
+        self._open()
+
+    def _open(self) -> None:
+        self._obj = self._lib.bpf_object__open_file(self._path, None)
         if not self._obj:
             raise ProbesRefusedError(f"{self._name} can not be opened: {os.strerror(C.get_errno())}")
+
+    def _ask(self, do: Callable[[], object]) -> None:
+        do()
+        self._asked.append(do)
 
     def _map(self, name: str) -> int:
         found = self._lib.bpf_object__find_map_by_name(self._obj, name.encode())
@@ -129,26 +142,42 @@ class BpfObject:
 
     def set_data(self, section: str, value: bytes) -> None:
         """Initial contents of a global data section; before `load`. The size must be the section's."""
-        if self._lib.bpf_map__set_initial_value(self._map(section), value, len(value)):
-            raise ProbesRefusedError(f"{self._name}: {section} is not {len(value)} bytes", "rebuild it: make -C probes")
+
+        def do() -> None:
+            if self._lib.bpf_map__set_initial_value(self._map(section), value, len(value)):
+                why = f"{self._name}: {section} is not {len(value)} bytes"
+                raise ProbesRefusedError(why, "rebuild it: make -C probes")
+
+        self._ask(do)
 
     def resize(self, name: str, entries: int) -> None:
         """Entries of a map (bytes of a ring); before `load`."""
-        self._lib.bpf_map__set_max_entries(self._map(name), entries)
+        self._ask(lambda: self._lib.bpf_map__set_max_entries(self._map(name), entries))
 
     def skip(self, *programs: str) -> None:
         """Leave these programs out; before `load`."""
-        for name in programs:
-            self._lib.bpf_program__set_autoload(self._program(name), False)
+
+        def do() -> None:
+            for name in programs:
+                self._lib.bpf_program__set_autoload(self._program(name), False)
+
+        self._ask(do)
 
     def share(self, name: str, fd: int) -> None:
         """Use another object's map in place of one's own; before `load`."""
-        if self._lib.bpf_map__reuse_fd(self._map(name), fd):
-            raise ProbesRefusedError(f"{self._name}: map {name} can not be shared")
+
+        def do() -> None:
+            if self._lib.bpf_map__reuse_fd(self._map(name), fd):
+                raise ProbesRefusedError(f"{self._name}: map {name} can not be shared")
+
+        self._ask(do)
 
     def load(self) -> None:
         """Create the maps and have the programs verified. Raises with the kernel's reason."""
         status = self._lib.bpf_object__load(self._obj)
+        if status:
+            status = self._load_aloud()
+        self._asked.clear()
         if status in (-errno.EPERM, -errno.EACCES):
             raise self._not_allowed(-status)
         if status:
@@ -156,6 +185,17 @@ class BpfObject:
                 f"the kernel refused {self._name}: {_reason() or os.strerror(-status)}",
                 "see `forktrace doctor`",
             )
+
+    def _load_aloud(self) -> int:
+        """The same again from the beginning, as an object is loaded once, with libbpf's words in `log`."""
+        self._lib.libbpf_set_print(_callback)  # and it stays: where one load is refused, others are soon
+        _log().clear()
+        self._lib.bpf_object__close(self._obj)
+        self._obj = None
+        self._open()
+        for do in self._asked:
+            do()
+        return int(self._lib.bpf_object__load(self._obj))
 
     def _not_allowed(self, code: int) -> ForktraceError:
         """EPERM and EACCES: the verifier's answer to anybody, or a missing privilege, or what not even root may do."""

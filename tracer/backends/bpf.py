@@ -18,15 +18,14 @@ from typing import TYPE_CHECKING, Final
 
 from tracer import kernel, procfs, wire
 from tracer.backends import Options, Readiness, _host
-from tracer.backends._decode import Decoder
 from tracer.backends._faults import Faults, faults_readiness
 from tracer.backends._libbpf import BpfObject
 from tracer.backends._ring import Ring
-from tracer.cgroups import Cgroups
 from tracer.errors import NoInputError, NoPermissionError, ProbesRefusedError
 from tracer.events import Batch, Fact, Kind
 
 if TYPE_CHECKING:
+    from tracer.backends._decode import Decoder
     from tracer.backends._stacks import Stacks
 
 _TEXT_RING: Final = 8 << 20
@@ -96,8 +95,7 @@ class Backend:
         self._data = b""
         self._facts: set[str] = set(_FACTS)
         self._notes: list[str] = []
-        self._cgroups = Cgroups()
-        self._decoder = Decoder(self._cgroups.path, options.env, self._cgroups.made)
+        self._decoder: Decoder | None = None
 
     @classmethod
     def readiness(cls) -> Readiness:
@@ -144,46 +142,33 @@ class Backend:
         shared = self._shared = BpfObject(probe_object("shared"))
         obj = self._object = BpfObject(probe_object("lifecycle"))
         fork_cost = options.cow in ("fork", "full")
-        level, inum = _host.pid_namespace()
-        sighand = _host.sighand_cache_size() if options.reap_exact else 0
         buffer = 1 << (options.buffer_bytes - 1).bit_length()
-        self._data = wire.pack_options(
-            ns_level=level,
-            ns_inum=inum,
-            everyone=int(options.everyone),
-            kernel_reads=int(_host.kernel_reads_allowed()),
-            fork_cost=int(fork_cost),
-            argv_max=min(options.argv_max, _ARGV_MOST),
-            env_max=32768 if options.env else 0,
-            cgroup_v1=int(_host.uses_cgroup_v1()),
-            events_bytes=buffer,
-            sighand_size=sighand,
-            rdonly_cast=int(_host.has_rdonly_cast()),
-            match=0,
-            match_v1=0,
-        )
-        obj.set_data(".rodata.opt", self._data)
         shared.resize("events", buffer)
-        shared.load()
+        with _Aside(shared.load):  # to make a ring of 16 MiB takes as long as to ask the kernel's types
+            self._data = self._asked(buffer, fork_cost=fork_cost)
+            has_group_dead, takes_task = _host.has_group_dead(), _host.mark_victim_takes_task()
+        obj.set_data(".rodata.opt", self._data)
         for name in _SHARED:
             obj.share(name, shared.map_fd(name))
         obj.resize("texts", _TEXT_RING if options.argv_max <= 32768 else _TEXT_RING_LONG)
-        obj.skip("on_exit_old" if _host.has_group_dead() else "on_exit")
+        obj.skip("on_exit_old" if has_group_dead else "on_exit")
         if not fork_cost:
             obj.skip("on_rss_stat")
         else:
             self._facts.add(Fact.FORK_COST)
-        if not _host.mark_victim_takes_task():
+        if not takes_task:
             obj.skip("on_oom")
         if not options.reap_exact:
             obj.skip("on_sighand_free")
-        if options.cow == "full":
-            # Most of a load is libbpf reading the kernel's types, and then the verifier: neither holds this process'
-            # interpreter, and no object waits for the other.
-            with _Aside(lambda: self._load_faults(shared)):
-                obj.load()
-        else:
-            obj.load()
+        # Most of a load is libbpf reading the kernel's types, and then the verifier: neither holds this process'
+        # interpreter, and no object waits for the other. Meanwhile what is needed afterwards is imported.
+        with _Aside(obj.load):
+            faults = self._open_faults(shared) if options.cow == "full" else None
+            if faults is None:
+                self._decoding()
+            else:
+                with _Aside(lambda: self._load_faults(faults)):
+                    self._decoding()
         if _host.counts_wpcopies():
             self._facts.add(Fact.WPCOPY)
         self._stats = obj.view(".data.stats", wire.STATS.size())
@@ -212,6 +197,37 @@ class Backend:
             if self._faults is not None:
                 self._faults.add_tree()
 
+    def _decoding(self) -> Decoder:
+        """Its modules are not needed for the load, and imported meanwhile."""
+        if self._decoder is None:
+            from tracer.backends._decode import Decoder
+            from tracer.cgroups import Cgroups
+
+            cgroups = Cgroups()
+            self._decoder = Decoder(cgroups.path, self._options.env, cgroups.made)
+        return self._decoder
+
+    def _asked(self, buffer: int, *, fork_cost: bool) -> bytes:
+        """struct ft_options."""
+        options = self._options
+        level, inum = _host.pid_namespace()
+        sighand = _host.sighand_cache_size() if options.reap_exact else 0
+        return wire.pack_options(
+            ns_level=level,
+            ns_inum=inum,
+            everyone=int(options.everyone),
+            kernel_reads=int(_host.kernel_reads_allowed()),
+            fork_cost=int(fork_cost),
+            argv_max=min(options.argv_max, _ARGV_MOST),
+            env_max=32768 if options.env else 0,
+            cgroup_v1=int(_host.uses_cgroup_v1()),
+            events_bytes=buffer,
+            sighand_size=sighand,
+            rdonly_cast=int(_host.has_rdonly_cast()),
+            match=0,
+            match_v1=0,
+        )
+
     def arm_failures(self, on: bool) -> bool:
         """Switch the probe at the end of each system call on or off, while we run. False: the kernel refused it."""
         if on == (self._failures is not None):
@@ -234,23 +250,29 @@ class Backend:
         self._facts |= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
         return True
 
-    def _load_faults(self, shared: BpfObject) -> None:
-        """The fault probes. Their refusal costs the fork tree nothing: the columns are null, and a note says why."""
+    def _open_faults(self, shared: BpfObject) -> Faults | None:
+        """The fault probes, not loaded yet."""
         can = faults_readiness()
         if not can.ok:
             self._notes.append(f"copies were not counted: {can.why}")
-            return
-        faults: Faults | None = None
+            return None
         try:
-            faults = Faults(probe_object("faults"), shared, self._data)
+            return Faults(probe_object("faults"), shared, self._data)
+        except (ProbesRefusedError, NoPermissionError) as e:
+            self._notes.append(f"copies were not counted: {e.message}")
+            return None
+
+    def _load_faults(self, faults: Faults) -> None:
+        """Their refusal costs the fork tree nothing: the columns are null, and a note says why."""
+        try:
             faults.load()
         except (ProbesRefusedError, NoPermissionError) as e:
-            if faults is not None:
-                faults.close()
+            faults.close()
             self._notes.append(f"copies were not counted: {e.message}")
             return
         self._faults = faults
         self._facts |= {Fact.COW, Fact.WP_FAULTS}
+        can = faults_readiness()
         if can.evidence == "inferred":
             self._notes.append(f"copies are inferred: {can.why}")
 
@@ -361,7 +383,7 @@ class Backend:
         if self._texts.consumed() < said:
             # A text is still being written, and those behind it belong to execs in sight: take them together, later.
             until = self._events.consumed()
-        batch = self._decoder.batch(self._events.take_fixed(wire.RECORD_SIZE, until), texts)
+        batch = self._decoding().batch(self._events.take_fixed(wire.RECORD_SIZE, until), texts)
         lost = self._losses()
         if self._faults is not None:
             self._faults.poll()
@@ -416,7 +438,7 @@ class Backend:
             if not self._events.used():
                 break
             os.sched_yield()
-        rest = self._decoder.rest()
+        rest = self._decoding().rest()
         return batches if rest is None else [*batches, rest]
 
     def close(self) -> None:
