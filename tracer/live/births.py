@@ -75,7 +75,9 @@ class Births:
             number = cell.alike[0]
             if number >= 0:
                 number = namer.now(number)
-                uses[number] = uses.get(number, 0) + 1
+                # By use, as the other view counts: else commands that are rare are taken to be alike.
+                forks = sum(tally.forks for second, tally in cell.seconds.items() if second in seconds)
+                uses[number] = uses.get(number, 0) + max(forks, 1)
         words = namer.merged(uses)
         self._labels = {number: spelled(each) for number, each in words.items()}
         self._now = namer.now

@@ -51,7 +51,7 @@ def rows(
         births.append((f"{count(below)} below", ""))
     lines.append(("forks", births))
     lines.append(("then", [(plural(group.execs, "exec"), ""), (plural(group.exits, "end"), "")]))
-    alive = [(f"{count(group.alive)} alive", ""), (f"{count(group.zombies)} zombies", "warn" if group.zombies else "")]
+    alive = [(f"{count(group.alive)} alive", ""), (plural(group.zombies, "zombie"), "warn" if group.zombies else "")]
     lines.append(("now", alive))
     lines.append(("failed", _failed(group, terminal)))
     ends = sorted(group.statuses.items(), key=lambda each: -each[1])[:_ENDS]
