@@ -142,8 +142,10 @@ static __always_inline void send(union ft_record *r, bool wake)
 
 /* ---- registers ---- */
 
-struct words {	/* struct pt_regs of x86-64, which is the ABI of ptrace and does not move */
-	u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
+#define BX_AT 40
+#define SI_AT 104
+struct words {	/* of struct pt_regs of x86-64, which is the ABI of ptrace and does not move. The whole is much for a stack */
+	u64 si, di, orig_ax, ip, cs, flags, sp;
 };
 
 #if OPT_REGS
@@ -154,12 +156,20 @@ static long (*read_kernel)(void *to, u32 size, const void *from) = (void *)113;
 
 static __always_inline bool registers(struct words *w)
 {
-	return read_kernel(w, sizeof(*w), task_regs(task_btf())) == 0;
+	return read_kernel(w, sizeof(*w), task_regs(task_btf()) + SI_AT) == 0;
 }
 
 static __always_inline bool narrow(struct words *w)
 {
 	return w->cs == 0x23;	/* a 32-bit program: other numbers, other words on the stack */
+}
+
+static __always_inline u32 first_argument(struct words *w)
+{
+	u64 bx = 0;
+	if (narrow(w))
+		read_kernel(&bx, sizeof(bx), task_regs(task_btf()) + BX_AT);
+	return narrow(w) ? bx : w->di;
 }
 
 /* The call that makes a task; nr 0 where it is not one, as for the kernel's own helpers. */
@@ -274,19 +284,19 @@ TRACEPOINT_PROBE(sched, sched_process_fork)
 	u32 pid = id >> 32, tid = id, child = args->child_pid;
 	struct birth *b = births.lookup(&child);
 	struct counts *n = counters();
-	struct proc *creator = procs.lookup(&pid), fresh = {}, nobody = {};
+	struct proc *creator = procs.lookup(&pid), fresh = {};
 	struct call c = {};
 	if (!b || !n || (!creator && (!OPT_EVERYONE || pid == 2)))
 		return 0;
-	if (!creator)
-		creator = &nobody;
 	current_call(&c);
-	u64 flags = b->flags;
-	bool thread = flags & THREAD;
+	u64 flags = b->flags, creator_born = creator ? creator->born_ns : 0;
+	bool thread = flags & THREAD, above = flags & (PARENT | THREAD);
+	u32 parent = !above ? pid : creator ? creator->parent : 0;
+	u64 parent_born = !above ? creator_born : creator ? creator->parent_born_ns : 0;
 	struct proc *of = creator;
-	u32 parent = flags & (PARENT | THREAD) ? creator->parent : pid;
-	u64 parent_born = flags & (PARENT | THREAD) ? creator->parent_born_ns : creator->born_ns;
 	if (thread) {
+		if (!creator)
+			return 0;
 		threads.update(&child, &pid);
 		lock_xadd(&creator->live, 1);
 	} else {
@@ -308,7 +318,7 @@ TRACEPOINT_PROBE(sched, sched_process_fork)
 	lock_xadd(&n->alive, 1);
 	union ft_record *r = begin(FT_FORK, b->time_ns, of, thread ? pid : child, child);
 	if (r) {
-		r->fork.creator_born_ns = creator->born_ns;
+		r->fork.creator_born_ns = creator_born;
 		r->fork.parent_born_ns = parent_born;
 		r->fork.clone_flags = flags;
 		r->fork.fork_ns = r->fork.pgtables_bytes = r->fork.rss_bytes = ~0ULL;
@@ -642,7 +652,7 @@ TRACEPOINT_PROBE(sched, sched_process_exit)
 #if OPT_REGS
 	struct words w;
 	if (registers(&w)) {
-		u32 code = 0x100 | (narrow(&w) ? w.bx & 0xff : w.di & 0xff);
+		u32 code = 0x100 | (first_argument(&w) & 0xff);
 		bool group = w.orig_ax == (narrow(&w) ? 252 : 231), single = w.orig_ax == (narrow(&w) ? 1 : 60);
 		if (group && !p->group_code)
 			p->group_code = code;

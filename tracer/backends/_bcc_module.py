@@ -1,26 +1,26 @@
 """The distribution's Python module of BCC: loaded by path, from any interpreter; programs compiled, loaded, attached.
 
 Registries know another project by the name `bcc`, so nobody imports that name here: the module is found as
-tracer/kernel does, made sure of, and loaded under a name of our own. What LLVM, BCC and the kernel say goes to a file
-in memory, and one sentence of it into the error. Knows nothing of what the programs are for.
+tracer/kernel does, made sure of, and loaded under a name of our own, in a child. What LLVM, BCC and the kernel say goes
+to a file in memory, and one sentence of it into the error. Knows nothing of what the programs are for.
 """
 
 from __future__ import annotations
 
-import atexit
 import ctypes as C  # noqa: N812 - as in _libbpf.py
 import errno
 import importlib.util
+import json
 import os
 import platform
 import re
+import socket
+import struct
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from tracer import kernel
 from tracer.backends import _bcc_headers as headers
@@ -39,7 +39,6 @@ def load(folder: Path | None = None) -> Any:
     return _load(where)
 
 
-@cache
 def _load(folder: Path) -> Any:
     spec = importlib.util.spec_from_file_location(
         _NAME, folder / "__init__.py", submodule_search_locations=[str(folder)]
@@ -78,91 +77,142 @@ def _forget() -> None:
 
 
 class Programs:
-    """Compiled programs, attached to the tracepoints that their names say; `close` takes them out again."""
+    """Compiled programs, attached to the tracepoints that their names say; `close` takes them out again.
 
-    def __init__(self, text: str, flags: Sequence[str]) -> None:
+    Made in a process of its own that hands over the descriptors and ends: LLVM's hundred megabytes go with it, what it
+    prints is kept there, and where it finds no better answer to an error than exit(), it is not we who are gone.
+    """
+
+    def __init__(self, text: str, flags: Sequence[str], maps: Sequence[str]) -> None:
         """Compile against a private tree of headers; where that fails, against the kernel's own, if they are there.
 
         Takes a third of a second or more. Raises ProbesRefusedError.
         """
-        self._bcc = load()
         release = platform.release()
+        self._maps: dict[str, int] = {}
+        self._links: list[int] = []
         try:
             with headers.private(release):
-                self._bpf = self._make(text, flags)
+                fds = _compiled(text, flags, maps)
         except _CompileError:
             if not headers.matching(release):
                 raise
-            self._bpf = self._make(text, flags)
-        self._lib = self._bcc.lib
-
-    def _make(self, text: str, flags: Sequence[str]) -> Any:
-        bpf = self._bcc.BPF.__new__(self._bcc.BPF)
-        with _quiet() as said:
-            try:
-                bpf.__init__(text=text.encode(), cflags=list(flags))
-            except Exception as e:  # BCC raises nothing more special
-                error = e
-            else:
-                return bpf
-        self._give_up(bpf)
-        raise _refusal(str(error), said[0])
-
-    def _give_up(self, bpf: Any) -> None:
-        """What was attached before something was refused must not stay until the end of the process."""
-        atexit.unregister(bpf.cleanup)
-        with suppress(Exception):  # of what is half made; descriptors are closed, and that is what matters
-            bpf.cleanup()
+            fds = _compiled(text, flags, maps)
+        self._maps = dict(zip(maps, fds, strict=False))
+        self._links = fds[len(maps) :]
 
     def map_fd(self, name: str) -> int:
-        """Descriptor of a map, BCC's own."""
-        return int(self._bpf.get_table(name.encode()).map_fd)
+        """Descriptor of a map, ours."""
+        return self._maps[name]
 
     def lookup(self, fd: int, key: bytes, size: int) -> bytes | None:
         """The value of one element, or None."""
         value = C.create_string_buffer(size)
-        return value.raw if self._lib.bpf_lookup_elem(fd, key, value) == 0 else None
+        return value.raw if _map_call(_LOOKUP, fd, key, value) == 0 else None
 
     def update(self, fd: int, key: bytes, value: bytes, *, new: bool = False) -> bool:
         """Set one element. False: it was there, and should be `new`. Raises ProbesRefusedError when the map is full."""
-        if self._lib.bpf_update_elem(fd, key, value, 1 if new else 0) == 0:
-            return True
-        if new and C.get_errno() == errno.EEXIST:
-            return False
-        raise ProbesRefusedError(f"the table of processes: {os.strerror(C.get_errno())}")
+        code = _map_call(_UPDATE, fd, key, C.create_string_buffer(value, len(value)), flags=int(new))
+        if code in (0, errno.EEXIST):
+            return code == 0
+        raise ProbesRefusedError(f"the table of processes: {os.strerror(code)}")
 
     def delete(self, fd: int, key: bytes) -> bool:
         """Take one element out; whether it was there."""
-        return bool(self._lib.bpf_delete_elem(fd, key) == 0)
+        return _map_call(_DELETE, fd, key, None) == 0
 
     def keys(self, fd: int, size: int) -> Iterator[bytes]:
         """All keys of a hash; those that come and go meanwhile may be left out."""
-        key = C.create_string_buffer(size)
-        status = self._lib.bpf_get_first_key(fd, key, size)
         seen: set[bytes] = set()
-        while status == 0 and key.raw not in seen:  # a key that has gone starts the walk again
-            seen.add(key.raw)
-            yield key.raw
-            status = self._lib.bpf_get_next_key(fd, key, key)
+        key: bytes | None = None
+        following = C.create_string_buffer(size)
+        while _map_call(_NEXT, fd, key, following) == 0 and following.raw not in seen:
+            key = following.raw
+            seen.add(key)  # from a key that has gone the walk starts again
+            yield key
 
     def detach(self) -> None:
         """Take every program out; maps stay readable."""
-        for tracepoint in list(self._bpf.tracepoint_fds):
-            self._bpf.detach_tracepoint(tracepoint)
+        while self._links:
+            os.close(self._links.pop())
 
     def close(self) -> None:
         """Free everything. May be called twice."""
-        if self._bpf is not None:
-            self._give_up(self._bpf)
-            self._bpf = None
+        self.detach()
+        while self._maps:
+            os.close(self._maps.popitem()[1])
+
+
+_LOOKUP, _UPDATE, _DELETE, _NEXT = 1, 2, 3, 4  # enum bpf_cmd
+_NR_BPF: Final = 321  # x86-64
+_LIBC: Final = C.CDLL(None, use_errno=True)
+
+
+def _map_call(command: int, fd: int, key: bytes | None, value: Any, *, flags: int = 0) -> int:
+    """bpf(2) on one element; 0 or the error number."""
+    where = C.create_string_buffer(key, len(key)) if key is not None else None
+    attr = struct.pack(
+        "=IIQQQ", fd, 0, C.addressof(where) if where is not None else 0,
+        C.addressof(value) if value is not None else 0, flags,
+    )  # fmt: skip
+    buffer = C.create_string_buffer(attr, len(attr))
+    done = _LIBC.syscall(C.c_long(_NR_BPF), C.c_long(command), buffer, C.c_long(len(attr)))
+    return 0 if done == 0 else C.get_errno()
+
+
+def _compiled(text: str, flags: Sequence[str], maps: Sequence[str]) -> list[int]:
+    """Descriptors of `maps` and of the attachments, from a child that compiled. Raises ProbesRefusedError."""
+    said = os.memfd_create("forktrace-bcc")
+    ours, theirs = socket.socketpair()
+    with ours, os.fdopen(said, "rb") as told:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child starts nothing that needs them
+            pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                ours.close()
+                status = _compile(text, flags, maps, theirs, said)
+            finally:
+                os._exit(status)
+        theirs.close()
+        try:
+            answer, fds, _, _ = socket.recv_fds(ours, 65536, 253)
+        finally:
+            _, status = os.waitpid(pid, 0)
+        if not answer or not fds:
+            told.seek(0)
+            words = told.read().decode("utf-8", "replace")
+            error, mend = json.loads(answer) if answer else ("Failed to compile", None)
+            raise _refusal(error, mend, words)
+        return list(fds)
+
+
+def _compile(text: str, flags: Sequence[str], maps: Sequence[str], out: socket.socket, said: int) -> int:
+    """The child's whole life."""
+    try:
+        for fd in (1, 2):
+            os.dup2(said, fd)
+        bpf = load().BPF(text=text.encode(), cflags=list(flags))
+        fds = [bpf.get_table(name.encode()).map_fd for name in maps] + list(bpf.tracepoint_fds.values())
+        socket.send_fds(out, [b"[]"], fds)
+    except ProbesRefusedError as e:
+        out.send(json.dumps([e.message, e.mend]).encode())
+        return 2
+    except Exception as e:  # BCC raises nothing more special
+        out.send(json.dumps([str(e), None]).encode())
+        return 1
+    return 0
 
 
 class _CompileError(ProbesRefusedError):
     """The text was refused, not the program."""
 
 
-def _refusal(error: str, said: str) -> ProbesRefusedError:
-    """One sentence of what BCC raised and of what was printed meanwhile."""
+def _refusal(error: str, mend: str | None, said: str) -> ProbesRefusedError:
+    """One sentence of what was raised and of what was printed meanwhile."""
+    if mend is not None or error.startswith("BCC"):
+        return ProbesRefusedError(error, mend)
     lines = [line.strip() for line in said.splitlines()]
     for line in lines:
         found = re.search(r"([\w./]+):(\d+):\d+: (?:fatal )?error: (.*)", line)
@@ -190,30 +240,3 @@ def _last(lines: list[str]) -> str:
     """The last line that says something; the verifier ends with a summary."""
     told = [line for line in lines if line and not line.startswith(("processed ", "HINT", "bpf: "))]
     return f" ({told[-1][:200]})" if told else ""
-
-
-class _quiet:  # noqa: N801 - used like a function
-    """Nothing printed meanwhile, by whatever library, reaches the terminal; it can be read when it is over."""
-
-    def __enter__(self) -> list[str]:
-        self._said = [""]
-        if sys.stderr is not None:
-            sys.stderr.flush()
-        self._memory = os.memfd_create("forktrace-bcc")
-        try:
-            self._stderr: int | None = os.dup(2)
-        except OSError:  # it was closed; what is written there goes nowhere
-            self._stderr = None
-        os.dup2(self._memory, 2)
-        return self._said
-
-    def __exit__(self, *_: object) -> Literal[False]:
-        if self._stderr is None:
-            os.close(2)
-        else:
-            os.dup2(self._stderr, 2)
-            os.close(self._stderr)
-        size = os.fstat(self._memory).st_size
-        self._said[0] = os.pread(self._memory, min(size, 1 << 20), max(0, size - (1 << 20))).decode("utf-8", "replace")
-        os.close(self._memory)
-        return False

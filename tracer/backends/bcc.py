@@ -2,8 +2,8 @@
 
 For kernels without BTF and hosts without libbpf 1.0. Sees births with flags and calls, execs with their words, ends
 with status and killer, write-protect faults; from tracepoint arguments and helpers alone (probes/forktrace.bcc.c says
-why), so no copies, reaps, CPU time or memory. Starts slower than the others: LLVM takes a third of a second and 120 MB,
-while the program is held.
+why), so no copies, reaps, CPU time or memory. Starts slower than the others: LLVM takes a third of a second, while
+the program is held.
 
     _bcc_module.py    BCC itself        _bcc_headers.py   what it compiles against
     _bcc_procs.py     its table of processes: who is followed, who was there before
@@ -46,6 +46,7 @@ _COUNTS: Final = struct.Struct("=5Q")  # struct counts: alive, lost_events, lost
 _LOST_WHERE: Final = ("events ring", "texts ring", "table of processes")
 _CORE_UNKNOWN: Final = 1 << 31
 _FIRST: Final = bytes(4)
+_MAPS: Final = ("events", "texts", "counts", "procs", "threads")
 _NAMED_CALLS: Final = ("clone", "clone3", "fork", "vfork", "exit", "exit_group")
 
 # What the records have room for, and these programs can not know.
@@ -105,7 +106,7 @@ class Backend:
         """BCC, the files that describe tracepoints, and the right to use both. BCC mounts nothing, and nor do we."""
         if platform.machine() != "x86_64":
             return Readiness(False, f"its programs are for x86-64, and this is {platform.machine()}")
-        for feature in ("bcc", "capabilities", "tracefs"):
+        for feature in ("bcc", "capabilities", "lockdown", "tracefs"):
             check = kernel.feature(feature)
             if check.ok is False:
                 return Readiness(False, check.detail, check.mend)
@@ -146,7 +147,7 @@ class Backend:
         if options.argv_max > _WORDS_MOST:
             self._notes.append(f"of argv no more than {_WORDS_MOST >> 10} KiB could be kept")
         buffer = 1 << (options.buffer_bytes - 1).bit_length()
-        self._programs = Programs(path.read_text("utf-8"), [f"-I{path.parent}", *self._words(buffer)])
+        self._programs = Programs(path.read_text("utf-8"), [f"-I{path.parent}", *self._words(buffer)], _MAPS)
         self._events = Ring(self._programs.map_fd("events"), buffer)
         self._texts = Ring(self._programs.map_fd("texts"), _TEXT_RING)
         self._counts_fd = self._programs.map_fd("counts")
@@ -238,7 +239,7 @@ class Backend:
             self._look_up(batch.parts[Kind.EXEC])
         if Kind.EXIT in batch.parts:
             part = batch.parts[Kind.EXIT]
-            if any(part["core_dumped"]):
+            if part["signal"].count(NULL) < len(part["signal"]):
                 flags = wire.Columns(wire.select(raw, wire.kinds_of(raw), wire.EXIT), wire.EXIT).narrow("flags")
                 dumped = zip(part["core_dumped"], flags, strict=True)
                 part["core_dumped"] = array("q", [NULL if f & _CORE_UNKNOWN else d for d, f in dumped])
