@@ -17,7 +17,7 @@ import pytest
 
 # From the bottom up. A new module or package of tracer/ gets its place here, once.
 LAYERS = (
-    ("errors",),
+    ("errors", "choices"),
     ("events",),
     ("processes", "status"),
     ("btf", "wire", "recording", "spool", "procfs", "cgroups", "causes", "redact", "symbols"),

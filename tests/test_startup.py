@@ -53,6 +53,13 @@ def test_the_measure_itself_sees_what_is_loaded() -> None:
     assert "wave" in run_module("timeit", "-n1", "-r1", "import wave").packages
 
 
+def test_help_is_told_before_the_model_and_what_makes_classes_are_there() -> None:
+    done = run_module("tracer", "--help")
+
+    assert "--cow" in done.output
+    assert not {"dataclasses", "inspect", "pathlib"} & done.packages
+
+
 @pytest.mark.parametrize("words", [["--help"], ["report", "--help"]], ids=" ".join)
 def test_help_loads_nothing_heavy(words: list[str]) -> None:
     done = run_module("tracer", *words)

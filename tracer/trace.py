@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from tracer.events import Batch, Event, Meta
-from tracer.tree import ProcessTree
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from tracer.status import Status
+    from tracer.tree import ProcessTree
 
 
 class Trace:
@@ -50,6 +50,8 @@ class Trace:
     def tree(self) -> ProcessTree:
         """The process tree; built once."""
         if self._tree is None:
+            from tracer.tree import ProcessTree
+
             tree = ProcessTree(self.meta)
             # Columns make many objects and no circles: the collector would walk them again and again (half the time
             # of a million processes) and find nothing.

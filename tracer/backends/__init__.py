@@ -1,4 +1,4 @@
-"""Where events come from. A backend is one file and one line in `BACKENDS`, which is the order of preference.
+"""Where events come from. A backend is one file and one word in `BACKENDS`, which is the order of preference.
 
 A backend says whether it is ready here and what it can see, attaches, and hands out batches when asked. It knows no
 tree, no report, and does not start the program: session.py does, and may ask it to put a tracer before the command.
@@ -12,19 +12,12 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from tracer.backends import cover
+from tracer.choices import BACKENDS as BACKENDS
+from tracer.choices import COW_LEVELS as COW_LEVELS
+from tracer.choices import STACKS_USUAL as STACKS_USUAL
 from tracer.errors import BackendError, UsageError
 from tracer.events import Batch
 
-BACKENDS: Final[tuple[str, ...]] = ("bpf", "bcc", "netlink", "strace")
-"""Module names in this package; each has a class `Backend`.
-
-bcc stands before netlink although LLVM makes it start slower, by a third of a second: it tells fork from vfork, and
-misses no argv however short a program lives, which is what one looks for first in a tree. netlink has CPU time, faults
-and the kernel's count of copies; who wants those says so (--need cpu). Last is strace, which slows its program down.
-"""
-
-COW_LEVELS: Final = ("full", "fork", "light", "off")
-STACKS_USUAL: Final = 1000  # samples a second and CPU: under 1 % of it
 STACKS_MOST: Final = 1_000_000
 BUFFER_LEAST: Final = 4096
 BUFFER_MOST: Final = 1 << 30
@@ -53,6 +46,7 @@ class Options:
     failures: bool = False  # -e fail
     everyone: bool = False  # -a
     delayacct: bool = False  # --delayacct: the session switches kernel.task_delayacct on
+    match: Match = Match()  # whom to follow beside the pids
     buffer_bytes: int = 16 << 20  # rounded up to a power of two
     strace_safe: bool = False  # no seccomp filter of strace's on the program
 

@@ -7,8 +7,7 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tracer.backends import BACKENDS, COW_LEVELS, STACKS_USUAL, Options
-from tracer.backends.cover import named
+from tracer.choices import BACKENDS, COW_LEVELS, STACKS_USUAL
 from tracer.commands import say
 from tracer.commands.run_live import Beside, refuse
 from tracer.errors import ForktraceError, UsageError
@@ -201,6 +200,8 @@ class Run:
         unknown = events - {"fork", "exec", "exit", "cow", "fail", "all"}
         if unknown:
             raise UsageError(f"-e knows no '{sorted(unknown)[0]}'", "fail is what can be added")
+        from tracer.backends import Options
+        from tracer.backends.cover import named
         from tracer.session import Plan
 
         return Plan(

@@ -11,7 +11,6 @@ from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from tracer import procfs
 from tracer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -112,6 +111,8 @@ class Beside:
 
     def _name(self) -> None:
         """The commands of those that were there before us, by /proc, some at a time: they are no event."""
+        from tracer import procfs
+
         assert self._live is not None
         window = self._live.window
         if self._nameless is None:
