@@ -327,3 +327,21 @@ def test_the_library_gives_the_terminal_back_when_its_caller_fails() -> None:
         assert screen.ends() == 1
         screen.assert_given_back()
         assert b"on purpose" in screen.raw[screen.raw.rfind(LEAVE) :]
+
+
+@pytest.mark.kernel
+def test_ctrl_z_and_fg_beside_a_program(tmp_path: Path) -> None:
+    need("bpf", "root")
+    log = tmp_path / "log"
+    with Shell() as shell:
+        shell.run(f"TERM=xterm {' '.join(FORKTRACE)} --live -q -- sleep 1000 </dev/null >{log} 2>&1")
+        shell.expect("BUSIEST")
+        shell.keys("\x1a")
+        assert LEAVE.decode() in shell.expect("Stopped")
+        shell.prompt()
+        shell.run("fg")
+        shell.expect(ENTER.decode())
+        shell.expect("BUSIEST")
+        shell.keys("\x03")  # the program's, and its end is ours
+        shell.expect(LEAVE.decode())
+        shell.prompt()

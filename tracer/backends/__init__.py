@@ -46,7 +46,6 @@ class Options:
     failures: bool = False  # -e fail
     everyone: bool = False  # -a
     delayacct: bool = False  # --delayacct: the session switches kernel.task_delayacct on
-    match: Match = Match()  # whom to follow beside the pids
     buffer_bytes: int = 16 << 20  # rounded up to a power of two
     strace_safe: bool = False  # no seccomp filter of strace's on the program
 
