@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
-import subprocess
 import time
 from html.parser import HTMLParser
 from typing import Any
@@ -15,25 +13,12 @@ import pytest
 from hypothesis import given, settings
 
 from tests import hostile
-from tests.conftest import need
-from tests.strategies import META, History, histories
-from tracer.events import Batch
-from tracer.reports import REPORTS, Options, by_name, by_suffix
-from tracer.reports.drawing import boxes
-from tracer.reports.mermaid import escaped
+from tests.exporting import exported, of
+from tests.strategies import History, histories
+from tracer.reports import REPORTS, by_suffix
 from tracer.trace import Trace
 
 TEXT = ("chrome", "dot", "mermaid", "html", "folded", "jsonl", "csv")
-
-
-def exported(name: str, trace: Trace, **options: Any) -> bytes:
-    out = io.BytesIO()
-    by_name(name).write(trace, out, Options(**options))
-    return out.getvalue()
-
-
-def of(history: History) -> Trace:
-    return Trace(META, lambda: [Batch.from_rows(history.rows)])
 
 
 class Page(HTMLParser):
@@ -69,60 +54,7 @@ def page(trace: Trace) -> Page:
     return read
 
 
-def perfetto(data: bytes) -> Any:
-    proto = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
-    read = proto.Trace()
-    read.ParseFromString(data)
-    return read
-
-
 # Any tree
-
-
-@settings(max_examples=40)
-@given(histories())
-def test_chrome_says_each_process_once(history: History) -> None:
-    trace = of(history)
-    events = json.loads(exported("chrome", trace))["traceEvents"]
-
-    named = [e for e in events if e["name"] == "process_name"]
-    assert len(named) == len(trace.tree) == len({e["pid"] for e in named})
-    assert all(e["ts"] >= 0 and e.get("dur", 0) >= 0 for e in events if e["ph"] in "XCsf")
-    assert sorted(e["id"] for e in events if e["ph"] == "s") == sorted(e["id"] for e in events if e["ph"] == "f")
-    alive = [e["args"]["alive"] for e in events if e["ph"] == "C" and e["name"] == "alive"]
-    assert all(n >= 0 for n in alive)
-
-
-@settings(max_examples=40)
-@given(histories())
-def test_perfetto_nests_tracks_as_processes(history: History) -> None:
-    trace = of(history)
-    packets = perfetto(exported("perfetto", trace)).packet
-
-    tracks = {p.track_descriptor.uuid: p.track_descriptor for p in packets if p.HasField("track_descriptor")}
-    nested = {uuid - 16: track.parent_uuid - 16 for uuid, track in tracks.items() if track.parent_uuid}
-    assert nested == {row: p for row in range(len(trace.tree)) if (p := trace.tree.parent(row)) is not None}
-    depth: dict[int, int] = {}
-    for packet in packets:
-        if packet.HasField("track_event"):
-            event = packet.track_event
-            assert event.track_uuid in tracks
-            depth[event.track_uuid] = depth.get(event.track_uuid, 0) + {1: 1, 2: -1}.get(event.type, 0)
-            assert depth[event.track_uuid] in (0, 1)
-    assert set(depth.values()) <= {0}
-
-
-@settings(max_examples=40)
-@given(histories())
-def test_drawings_hold_every_process_or_count_it(history: History) -> None:
-    trace = of(history)
-
-    assert sum(box.times for box in boxes(trace.tree, 10_000)) == len(trace.tree)
-    few = boxes(trace.tree, 3)
-    assert len(few) <= 3
-    for name in ("dot", "mermaid"):
-        text = exported(name, trace).decode()
-        assert len(re.findall(r"^  p\d+ ?\[", text, re.M)) == len(boxes(trace.tree, 10_000))
 
 
 @settings(max_examples=40)
@@ -170,19 +102,6 @@ def test_no_name_becomes_a_tag_or_leaves_its_script() -> None:
     policy = next(attrs["content"] for tag, attrs in read.tags if attrs.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
-
-
-def test_graphviz_draws_hostile_names() -> None:
-    need("dot")
-    data = exported("dot", hostile.tree_of_names())
-    drawn = subprocess.run(["dot", "-Tplain"], input=data, capture_output=True, check=True).stdout.decode()
-
-    nodes = [line for line in drawn.splitlines() if line.startswith("node ")]
-    assert len(nodes) == len(hostile.NAMES) + 1
-
-
-def test_mermaid_text_is_entities() -> None:
-    assert escaped('a"b]<c>;#\n') == "a#34;b#93;#60;c#62;#59;#35;#92;u000a"
 
 
 def test_formulas_are_text_in_csv() -> None:

@@ -1,4 +1,4 @@
-"""A tree in Graphviz' DOT, for `dot -Tsvg`. Folded, and cut off where a drawing would no longer be read.
+"""A tree in Graphviz' DOT, for `dot -Tsvg`. Folded, so that a drawing can be read.
 
 Names are quoted strings: quotes and backslashes are escaped, so no name is an escape sequence of DOT's, and nothing in
 it ends the string. Knows no layout.
@@ -10,13 +10,18 @@ from typing import IO, TYPE_CHECKING, ClassVar, Final
 
 from tracer.outline import ODD
 from tracer.reports import Options, writing
-from tracer.reports.drawing import boxes, failed, lines
+from tracer.reports.drawing import boxes
 
 if TYPE_CHECKING:
     from tracer.trace import Trace
 
-MOST: Final = 1000
-_STYLES: Final = {"vfork": "dashed", "posix_spawn": "dashed", "clone": "dotted"}
+MOST: Final = 400
+_STYLES: Final = {"vfork": "dashed", "posix_spawn": "dashed", "clone": "dotted", None: "dotted"}
+_HEAD: Final = b"""digraph forktrace {
+  rankdir=LR;
+  node [shape=box, style=rounded, fontname="monospace", fontsize=10];
+  edge [arrowsize=0.6];
+"""
 
 
 class Dot:
@@ -28,20 +33,20 @@ class Dot:
 
     def write(self, trace: Trace, out: IO[bytes], options: Options) -> None:
         """As the module says."""
-        tree = trace.tree
+        drawn = boxes(trace.tree, MOST)
         with writing():
-            out.write(b'digraph forktrace {\n  rankdir=LR;\n  node [shape=box, fontname="monospace", style=rounded];\n')
-            for box in boxes(tree, MOST):
-                label = "\\n".join(quoted(line) for line in lines(tree, box))
-                colour = ", color=red" if failed(tree, box.row) else ""
-                out.write(f'  p{box.number} [label="{label}"{colour}];\n'.encode())
+            out.write(_HEAD)
+            for i, box in enumerate(drawn):
+                label = "\\n".join(quoted(line) for line in box.text)
+                looks = ", color=red" if box.bad else ", shape=plaintext" if box.how is None else ""
+                out.write(f'  p{i} [label="{label}"{looks}];\n'.encode())
                 if box.parent is not None:
-                    style = _STYLES.get(tree.value(box.row, "how") or "", "solid")
-                    out.write(f"  p{box.parent} -> p{box.number} [style={style}];\n".encode())
+                    style = _STYLES.get(box.how)
+                    out.write(f"  p{box.parent} -> p{i}{f' [style={style}]' if style else ''};\n".encode())
             out.write(b"}\n")
 
 
 def quoted(text: str) -> str:
-    """The inside of a quoted string of DOT."""
+    """The inside of a quoted string of DOT. An entity would be read as one, so there is none."""
     text = ODD.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;")

@@ -1,78 +1,70 @@
 """What DOT and Mermaid have in common: a tree folded until it can be drawn, as boxes and lines.
 
-    boxes(tree, most) -> Boxes     .drawn: (number, parent's number or None, row, how many), parents first
+    boxes(tree, most) -> [Box, ...]     parents first, in order of display
 
-Siblings that are alike and have no children are one box. When there are more boxes than `most`, those of the deepest
-generations are left out first, and what is left out is counted at its parent. Knows no format.
+Folded as the report on the terminal is, and in its words: like siblings are one box, so are long chains, and what
+there is no room for is a box that counts it. Knows no format.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
-from tracer.outline import below, command, folded
-from tracer.reports.words import duration
+from tracer.analyses.folding import Folder, Line, Sort, fold
+from tracer.analyses.shape import Shape
+from tracer.reports.console_births import Births
+from tracer.reports.console_rows import Row, Rows
+from tracer.reports.console_text import Span
+from tracer.reports.terminal import Terminal
+from tracer.reports.words import count
 from tracer.tree import ProcessTree
 
-LABEL_MOST = 60
+LABEL_MOST: Final = 60
 
 
 class Box(NamedTuple):
-    """`times`: processes that it stands for; `hidden`: descendants that are not drawn."""
+    """`parent`: its place in the list, None for a root. `text`: lines, not yet escaped."""
 
-    number: int
     parent: int | None
-    row: int
-    times: int
-    hidden: int
+    text: tuple[str, ...]
+    processes: int
+    how: str | None  # None: it only counts what is not drawn
+    bad: bool = False
 
 
 def boxes(tree: ProcessTree, most: int) -> list[Box]:
-    """Generation by generation, so that what does not fit is what is deepest."""
-    children = below(tree)
+    """At most about `most`. What was there before and did nothing is left out, where the tree is large."""
+    shape = Shape(tree)
+    folder = Folder(tree, shape)
+    rows = Rows(tree, shape, Births(tree), Terminal(width=2 * LABEL_MOST), commands=folder.commands)
     made: list[Box] = []
-    level: list[tuple[int | None, int]] = [(None, -1)]  # number of the box, its row
-    while level:
-        following: list[tuple[int | None, int]] = []
-        for parent, row in level:
-            for child, times in folded(tree, children, row):
-                if len(made) >= most:
-                    break
-                made.append(Box(len(made), parent, child, times, 0))
-                if child in children:
-                    following.append((len(made) - 1, child))
-        level = following
-    if len(made) >= most:
-        shown: dict[int, int] = {}
-        for box in made:
-            if box.parent is not None:
-                shown[box.parent] = shown.get(box.parent, 0) + box.times
-        made = [box._replace(hidden=len(children.get(box.row, ())) - shown.get(box.number, 0)) for box in made]
+    above: list[int] = []  # at each depth, the last box
+    for line in fold(tree, limit=most, folder=folder).lines:
+        del above[line.depth :]
+        made.append(_box(tree, line, rows.row(line), above[-1] if above else None))
+        above.append(len(made) - 1)
     return made
 
 
-def lines(tree: ProcessTree, box: Box) -> list[str]:
-    """The text of a box, not escaped: the command, then what is worth a line."""
-    words = command(tree, box.row)
-    first = words if len(words) <= LABEL_MOST else words[: LABEL_MOST - 1] + "…"
-    said = [f"{box.times:,} × {first}" if box.times > 1 else first]
-    value = tree.value
-    facts = []
-    if box.times == 1:
-        facts.append(str(value(box.row, "pid")))
-        born, end = value(box.row, "born_ns"), value(box.row, "exit_ns")
-        if born is not None and end is not None:
-            facts.append(duration(end - born))
-    signal, code = value(box.row, "signal"), value(box.row, "exit_code")
-    if signal is not None or code:
-        facts.append(signal or f"exit {code}")
-    if facts:
-        said.append(" · ".join(facts))
-    if box.hidden > 0:
-        said.append(f"and {box.hidden:,} more")
-    return said
+def _box(tree: ProcessTree, line: Line, row: Row, parent: int | None) -> Box:
+    if line.sort is Sort.MORE:
+        return Box(parent, (_text(row.command),), line.processes, None)
+    n = len(line.rows)
+    first = _command(row.command)
+    facts = [row.pid[0] if n == 1 else "", row.life, row.cow, row.exit[0], *(text for text, _ in row.marks)]
+    said = " · ".join(fact for fact in facts if fact not in ("", "-"))
+    text = (f"{count(n)} × {first}" if n > 1 else first, said) if said else (first,)
+    return Box(parent, text, n, tree.value(line.rows[0], "how") or "", row.exit[1] == "bad")
 
 
-def failed(tree: ProcessTree, row: int) -> bool:
-    """Whether it ended badly, as far as is known."""
-    return tree.value(row, "signal") is not None or bool(tree.value(row, "exit_code"))
+def _text(spans: Iterable[Span]) -> str:
+    return "".join(text for text, _ in spans)
+
+
+def _command(spans: Iterable[Span]) -> str:
+    """In the room there is; folders are the first to go."""
+    whole = _text(spans)
+    if len(whole) > LABEL_MOST:
+        whole = _text((("…/" if style == "folder" else text), style) for text, style in spans)
+    return whole if len(whole) <= LABEL_MOST else whole[: LABEL_MOST - 1] + "…"

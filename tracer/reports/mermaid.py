@@ -11,16 +11,16 @@ from typing import IO, TYPE_CHECKING, ClassVar, Final
 
 from tracer.outline import ODD
 from tracer.reports import Options, writing
-from tracer.reports.drawing import boxes, failed, lines
+from tracer.reports.drawing import boxes
 
 if TYPE_CHECKING:
     from tracer.trace import Trace
 
-MOST: Final = 200
-"""Mermaid refuses charts of more than 500 lines between boxes; and nobody reads one of that many."""
+MOST: Final = 100
+"""Mermaid refuses charts of more than 500 lines between boxes or 50,000 characters; nobody reads one of that size."""
 
-_HARMLESS: Final = re.compile(r"[^A-Za-z0-9 ._/,:=+·…×-]")
-_LINES: Final = {"vfork": "-.->", "posix_spawn": "-.->", "clone": "-.->"}
+_HARMLESS: Final = re.compile(r"[^A-Za-z0-9 ._/,=+·…×→µ-]")
+_LINES: Final = {"vfork": "-.->", "posix_spawn": "-.->", "clone": "-.->", None: "-.-"}
 
 
 class Mermaid:
@@ -32,20 +32,17 @@ class Mermaid:
 
     def write(self, trace: Trace, out: IO[bytes], options: Options) -> None:
         """As the module says."""
-        tree = trace.tree
-        bad = []
+        drawn = boxes(trace.tree, MOST)
+        bad = ",".join(f"p{i}" for i, box in enumerate(drawn) if box.bad)
         with writing():
             out.write(b"flowchart LR\n")
-            for box in boxes(tree, MOST):
-                label = "<br/>".join(escaped(line) for line in lines(tree, box))
-                out.write(f'  p{box.number}["{label}"]\n'.encode())
+            for i, box in enumerate(drawn):
+                label = "<br/>".join(escaped(line) for line in box.text)
+                out.write(f'  p{i}["{label}"]\n'.encode())
                 if box.parent is not None:
-                    arrow = _LINES.get(tree.value(box.row, "how") or "", "-->")
-                    out.write(f"  p{box.parent} {arrow} p{box.number}\n".encode())
-                if failed(tree, box.row):
-                    bad.append(f"p{box.number}")
+                    out.write(f"  p{box.parent} {_LINES.get(box.how, '-->')} p{i}\n".encode())
             if bad:
-                out.write(f"  classDef bad stroke:#b3261e\n  class {','.join(bad)} bad\n".encode())
+                out.write(f"  classDef bad stroke:#b3261e\n  class {bad} bad\n".encode())
 
 
 def escaped(text: str) -> str:

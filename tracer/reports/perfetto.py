@@ -1,24 +1,24 @@
 """A trace in Perfetto's own protobuf: a track per process under its parent's, for ui.perfetto.dev and trace_processor.
 
 The same slices, flows and counters as chrome.py has, but tracks nest as the processes do. Packets are written one by
-one, as a stream of them is a trace. Needs the package `perfetto`, an optional extra.
+one, as a trace is a stream of them. Each process is a packet sequence of its own, as only within one must the packets
+be in order of time: so nothing is held back and sorted. Needs the package `perfetto`, an optional extra.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final
 
 from tracer.errors import UsageError
 from tracer.reports import Options, writing
-from tracer.reports.timeline import Timeline
+from tracer.reports.timeline import Slice, Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tracer.trace import Trace
 
-_SEQUENCE: Final = 1
-_ALIVE, _COPIES, _FIRST = 1, 2, 16  # uuids of tracks
+ALIVE, COPIES, FIRST = 1, 2, 16  # uuids of tracks, and numbers of sequences: of row n, FIRST + n
+_INT64: Final = 1 << 63
 
 
 class Perfetto:
@@ -37,57 +37,95 @@ class Perfetto:
                 "the package perfetto can not be imported", "pip install 'forktrace[perfetto]', or --as chrome"
             ) from None
         with writing():
-            for packet in packets(Timeline(trace.tree), proto):
+            for packet in Packets(Timeline(trace.tree), proto):
                 # Field 1 of message Trace, again and again: concatenated messages are one message with all of them
                 out.write(proto.Trace(packet=[packet]).SerializeToString())
 
 
-def packets(line: Timeline, proto: Any) -> Iterator[Any]:
-    """TracePackets: tracks, then events in order of time."""
-    for row, parent, called in line.tracks():
-        packet = proto.TracePacket()
+class Packets:
+    """TracePackets of a time line, parents' tracks before their children's."""
+
+    def __init__(self, line: Timeline, proto: Any) -> None:
+        self._line = line
+        self._proto = proto
+        self._kinds = proto.TrackEvent
+
+    def __iter__(self) -> Iterator[Any]:
+        for row, parent, called in self._line.tracks():
+            yield self._track(FIRST + row, called, None if parent is None else FIRST + parent)
+            yield from self._life(row)
+        yield from self._counter(ALIVE, "alive", self._line.alive())
+        yield from self._counter(COPIES, "pages copied", self._line.copies())
+
+    def _life(self, row: int) -> Iterator[Any]:
+        """All that is on one track, in order of time."""
+        slices = list(self._line.slices(row))
+        moments = [*self._flows(row)]
+        for i, each in enumerate(slices):
+            moments += [(each.begin_ns, 0, 2 * i, True), (each.end_ns, 0, 2 * i + 1, False)]
+        moments.sort()
+        for at, flows, number, begins in moments:
+            if flows:
+                yield self._instant(at, row, number, begins)
+            elif begins:
+                yield self._begin(row, slices[number // 2])
+            else:
+                yield self._event(at, FIRST + row, self._kinds.TYPE_SLICE_END)
+
+    def _flows(self, row: int) -> Iterator[tuple[int, int, int, bool]]:
+        """(when, 1, number of the flow, whether it begins here): its own birth and reap, and its children's."""
+        for child in (row, *self._line.shape.children(row)):
+            for flow in self._line.flows(child):
+                number = 2 * child + (1 if flow.what == "fork" else 2)
+                if flow.source == row:
+                    yield flow.at_ns, 1, number, True
+                if flow.target == row:
+                    yield flow.then_ns, 1, number, False
+
+    def _track(self, uuid: int, called: str, parent: int | None) -> Any:
+        packet = self._proto.TracePacket()
         track = packet.track_descriptor
-        track.uuid, track.name = _FIRST + row, called
+        track.uuid, track.name = uuid, called
+        track.child_ordering = self._proto.TrackDescriptor.CHRONOLOGICAL
         if parent is not None:
-            track.parent_uuid = _FIRST + parent
-        yield packet
-    counters = [("alive", _ALIVE, list(line.alive())), ("pages copied", _COPIES, list(line.copies()))]
-    for called, uuid, values in counters:
-        if values:
-            packet = proto.TracePacket()
-            packet.track_descriptor.uuid, packet.track_descriptor.name = uuid, called
-            packet.track_descriptor.counter.SetInParent()
-            yield packet
-    kinds = proto.TrackEvent
-    made: list[tuple[int, int, Any]] = []  # time; at one moment ends come before begins
+            track.parent_uuid = parent
+        return packet
 
-    def event(at: int, order: int, uuid: int, kind: int) -> Any:
-        packet = proto.TracePacket()
-        packet.timestamp = line.begin_ns + at
-        packet.trusted_packet_sequence_id = _SEQUENCE
+    def _event(self, at: int, uuid: int, kind: int) -> Any:
+        packet = self._proto.TracePacket()
+        packet.timestamp = max(0, self._line.begin_ns) + at
+        packet.trusted_packet_sequence_id = uuid
         packet.track_event.type, packet.track_event.track_uuid = kind, uuid
-        made.append((at, order, packet))
-        return packet.track_event
+        return packet
 
-    for row, begin, end, called, facts in line.slices():
-        first = event(begin, 2, _FIRST + row, kinds.TYPE_SLICE_BEGIN)
-        first.name = called
-        for key, value in facts.items():
-            note = first.debug_annotations.add()
+    def _begin(self, row: int, each: Slice) -> Any:
+        packet = self._event(each.begin_ns, FIRST + row, self._kinds.TYPE_SLICE_BEGIN)
+        packet.track_event.name = each.name
+        packet.track_event.categories.append(each.sort)
+        for key, value in each.facts.items():
+            note = packet.track_event.debug_annotations.add()
             note.name = key
-            if isinstance(value, int):
+            if isinstance(value, int) and -_INT64 <= value < _INT64:
                 note.int_value = value
             else:
-                note.string_value = value
-        event(end, 1 if end > begin else 3, _FIRST + row, kinds.TYPE_SLICE_END)
-    for number, (what, source, at, target, then) in enumerate(line.flows(), 1):
-        for moment, row, ends in ((at, source, False), (then, target, True)):
-            told = event(moment, 4, _FIRST + row, kinds.TYPE_INSTANT)
-            told.name = what
-            (told.terminating_flow_ids if ends else told.flow_ids).append(number)
-    for _, uuid, values in counters:
+                note.string_value = str(value)
+        return packet
+
+    def _instant(self, at: int, row: int, number: int, begins: bool) -> Any:
+        packet = self._event(at, FIRST + row, self._kinds.TYPE_INSTANT)
+        event = packet.track_event
+        event.name = "fork" if number % 2 else "reap"
+        (event.flow_ids if begins else event.terminating_flow_ids).append(number)
+        return packet
+
+    def _counter(self, uuid: int, called: str, values: Iterator[tuple[int, int]]) -> Iterator[Any]:
+        told = False
         for at, value in values:
-            event(at, 5, uuid, kinds.TYPE_COUNTER).counter_value = value
-    made.sort(key=lambda each: each[:2])
-    for _, _, packet in made:
-        yield packet
+            if not told:
+                told = True
+                packet = self._track(uuid, called, None)
+                packet.track_descriptor.counter.SetInParent()
+                yield packet
+            packet = self._event(at, uuid, self._kinds.TYPE_COUNTER)
+            packet.track_event.counter_value = min(value, _INT64 - 1)
+            yield packet
