@@ -105,8 +105,8 @@ def test_not_ready_says_why_and_the_mend(feature: str, monkeypatch: pytest.Monke
     [
         ("int broken(void) { return nonesuch; }\n", "line 1: use of undeclared identifier 'nonesuch'"),
         (
-            STUB + "TRACEPOINT_PROBE(sched, sched_process_exit) { u32 k = 0; u64 *v = numbers.lookup(&k);\n"
-            "return *v; }\n",
+            STUB + "TRACEPOINT_PROBE(sched, sched_process_exit) { u32 k = args->pid; u64 *v = numbers.lookup(&k);\n"
+            "*v = 1; return 0; }\n",
             "sched:sched_process_exit: ",
         ),
         (STUB + "TRACEPOINT_PROBE(sched, no_such_thing) { return 0; }\n", ""),
