@@ -8,12 +8,15 @@ import re
 import shutil
 import subprocess
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.bare_system import LOG, ROOT, Checkout
+
+EXTRAS = ",".join(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def test_first_use_installs_uv_and_with_it_every_extra_pinned(checkout: Checkout
     assert second.startswith("uv venv --python /")
     assert third.startswith("uv pip install --python ")
     assert "--constraint constraints.txt --build-constraint constraints.txt" in third
-    assert third.endswith("--editable .[stacks,dev]")
+    assert third.endswith(f"--editable .[{EXTRAS}]")
 
 
 def test_second_use_does_nothing_but_run_it(ready: Checkout) -> None:
@@ -113,7 +116,7 @@ def test_without_uv_pip_does_it(checkout: Checkout, lack: str) -> None:
 
     assert checkout.run("--version")[0] == 43
     assert re.search(
-        r"--python .*/\.venv/bin/python install --constraint constraints.txt --editable \.\[stacks,dev]$",
+        rf"--python .*/\.venv/bin/python install --constraint constraints.txt --editable \.\[{EXTRAS}]$",
         checkout.set_ups()[-1],
     )
 
