@@ -370,6 +370,14 @@ def test_decay_is_summed_by_process_and_by_what_it_counts_from() -> None:
     assert tree.decay == {(0, False): [11, 22], (0, True): [5, 5]}
 
 
+def test_decay_of_no_process_is_of_small_ones_together_and_makes_no_row() -> None:
+    small = {"since_own_fork": False, "decay": [3, 4]}
+    tree = tree_of(fork(ROOT, A), (Kind.DECAY, small), (Kind.DECAY, {**small, "pid": None}))
+
+    assert len(tree) == 1
+    assert tree.decay == {(-1, False): [6, 8]}
+
+
 def test_what_is_copied_before_the_first_exec_is_known_apart() -> None:
     early = row(Kind.FAULTS, A, cow_copies=30, before_exec=True, parent_cow_birth=5, parent_cow_end=9)
     tree = tree_of(fork(ROOT, A), early, row(Kind.FAULTS, A, cow_copies=12, before_exec=False), apart=True)

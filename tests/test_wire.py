@@ -9,6 +9,7 @@ import pytest
 from tracer import wire
 from tracer.backends.bpf import probe_object
 from tracer.btf import Btf
+from tracer.events import Kind
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +100,11 @@ def test_unread_argv_is_unknown_and_root_cwd_is_a_slash() -> None:
 
     assert words.argv is None
     assert words.cwd == "/"
+
+
+def test_decay_of_small_processes_together_is_of_no_process() -> None:
+    batch = wire.small_decay(((0, 3, 4), (0, 0, 0)))
+
+    assert batch is not None
+    assert list(batch.rows()) == [(Kind.DECAY, {"since_own_fork": False, "decay": [0, 3, 4], "evidence": "measured"})]
+    assert wire.small_decay(((0, 0), (0, 0))) is None

@@ -47,7 +47,7 @@ class Kind(enum.IntEnum):
     END = 10  # the trace was closed in order; totals
     RENAME = 11  # a process gave itself another comm
     ZOMBIE = 12  # a process ended and nobody was waiting: its parent was told and has not come yet
-    DECAY = 14  # when a process' copies were made, after the fork that made them necessary
+    DECAY = 14  # when copies were made, after the fork that made them necessary; no pid: of small processes together
     ALIVE = 13  # still there when the trace ended: its counters so far
     BASE = 16  # what a process that was there before had used by then: not the trace's
     STACKS = 15  # which code copied pages: one stack of one process, and how many

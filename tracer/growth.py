@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, Final
 
-from tracer.events import NULL, Batch, Kind, Part
+from tracer.events import NULL, Batch, Kind, Part, nulls
 from tracer.processes import COW_COLUMNS, add_rows, set_rows
 from tracer.rows import Loss, Rows, typed
 
@@ -259,12 +259,16 @@ class Growth(Rows):
                 set_rows(self._col(name), rows, part[name])
 
     def _decay(self, part: Part) -> None:
-        for row, own, counts in zip(self._rows(part), part["since_own_fork"], part["decay"], strict=True):
+        pids: Any = part.get("pid") or nulls("pid", len(part["decay"]))
+        for i, (own, counts) in enumerate(zip(part["since_own_fork"], part["decay"], strict=True)):
             if counts is None:
                 continue
+            row = -1  # no process' own: of many small ones together
+            if pids[i] != NULL:
+                row = self._rows({name: part[name][i : i + 1] for name in ("pid", "born_ns")})[0]
             have = self.decay.setdefault((row, own == 1), [0] * len(counts))
-            for i, n in enumerate(counts[: len(have)]):
-                have[i] += n
+            for bucket, n in enumerate(counts[: len(have)]):
+                have[bucket] += n
 
     def _stacks(self, part: Part) -> None:
         rows, counts = self._rows(part), part["count"]

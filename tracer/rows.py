@@ -46,7 +46,10 @@ class Rows:
         self.failed_forks: list[Event] = []
         self.end: Event | None = None
         self.decay: dict[tuple[int, bool], list[int]] = {}
-        """(row, since its own last fork, else since its birth): copies by log2 of the time since, 1024 ns first."""
+        """(row, since its own last fork, else since its birth): copies by log2 of the time since, 1024 ns first.
+
+        Row -1: those together that copied too little to have their own.
+        """
         self.stacks: dict[tuple[int, bool, tuple[str, ...]], list[int]] = {}
         """(row, before its exec, functions with the one that wrote first): [copies that they stand for, samples]."""
         self.stacks_sampled = False  # and so their copies are estimates

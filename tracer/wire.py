@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from tracer.events import NULL, Part
+from tracer.events import NULL, Batch, Kind, Part
 
 ABI: Final = 1
 RECORD_SIZE: Final = 160
@@ -183,6 +183,47 @@ def pack_root_mark() -> bytes:
     return struct.pack("=I", MARK_ROOT).ljust(MARK.size(), b"\0")
 
 
+class Run:
+    """A run of fixed records as the ring had them, to be taken apart by kind. `present`: the kinds that are in it."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.n = len(raw) // STRIDE
+        self._raw = raw
+        self._np = np = _numpy(self.n)
+        self._ordered: Any = None
+        self._starts: dict[int, tuple[int, int]] = {}
+        if np is None:
+            self.kinds: Any = kinds_of(raw)
+            self.present: set[int] = set(self.kinds)
+            return
+        # By kind in one stroke, each in order: to look for every kind anew takes as many passes over all records.
+        self.kinds = np.frombuffer(raw, "u2")[(RING_HEADER + 28) // 2 :: STRIDE // 2]
+        self._ordered = np.argsort(self.kinds, kind="stable")
+        found, starts = np.unique(self.kinds[self._ordered], return_index=True)
+        ends = [*starts[1:].tolist(), self.n]
+        self._starts = {kind: (a, b) for kind, a, b in zip(found.tolist(), starts.tolist(), ends, strict=True)}
+        self.present = set(self._starts)
+
+    def columns(self, kind: int) -> Columns:
+        """The records of one kind, in order."""
+        if self._np is None:
+            return Columns(select(self._raw, self.kinds, kind), kind)
+        if len(self.present) == 1:
+            return Columns(self._raw, kind)
+        return Columns(self._np.frombuffer(self._raw, f"V{STRIDE}")[self.where(kind)].tobytes(), kind)
+
+    def where(self, kind: int) -> Any:
+        """Their numbers in the run, rising, as a numpy array; only of runs that are long enough for numpy."""
+        start, end = self._starts.get(kind, (0, 0))
+        return self._ordered[start:end]
+
+    def codes(self) -> bytearray:
+        """The kind of each record, 0 for what does not fit into a byte."""
+        if max(self.present, default=0) < 256:
+            return bytearray(self.kinds if self._np is None else self.kinds.astype("u1"))
+        return bytearray(k if k < 256 else 0 for k in self.kinds.tolist())
+
+
 def kinds_of(raw: bytes) -> array[int]:
     """The ft_kind of each record in a run of ring records."""
     halves = array("H")
@@ -192,13 +233,8 @@ def kinds_of(raw: bytes) -> array[int]:
 
 def select(raw: bytes, kinds: array[int], kind: int) -> bytes:
     """The records of one kind, in order; the run itself when there is no other."""
-    n = kinds.count(kind)
-    if n == len(kinds):
+    if kinds.count(kind) == len(kinds):
         return raw
-    np = _numpy(n)
-    if np is not None:
-        chosen: bytes = np.frombuffer(raw, f"V{STRIDE}")[np.frombuffer(kinds, "u2") == kind].tobytes()
-        return chosen
     return b"".join([raw[i * STRIDE : (i + 1) * STRIDE] for i, k in enumerate(kinds) if k == kind])
 
 
@@ -213,6 +249,7 @@ class Columns:
     def __init__(self, raw: bytes, kind: int) -> None:
         self.n = len(raw) // STRIDE
         self._raw = raw
+        self._kind = kind
         self._offsets = OFFSETS[kind]
         self._arrays: dict[str, array[int]] = {}
 
@@ -227,6 +264,9 @@ class Columns:
         """An integer field with the type it has in C, ~0 of a u64 as -1."""
         offset, fmt = self._offsets[name]
         size = struct.calcsize("=" + fmt)
+        np = _numpy(self.n)
+        if np is not None:
+            return array("q" if fmt == "Q" else fmt, self.view(np, name).tobytes())
         return self._words("q" if fmt == "Q" else fmt)[(RING_HEADER + offset) // size :: STRIDE // size]
 
     def ints(self, name: str) -> array[int]:
@@ -238,9 +278,30 @@ class Columns:
         return values if values.typecode == "q" else array("q", values)
 
     def _wide(self, np: Any, name: str) -> Any:
+        return self.view(np, name).astype("i8")
+
+    def view(self, np: Any, name: str) -> Any:
+        """An integer field as a numpy array over the records themselves, of its type in C."""
         offset, fmt = self._offsets[name]
         at, size = RING_HEADER + offset, struct.calcsize("=" + fmt)
-        return np.frombuffer(self._raw, fmt)[at // size :: STRIDE // size].astype("i8")
+        return np.frombuffer(self._raw, fmt)[at // size :: STRIDE // size]
+
+    def picked(self, np: Any, wanted: Any) -> Columns:
+        """Those records that a numpy array of booleans or of numbers names."""
+        return Columns(np.frombuffer(self._raw, f"V{STRIDE}")[wanted].tobytes(), self._kind)
+
+    def mapped(self, name: str, of: Callable[[int], Any]) -> list[Any]:
+        """`of` an integer field, asked once for each value."""
+        np = _numpy(self.n)
+        if np is not None:
+            wide = self._wide(np, name)
+            if (wide == wide[0]).all():  # as in a storm
+                return [of(int(wide[0]))] * self.n
+            values = wide.tolist()
+        else:
+            values = self.narrow(name).tolist()
+        known = {value: of(value) for value in dict.fromkeys(values)}
+        return list(map(known.__getitem__, values))
 
     def ints_or_null(self, name: str, unknown: int) -> array[int]:
         """As `ints`, with the value that means unknown turned into NULL."""
@@ -286,6 +347,11 @@ class Columns:
     def ns_pids(self) -> list[tuple[int, ...]]:
         """pids from forktrace's namespace inwards, at most four; a 0 behind them says that there are more."""
         at = RING_HEADER + self._offsets["ns_pids"][0]
+        np = _numpy(self.n)
+        if np is not None and (self.view(np, "levels") <= 1).all():
+            pids = np.frombuffer(self._raw, "u4")[at // 4 :: STRIDE // 4]
+            if pids.all():
+                return list(zip(pids.tolist()))
         levels = self.narrow("levels")
         if max(levels, default=0) <= 1:
             return [(pid,) if pid else () for pid in self._words("I")[at // 4 :: STRIDE // 4]]
@@ -421,15 +487,15 @@ def fork_part(c: Columns, cgroup: Callable[[int], str | None], syscalls: Sequenc
         "creator_born_ns": c.ints("creator_born_ns"),
         "ppid": c.ints_or_null("parent_pid", 0),
         "parent_born_ns": c.ints("parent_born_ns"),
-        "how": [HOW[h] for h in c.narrow("how")],
-        "syscall": [syscalls[n] if n < len(syscalls) else None for n in c.narrow("syscall")],
+        "how": c.mapped("how", HOW.__getitem__),
+        "syscall": c.mapped("syscall", lambda n: syscalls[n] if n < len(syscalls) else None),
         "clone_flags": c.ints("clone_flags"),
         "exit_signal": c.ints("exit_signal"),
         "ns_pids": c.ns_pids(),
         "pgid": c.ints_or_null("pgid", 0),
         "sid": c.ints_or_null("sid", 0),
         "uid": c.ints("uid"),
-        "cgroup": [cgroup(i) for i in c.ints("cgroup")],
+        "cgroup": c.mapped("cgroup", cgroup),
         "fork_ns": c.ints_or_null("fork_ns", -1),
         "pgtables_bytes": c.ints_or_null("pgtables_bytes", -1),
         "rss_bytes": c.ints_or_null("rss_bytes", -1),
@@ -450,7 +516,7 @@ def exec_part(c: Columns, words: dict[tuple[int, int], Words], cgroup: Callable[
         interpreter=[w.interpreter for w in said],
         cwd=[w.cwd for w in said],
         uid=c.ints("uid"),
-        cgroup=[cgroup(i) for i in c.ints("cgroup")],
+        cgroup=c.mapped("cgroup", cgroup),
         old_tid=c.ints_or_null("old_tid", 0),
         wpcopy_count=c.ints_or_null("wpcopy_count", 0xFFFFFFFF),
         min_flt=c.ints("min_flt"),
@@ -571,9 +637,12 @@ def faults_part(c: Columns) -> Part:
         part["cow_copies"] = array("q", copies.tobytes())
     for name in ("parent_cow_birth", "parent_cow_end", "cow_total"):
         part[name] = c.ints_or_null(name, -1)
-    flags = c.narrow("flags")
-    part["before_exec"] = array("q", [1 if f & BEFORE_EXEC else 0 for f in flags])
-    part["evidence"] = ["snapshot" if f & SNAPSHOT else "measured" for f in flags]
+    flags = c.ints("flags")
+    if np is None:
+        part["before_exec"] = array("q", [1 if f & BEFORE_EXEC else 0 for f in flags])
+    else:
+        part["before_exec"] = array("q", ((np.frombuffer(flags, "i8") & BEFORE_EXEC) != 0).astype("i8").tobytes())
+    part["evidence"] = c.mapped("flags", lambda f: "snapshot" if f & SNAPSHOT else "measured")
     return part
 
 
@@ -584,3 +653,18 @@ def decay_part(c: Columns) -> Part:
         "since_own_fork": array("q", [1 if f & FORKED else 0 for f in c.narrow("flags")]),
         "decay": c.lists("buckets"),
     }
+
+
+def small_decay(sides: Sequence[Sequence[int]]) -> Batch | None:
+    """DECAY of no process: those together that copied too little for a row. `sides`: since birth, since the fork."""
+    rows = [
+        (Kind.DECAY, {"since_own_fork": own, "decay": list(counts), "evidence": "measured"})
+        for own, counts in enumerate(sides)
+        if any(counts)
+    ]
+    if not rows:
+        return None
+    batch = Batch.from_rows(rows)
+    for name in ("ts_ns", "pid", "tid", "born_ns"):
+        batch.parts[Kind.DECAY][name] = array("q", [NULL]) * len(rows)
+    return batch
