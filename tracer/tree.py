@@ -164,6 +164,10 @@ class ProcessTree(Growth):
         """(process row, time) of every exec, in stream order."""
         return self._exec_row, self._exec_ts
 
+    def exec_argvs(self) -> Sequence[tuple[str, ...] | None]:
+        """The arguments of every exec, as `all_execs` has them; equal ones are mostly one object."""
+        return self._exec_argv
+
     def threads(self, row: int) -> list[tuple[int, int | None, int | None]]:
         """(tid, birth, end) of each thread it made, in order of birth."""
         born, end = self._thread_born, self._thread_end

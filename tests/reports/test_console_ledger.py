@@ -31,12 +31,12 @@ def _saver() -> ProcessTree:
 
 def test_a_dear_fork_has_its_line_and_the_cheap_ones_are_counted() -> None:
     assert _lines(_saver()) == [
-        "    COPIED   CHILD  PARENT  OF RSS     FORK   TABLES  OF",
+        "    COPIED   CHILD  PARENT  OF RSS     FORK   TABLES  OF, DEAREST FIRST",
         "  4.09 MiB  96 KiB   4 MiB     8 %  3.40 ms  180 KiB  2 (redis-server), by 1 redis-server --port 1",
-        "  and 1 more fork",
+        "  and 1 more fork, none dearer",
         "",
-        "  copies     4.09 MiB in 1,048 pages · 3.42 ms copying page tables ·",
-        "             1,130 write-protect faults, 82 of which copied nothing",
+        "  copies     4.09 MiB in 1,048 pages · 3.42 ms copying page tables",
+        "  faults     1,130 write-protect faults · 82 re-used the page, no copy",
     ]
 
 
@@ -65,4 +65,40 @@ def test_when_the_copies_were_made() -> None:
     assert _lines(t)[-2:] == [
         "  when       2.05 µs ▄ █ 16.4 µs after its birth",
         "             1.02 µs █ 2.05 µs after the parent's last fork",
+    ]
+
+
+def test_the_parents_alone_are_labelled_too_and_small_ones_together_count() -> None:
+    t = _saver()
+    t.decay = {(-1, True): [0, 4]}
+
+    assert _lines(t)[-1] == "  when       1.02 µs █ 2.05 µs after the parent's last fork"
+
+
+def test_faults_that_copied_nothing_are_named() -> None:
+    t = tree(
+        root(1, "a"),
+        fork(1, 2, fork_ns=2_000_000),
+        faults(2, cow_copies=7, wp_faults=40, reuses=11, mkwrites=5, zero_copies=13, file_copies=17, large_copies=0,
+               failed_wp=2),
+        exit_(2),
+    )  # fmt: skip
+
+    assert " ".join("\n".join(_lines(t, 200)).split()).endswith(
+        "faults 40 write-protect faults · 11 re-used the page, no copy · 5 made a page of a shared file writable ·"
+        " 13 replaced a page of zeros · 17 first writes to pages of private files · 2 ended in a signal or an error"
+    )
+
+
+def test_how_fork_time_grows_where_it_does() -> None:
+    steps = [root(1, "a")]
+    for i in range(12):
+        sizes = {"rss_bytes": (i + 1) * 10 * MIB, "pgtables_bytes": (i + 1) * 20 << 10}
+        steps += [fork(1, 10 + i, fork_ns=50_000 + (i + 1) * 200_000, **sizes), exit_(10 + i)]
+
+    said = [line for line in _lines(tree(*steps), 200) if line.startswith("  fork  ")]
+
+    assert said == [
+        "  fork       20.0 µs per MiB of memory (20.0 µs; 12 forks of 10…120 MiB) ·"
+        " 10.2 ms per MiB of page tables (10.2 ms; 12 forks of 20…240 KiB)"
     ]

@@ -9,7 +9,7 @@ so such shares overlap and do not add up to the total, which is counted apart. R
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +19,11 @@ from tracer.tree import ProcessTree
 PAGE: Final = 4096
 """Bytes of a copy. Copies of huge pages are made 4 KiB at a time since v5.8."""
 
+OTHERS: Final = ("reuses", "mkwrites", "zero_copies", "file_copies", "large_copies", "failed_wp")
+"""What a write-protect fault may also be; file_copies has first writes too, which are no such faults."""
+
 _CLONE_VM: Final = 0x100
+_NO_FORKS: Final = (None, "root", "existing")
 
 
 @dataclass(frozen=True)
@@ -75,29 +79,16 @@ class Ledger:
     since_birth: tuple[int, ...]  # copies by log2 of the time since the child's birth, first bucket 1024 ns
     since_fork: tuple[int, ...]  # the parents', since their own last fork
     gup: int | None  # copies without an exception, for a thread that may not be the owner
+    others: tuple[tuple[str, int], ...] = ()  # (column of OTHERS, sum): write-protect faults that were no fork's copies
 
 
 def ledger(tree: ProcessTree, limit: int | None = 20) -> Ledger:
     """The dearest `limit` forks (None: all), by bytes, then by page-table copy time."""
-    count = wasted = 0
-
-    def counted() -> Iterator[Edge]:
-        nonlocal count, wasted
-        for edge in edges(tree):
-            if edge.shares_memory:
-                continue
-            count += 1
-            if edge.wasted:
-                wasted += edge.before_exec or 0
-            yield edge
-
-    def cost(edge: Edge) -> tuple[int, int]:
-        return edge.copies or 0, edge.fork_ns or 0
-
-    dearest = sorted(counted(), key=cost, reverse=True) if limit is None else heapq.nlargest(limit, counted(), key=cost)
+    costs, wasted = _costs(tree)
+    dearest = sorted(costs, reverse=True) if limit is None else heapq.nlargest(limit, costs)
     return Ledger(
-        edges=tuple(dearest),
-        forks=count,
+        edges=tuple(edges_of(tree, (-at for *_, at in dearest))),
+        forks=len(costs),
         copies=_total(tree, "cow_copies"),
         wp_faults=_total(tree, "wp_faults"),
         reuses=_total(tree, "reuses"),
@@ -106,41 +97,79 @@ def ledger(tree: ProcessTree, limit: int | None = 20) -> Ledger:
         since_birth=_histogram(tree, own=False),
         since_fork=_histogram(tree, own=True),
         gup=_total(tree, "cow_gup"),
+        others=tuple((name, n) for name in OTHERS if (n := _total(tree, name)) is not None),
     )
+
+
+def _costs(tree: ProcessTree) -> tuple[list[tuple[int, int, int]], int]:
+    """((pages copied, page-table copy ns, -row) of each fork that copied an address space; pages copied for nothing).
+
+    The same as edges_of says, without an object a fork: a million would take seconds.
+    """
+    names = (
+        "how", "clone_flags", "fork_ns", "cow_copies", "cow_before_exec", "parent_cow_birth", "parent_cow_end",
+        "exec_ns", "birth_ts", "parent_id",
+    )  # fmt: skip
+    totals = tree.column("cow_total")
+    costs = []
+    wasted = 0
+    for row, (how, flags, ns, copies, early, birth, end, exec_ns, born, above) in enumerate(
+        zip(*map(tree.column, names), strict=True)
+    ):
+        if how in _NO_FORKS or _shared(how, flags):
+            continue
+        if end == NULL and NULL not in (birth, above):
+            end = totals[above]
+        if exec_ns != NULL:
+            if early > 0 and born != NULL:
+                wasted += early
+            copies = early
+        pages = copies if copies > 0 else 0
+        if birth != NULL and end > birth:
+            pages += end - birth
+        costs.append((pages, ns if ns > 0 else 0, -row))
+    return costs, wasted
 
 
 def edges(tree: ProcessTree) -> Iterator[Edge]:
     """Every fork of the trace, in order of birth."""
+    return edges_of(tree, range(len(tree)))
+
+
+def edges_of(tree: ProcessTree, rows: Iterable[int]) -> Iterator[Edge]:
+    """Those that are forks of these rows, in their order."""
     names = (
         "how", "clone_flags", "fork_ns", "pgtables_bytes", "rss_bytes", "cow_copies", "cow_before_exec",
-        "parent_cow_birth", "parent_cow_end", "exec_ns", "birth_ts",
+        "parent_cow_birth", "parent_cow_end", "exec_ns", "birth_ts", "cow_total",
     )  # fmt: skip
-    columns = [tree.column(name) for name in names]
-    totals = tree.column("cow_total")
-    for row, (how, flags, fork_ns, tables, rss, copies, early, birth, end, exec_ns, born) in enumerate(
-        zip(*columns, strict=True)
-    ):
-        if how in (None, "root", "existing"):
+    hows, flags, times, tables, rss, copied, early, births, ends, exec_ns, born, totals = map(tree.column, names)
+    for row in rows:
+        how = hows[row]
+        if how in _NO_FORKS:
             continue
         parent = tree.parent(row)
-        shared = how in ("vfork", "posix_spawn") or (flags != NULL and bool(flags & _CLONE_VM))
+        birth, end, copies = births[row], ends[row], copied[row]
         if end == NULL and birth != NULL and parent is not None:
             end = totals[parent]  # the parent ended first: what it had copied by then is the end
-        execed = exec_ns != NULL
-        own = 0 if early == NULL and copies != NULL else early  # no row from before the exec: nothing was copied
+        execed = exec_ns[row] != NULL
+        own = 0 if early[row] == NULL and copies != NULL else early[row]  # no row from before the exec: nothing copied
         yield Edge(
             row=row,
             parent=parent,
-            shares_memory=shared,
-            fork_ns=_known(fork_ns),
-            pgtables_bytes=_known(tables),
-            rss_bytes=_known(rss),
+            shares_memory=_shared(how, flags[row]),
+            fork_ns=_known(times[row]),
+            pgtables_bytes=_known(tables[row]),
+            rss_bytes=_known(rss[row]),
             # What it copied later belongs to forks of its own: after an exec nothing is shared with the parent.
             child_copies=_known(own if execed else copies),
             before_exec=_known(own) if execed else 0,
             parent_copies=None if NULL in (birth, end) else max(0, end - birth),
-            to_exec_ns=exec_ns - born if execed and born != NULL else None,
+            to_exec_ns=exec_ns[row] - born[row] if execed and born[row] != NULL else None,
         )
+
+
+def _shared(how: str, flags: int) -> bool:
+    return how in ("vfork", "posix_spawn") or (flags != NULL and bool(flags & _CLONE_VM))
 
 
 def _known(value: int) -> int | None:

@@ -19,8 +19,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from tracer.analyses.alike import Alike
 from tracer.analyses.shape import Shape
-from tracer.analyses.templates import ALIKE, Commands, templates
+from tracer.analyses.templates import ALIKE
 from tracer.events import NULL
 from tracer.tree import ProcessTree
 
@@ -83,7 +84,8 @@ class Folder:
     def __init__(self, tree: ProcessTree, shape: Shape | None = None) -> None:
         self.tree = tree
         self.shape = shape or Shape(tree)
-        self.commands = Commands(tree.column("argv"), tree.column("comm"))
+        self.alike = Alike(tree)
+        self.commands = self.alike.commands
         self.own = self._own()
         self.idle = bytearray(len(tree))
         self.size, self.weight = self._sizes()
@@ -92,7 +94,7 @@ class Folder:
     def _own(self) -> array[int]:
         """By a process itself: template, how it came to be, how it ended."""
         tree, ended = self.tree, self.shape.ended
-        alike = templates(self.commands)
+        alike = self.alike.templates
         births: dict[tuple[str | None, str | None, int, int], int] = {}
         birth = births.setdefault
         columns = [tree.column(name) for name in ("how", "syscall", "clone_flags", "exit_signal")]

@@ -100,7 +100,7 @@ def summarize(tree: ProcessTree, shape: Shape | None = None) -> Summary:
         zombie_max_ns=zombies[1],
         zombie_max_row=zombies[2],
         unreaped=zombies[3],
-        cpu_ns=_cpu(tree) if Fact.CPU in facts else None,
+        cpu_ns=cpu_of(tree) if Fact.CPU in facts else None,
         own_cpu_ns=own.utime_ns + own.stime_ns if own is not None and own.utime_ns is not None else None,
         lost=None if any(loss.count is None for loss in tree.losses) else sum(loss.count or 0 for loss in tree.losses),
         losses=tuple(tree.losses),
@@ -147,15 +147,17 @@ def _peak_alive(tree: ProcessTree, shape: Shape) -> int | None:
     if any(end == NULL and shape.ended[row] for row, end in enumerate(ends)) or NULL in shape.begin:
         return None
     begins = array("q", sorted(shape.begin))  # arrays, since a million numbers as objects are 32 MiB
-    ends = array("q", sorted(end for end in ends if end != NULL))
-    ends.append((1 << 63) - 1)  # never
-    alive = most = gone = 0
-    for at in begins:
-        while ends[gone] <= at:
+    return peak(begins, array("q", sorted(end for end in ends if end != NULL)))
+
+
+def peak(begins: Sequence[int], ends: Sequence[int]) -> int:
+    """The most that are there at one time; both sorted. What ends as another begins makes room for it."""
+    most = gone = 0
+    last = len(ends)
+    for come, at in enumerate(begins, 1):
+        while gone < last and ends[gone] <= at:
             gone += 1
-            alive -= 1
-        alive += 1
-        most = max(most, alive)
+        most = max(most, come - gone)
     return most
 
 
@@ -190,7 +192,7 @@ def _zombies(tree: ProcessTree) -> tuple[int, int | None, int | None, int]:
     return count, (longest if longest > 0 else None), (waits.index(longest) if longest > 0 else None), unreaped
 
 
-def _cpu(tree: ProcessTree) -> int | None:
+def cpu_of(tree: ProcessTree) -> int | None:
     """Run time by the scheduler's clock where it is known, else ticks; what the root had before its exec taken off."""
     known = False
     total = 0

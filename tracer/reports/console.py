@@ -18,11 +18,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from tracer.analyses.advice import advise
+from tracer.analyses.alike import Alike
 from tracer.analyses.folding import Fold, Folder, fold, unfolded
 from tracer.analyses.shape import Shape
 from tracer.analyses.summary import summarize
 from tracer.errors import CannotWriteError
 from tracer.reports.console_births import Births
+from tracer.reports.console_findings import SHOWN, SHOWN_BRIEFLY, FindingLines
 from tracer.reports.console_layout import Layout
 from tracer.reports.console_ledger import LedgerLines
 from tracer.reports.console_rows import Rows
@@ -84,6 +87,7 @@ class Console:
         self._quiet = quiet
         self._verbose = verbose
         self._how_to_see_all = how_to_see_all
+        self._alike: Alike | None = None  # left by the folding, for the findings
         self._apart = apart  # the report shares its stream with someone else's output
 
     @classmethod
@@ -171,10 +175,16 @@ class Console:
             yield from [[], *book] if book else []
             code = list(StackLines(tree, self.terminal, verbose=self._verbose).lines())
             yield from [[], *code] if code else []
+            said = list(self._findings(tree, shape))
+            yield from [[], *said] if said else []
         figures = list(summary.figures()) if len(tree) and not self._quiet else []
         caveats = list(summary.caveats(damage=trace.damage))
         if figures or caveats:
             yield from ([], *figures, *caveats)
+
+    def _findings(self, tree: ProcessTree, shape: Shape) -> Iterator[Spans]:
+        most = None if self._verbose else SHOWN_BRIEFLY if self._apart else SHOWN
+        return FindingLines(tree, advise(tree, shape, self._alike), self.terminal, most=most).lines()
 
     def _tree_lines(self, tree: ProcessTree, shape: Shape, births: Births) -> Iterator[Spans]:
         if self._full:
@@ -187,6 +197,7 @@ class Console:
                 yield from layout.lines(rows.row(line))
             return
         folder = Folder(tree, shape)
+        self._alike = folder.alike
         folded = fold(tree, folder=folder)
         rows = Rows(tree, shape, births, self.terminal, commands=folder.commands, threads=self._threads)
         shown = [rows.row(line) for line in folded.lines]

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from tracer.analyses.cost import cost
 from tracer.analyses.cow import PAGE, Edge, Ledger, ledger
 from tracer.reports.console_commands import CommandWords
 from tracer.reports.console_text import Spans, fitted, trimmed, wrap
 from tracer.reports.terminal import Terminal
-from tracer.reports.words import UNKNOWN, count, duration, plural, size
+from tracer.reports.words import UNKNOWN, count, duration, duration_range, plural, size, size_range
 from tracer.tree import ProcessTree
 
 _WORTH_BYTES: Final = 256 << 10
@@ -22,6 +23,7 @@ _SHOWN: Final = 8
 _SHOWN_VERBOSE: Final = 100
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _HEADINGS: Final = ("COPIED", "CHILD", "PARENT", "OF RSS", "FORK", "TABLES", "TO EXEC")
+_OF: Final = "OF, DEAREST FIRST"
 _LEAST_COMMAND: Final = 16
 
 
@@ -44,9 +46,12 @@ class LedgerLines:
         yield from self._table(worth)
         left = book.forks - len(worth)
         if left:
-            yield [(f"  and {plural(left, 'more fork')}", "dim")]
+            yield [(f"  and {plural(left, 'more fork')}, none dearer", "dim")]
         yield []
         yield from wrap(("copies", "label"), list(self._totals(book)), self._terminal)
+        for label, chunks in (("faults", list(self._faults(book))), ("fork", list(self._fits()))):
+            if chunks:
+                yield from wrap((label, "label"), chunks, self._terminal)
         yield from self._decay(book)
 
     def _table(self, edges: Sequence[Edge]) -> Iterator[Spans]:
@@ -57,8 +62,9 @@ class LedgerLines:
             if sum(self._width(rows, i) for i in keep) + _LEAST_COMMAND > self._terminal.width and spare in keep:
                 keep.remove(spare)
         widths = {i: self._width(rows, i) for i in keep}
-        yield trimmed([(f"{_HEADINGS[i]:>{widths[i]}}", "heading") for i in keep] + [("  OF", "heading")])
         room = self._terminal.width - sum(widths.values()) - 2
+        heads = [*(f"{_HEADINGS[i]:>{widths[i]}}" for i in keep), "  ", _OF if room >= len(_OF) else _OF[:2]]
+        yield trimmed([(head, "heading") for head in heads])
         dots = "…" if self._terminal.unicode else "..."
         for edge, row in zip(edges, rows, strict=True):
             line: Spans = [(f"{row[i]:>{widths[i]}}", self._style(i, edge)) for i in keep]
@@ -103,17 +109,38 @@ class LedgerLines:
             yield [(size(book.before_exec * PAGE), "warn"), (" of it just before an exec: for nothing", "")]
         if book.fork_ns is not None:
             yield [(f"{duration(book.fork_ns, ascii_only=not self._terminal.unicode)} copying page tables", "")]
-        if book.wp_faults is not None and book.reuses is not None:
-            yield [(f"{count(book.wp_faults)} write-protect faults, {count(book.reuses)} of which copied nothing", "")]
         if book.gup:
             yield [(f"{plural(book.gup, 'page')} by the kernel's own hand", "")]
 
+    def _faults(self, book: Ledger) -> Iterator[Spans]:
+        """What a count of write-protect faults would have mixed up with copies."""
+        if book.wp_faults is None:
+            return
+        yield [(f"{count(book.wp_faults)} write-protect faults", "")]
+        for name, n in book.others:
+            if n:
+                yield [(f"{count(n)} {_OTHERS[name]}", "")]
+
+    def _fits(self) -> Iterator[Spans]:
+        """How fork time grows, where the forks of this trace show it."""
+        plain = not self._terminal.unicode
+        found = cost(self._tree)
+        for fit, of in ((found.by_rss, "memory"), (found.by_tables, "page tables")):
+            if fit is None:
+                continue
+            low, high = (round(ns) for ns in (fit.low_ns, fit.high_ns))
+            sizes = size_range(fit.least_bytes, fit.most_bytes, ascii_only=plain)
+            yield [
+                (duration(round(fit.slope_ns), ascii_only=plain), "figure"), (f" per MiB of {of}", ""),
+                (f" ({duration_range(low, high, ascii_only=plain)}; {plural(fit.forks, 'fork')} of {sizes})", "dim"),
+            ]  # fmt: skip
+
     def _decay(self, book: Ledger) -> Iterator[Spans]:
         """How long after the fork the copies were made: one bar a doubling, 1 us first."""
-        for label, who, buckets in (
-            ("when", "after its birth", book.since_birth),
-            ("", "after the parent's last fork", book.since_fork),
-        ):
+        label = "when"
+        for who, buckets in (
+            ("after its birth", book.since_birth), ("after the parent's last fork", book.since_fork),
+        ):  # fmt: skip
             found = [i for i, n in enumerate(buckets) if n > 0]
             if not found:
                 continue
@@ -131,6 +158,14 @@ class LedgerLines:
                 (label, "label"), [[(f"{begin} ", "dim"), (bars, "mark"), (f" {end}", "dim"), (f" {who}", "")]],
                 self._terminal,
             )  # fmt: skip
+            label = ""
+
+
+_OTHERS: Final = {
+    "reuses": "re-used the page, no copy", "mkwrites": "made a page of a shared file writable",
+    "zero_copies": "replaced a page of zeros", "file_copies": "first writes to pages of private files",
+    "large_copies": "huge pages copied or replaced", "failed_wp": "ended in a signal or an error",
+}  # fmt: skip
 
 
 def _is_worth(edge: Edge) -> bool:

@@ -21,11 +21,13 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final
 
+from tracer.analyses.advice import advise
 from tracer.analyses.cow import PAGE, Ledger, ledger
 from tracer.analyses.summary import Summary, summarize
 from tracer.events import NULL
 from tracer.outline import plain
 from tracer.reports import Options, writing
+from tracer.reports.findings import sentences
 from tracer.reports.words import UNKNOWN, count, duration, plural, size
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def page(trace: Trace) -> Iterable[str]:
             f"<div><dt>{plain(k)}</dt><dd>{plain(v)}</dd></div>" for k, v in _cards(tree, summary, book)
         ),
         "NOTES": lambda: "".join(f'<p class="note">{plain(note)}</p>' for note in _notes(trace)),
-        "FINDINGS": lambda: "",
+        "FINDINGS": lambda: _findings(tree),
         "LEDGER": lambda: _ledger(tree, book),
         "DECAY": lambda: _decay(book),
         "VERSION": lambda: plain(trace.meta.version or UNKNOWN),
@@ -191,6 +193,14 @@ def _notes(trace: Trace) -> Iterable[str]:
         yield trace.damage
     if len(trace.tree) > ROWS_MOST:
         yield f"The tree shows the first {count(ROWS_MOST)} of {count(len(trace.tree))} processes; figures are of all."
+
+
+def _findings(tree: ProcessTree) -> str:
+    found = [sentences(finding, tree) for finding in advise(tree)]
+    if not found:
+        return ""
+    items = "".join(f"<li>{plain(words.what)}. <em>{plain(words.change)}</em></li>" for words in found)
+    return f'<section aria-labelledby="h-findings"><h2 id="h-findings">Findings</h2><ul>{items}</ul></section>'
 
 
 def _ledger(tree: ProcessTree, book: Ledger) -> str:

@@ -1,0 +1,242 @@
+"""Short-lived processes: which commands come again and again, searches along the PATH, shells that were not needed.
+
+    churn(tree) -> Churn
+
+A shell was not needed where `sh -c WORDS` ran one program and its words mean nothing to a shell: no quotes, no
+variables, no patterns, no redirections, no built-in. Where a shell is of use this is silent, also where it might be.
+
+Pure: a tree in, frozen results out. Refuses to know how it is printed.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tracer.analyses.alike import Alike
+from tracer.analyses.shape import Shape
+from tracer.events import NULL
+from tracer.tree import ProcessTree
+
+SHORT_NS: Final = 10_000_000
+"""A process that lives no longer is a short one."""
+
+_SAID: Final = 8  # rows that stand for all
+_SHELLS: Final = frozenset({"sh", "bash", "dash", "ash", "ksh", "mksh", "zsh", "busybox"})
+_PLAIN: Final = re.compile(r"[\w@%+:,./ -]+", re.ASCII)
+_BUILT_IN: Final = frozenset({
+    "alias", "bg", "bind", "break", "builtin", "case", "cd", "command", "compgen", "complete", "continue",
+    "coproc", "declare", "dirs", "disown", "do", "done", "echo", "elif", "else", "enable", "esac", "eval", "exit",
+    "export", "false", "fc", "fg", "fi", "for", "function", "getopts", "hash", "help", "history", "if", "in",
+    "jobs", "kill", "let", "local", "logout", "mapfile", "popd", "printf", "pushd", "pwd", "read", "readonly",
+    "return", "select", "set", "shift", "shopt", "source", "suspend", "test", "then", "time", "times", "trap",
+    "true", "type", "typeset", "ulimit", "umask", "unalias", "unset", "until", "wait", "while", ".", ":",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Short processes of one template and one parent or many. `words`: of the command, None for what differs."""
+
+    words: tuple[str | None, ...] | None  # None: never exec'd
+    comm: str | None
+    rows: tuple[int, ...]  # some
+    count: int
+    parents: int
+    life_ns: int  # median
+    lives_ns: int  # sum
+    cpu_ns: int | None
+
+
+@dataclass(frozen=True)
+class Probing:
+    """Execs of one name that failed with ENOENT, folder by folder. `wasted_ns`: at least, see `probes`."""
+
+    name: str
+    failed: int
+    processes: int
+    found: int  # of these processes, those that did exec in the end
+    wasted_ns: int
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """`sh -c` around one plain command. `in_place`: of `count`, those that exec'd it themselves."""
+
+    script: str  # of the first
+    count: int
+    in_place: int
+    own_ns: int  # how long the shells lived before the exec, or beyond the life of the command
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Churn:
+    """Each most first. `short` of `ended`: how many lived for SHORT_NS or less."""
+
+    short: int
+    ended: int
+    repeated: tuple[Repeated, ...]
+    probing: tuple[Probing, ...]
+    wrapped: tuple[Wrapped, ...]
+
+
+def churn(tree: ProcessTree, shape: Shape | None = None, alike: Alike | None = None, *, least: int = 20) -> Churn:
+    """Commands that came `least` times and more."""
+    shape = shape or Shape(tree)
+    alike = alike or Alike(tree)
+    short = [
+        row
+        for row, (life, dead) in enumerate(zip(shape.life, shape.ended, strict=True))
+        if dead and 0 <= life <= SHORT_NS
+    ]
+    of, template = alike.commands.of, alike.templates
+    counts = Counter(template[of[row]] for row in short)
+    many = {number: Group() for number, n in counts.items() if n >= least}
+    if many:
+        parent, life, runtime = shape.parent, shape.life, tree.column("runtime_ns")
+        for row in short:
+            group = many.get(template[of[row]])
+            if group is not None:
+                group.rows.append(row)
+        for group in many.values():
+            group.sum(parent, life, runtime)
+    return Churn(
+        short=len(short),
+        ended=sum(shape.ended),
+        repeated=tuple(
+            Repeated(*alike.words(number), tuple(group.rows[:_SAID]), len(group.rows), group.parents,
+                     group.life_ns, group.lives_ns, group.cpu_ns)
+            for number, group in sorted(many.items(), key=lambda item: -len(item[1].rows))
+        ),
+        probing=tuple(sorted(probes(tree), key=lambda p: -p.failed)),
+        wrapped=tuple(sorted(wrappers(tree, shape), key=lambda w: -w.count)),
+    )  # fmt: skip
+
+
+class Group:
+    """Rows of one template, and their sums."""
+
+    def __init__(self) -> None:
+        self.rows = array("q")
+        self.parents = self.life_ns = self.lives_ns = 0
+        self.cpu_ns: int | None = None
+
+    def sum(self, parent: Sequence[int], life: Sequence[int], runtime: Sequence[int]) -> None:
+        """Over its rows."""
+        lives = sorted(life[row] for row in self.rows)
+        self.life_ns, self.lives_ns = lives[len(lives) // 2], sum(lives)
+        self.parents = len({parent[row] for row in self.rows})
+        cpu = [runtime[row] for row in self.rows if runtime[row] != NULL]
+        self.cpu_ns = sum(cpu) if cpu else None
+
+
+def probes(tree: ProcessTree) -> Iterator[Probing]:
+    """Searches along the PATH. `wasted_ns` is from a process' first failure to its last: the last call is left out."""
+    tries: dict[tuple[int, str], list[int]] = {}
+    for event in tree.failed_execs:
+        if event.error != "ENOENT" or not event.exe or "/" not in event.exe or event.born_ns is None:
+            continue
+        row = tree.row(event.pid, event.born_ns)
+        if row is None:
+            continue
+        at = event.ts_ns if event.ts_ns is not None else NULL
+        seen = tries.setdefault((row, event.exe.rpartition("/")[2]), [0, at, at])
+        seen[0] += 1
+        seen[2] = at
+    names: dict[str, list[tuple[int, int, int]]] = {}
+    for (row, name), (n, first, last) in tries.items():
+        if n > 1:  # one alone is a missing file, not a search
+            names.setdefault(name, []).append((row, n, 0 if NULL in (first, last) else max(0, last - first)))
+    execs = tree.column("execs")
+    for name, found in names.items():
+        yield Probing(
+            name=name,
+            failed=sum(n for _, n, _ in found),
+            processes=len(found),
+            found=sum(_became(tree, row, name) for row, _, _ in found if execs[row]),
+            wasted_ns=sum(ns for *_, ns in found),
+            rows=tuple(row for row, _, _ in found[:_SAID]),
+        )
+
+
+def _became(tree: ProcessTree, row: int, name: str) -> bool:
+    return any((image.exe or "").rpartition("/")[2] == name for image in tree.execs(row))
+
+
+def wrappers(tree: ProcessTree, shape: Shape) -> Iterator[Wrapped]:
+    """Shells around one plain command, by the program that it names."""
+    found: dict[str, list[tuple[int, bool, int, str]]] = {}
+    for row, script in _scripts(tree):
+        words = _plain(script)
+        if words is None:
+            continue
+        own = _own(tree, shape, row, words[0])
+        if own is not None:
+            found.setdefault(words[0], []).append((row, *own, script))
+    for shells in found.values():
+        yield Wrapped(
+            script=shells[0][3],
+            count=len(shells),
+            in_place=sum(in_place for _, in_place, _, _ in shells),
+            own_ns=sum(ns for _, _, ns, _ in shells),
+            rows=tuple(row for row, *_ in shells[:_SAID]),
+        )
+
+
+def _scripts(tree: ProcessTree) -> Iterator[tuple[int, str]]:
+    """(row, script) of each process whose first image was `sh -c script`."""
+    rows, _ = tree.all_execs()
+    seen: set[int] = set()
+    known: dict[int, str | None] = {}  # by identity: equal ones are one object, and to compare words takes long
+    for row, argv in zip(rows, tree.exec_argvs(), strict=True):
+        if argv is None or row in seen:
+            continue
+        if id(argv) not in known:
+            known[id(argv)] = _script(argv)
+        script = known[id(argv)]
+        if script is not None:
+            seen.add(row)
+            yield row, script
+
+
+def _script(argv: Sequence[str]) -> str | None:
+    if len(argv) < 3 or argv[0].rpartition("/")[2].lstrip("-") not in _SHELLS:
+        return None
+    at = 2 if argv[1] == "-c" else 3 if argv[1:3] == ("sh", "-c") else 0  # busybox sh -c
+    return argv[at] if at and len(argv) == at + 1 else None
+
+
+def _plain(script: str) -> list[str] | None:
+    """The words of a command that needs no shell, else None."""
+    words = script.split()
+    if not words or not _PLAIN.fullmatch(script.strip()):
+        return None
+    if words[0] == "exec":
+        words = words[1:]
+    return words if words and words[0] not in _BUILT_IN and not words[0].startswith("-") else None
+
+
+def _own(tree: ProcessTree, shape: Shape, row: int, name: str) -> tuple[bool, int] | None:
+    """(whether it exec'd the command itself, ns that the shell itself took); None: it did something else."""
+    images = tree.execs(row)
+    at = next((i for i, image in enumerate(images) if image.argv and _script(image.argv) is not None), len(images))
+    children = shape.children(row)
+    if at + 1 < len(images):
+        if children or NULL in (images[at].ts_ns, images[at + 1].ts_ns):
+            return None
+        return True, max(0, images[at + 1].ts_ns - images[at].ts_ns)
+    if len(children) != 1 or not shape.ended[row]:
+        return None
+    child = children[0]
+    name = name.rpartition("/")[2]
+    if not any(image.argv and image.argv[0].rpartition("/")[2] == name for image in tree.execs(child)):
+        return None
+    if NULL in (shape.life[row], shape.life[child]):
+        return None
+    return False, max(0, shape.life[row] - shape.life[child])
