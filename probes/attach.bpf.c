@@ -25,7 +25,7 @@ static __always_inline void join_zombie(struct task_struct *t)
 {
 	struct task_struct *p = plain(t);
 	struct mark *m = bpf_task_storage_get(&marks, t, 0, 0);
-	if (m && (m->flags & M_SEEN))
+	if (m && (m->flags & (M_SEEN | M_ROOT)))	/* who names one is told that it has ended */
 		return;
 	if (!m && !to_join(t))
 		return;

@@ -75,7 +75,14 @@ static __always_inline struct counters *counters_of(struct task_struct *t)
 {
 	if (opt.everyone)
 		return bpf_task_storage_get(&thrs, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	return counters_if_made(t);
+	struct counters *c = counters_if_made(t);
+	/* It began to match, and nobody's counters were handed down to it. */
+	if (opt.match && !c && plain(t)->bpf_storage && mark_if_made(t)) {
+		c = bpf_task_storage_get(&thrs, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+		if (c)
+			c->flags |= (t->flags & PF_FORKNOEXEC ? 0 : T_EXECED) | (t->pid == t->tgid ? 0 : T_THREAD);
+	}
+	return c;
 }
 
 /* Of the whole process. `own` are t's. */

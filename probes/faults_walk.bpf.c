@@ -55,7 +55,8 @@ int find_faulters(struct bpf_iter__task *ctx)
 	struct task_struct *t = ctx->task;
 	if (!t || (t->flags & (PF_EXITING | PF_KTHREAD)) || bpf_task_storage_get(&thrs, t, 0, 0))
 		return 0;
-	if (!opt.everyone && !bpf_task_storage_get(&thrs, t->group_leader, 0, 0) &&
+	if (!opt.everyone && !(opt.match && bpf_task_storage_get(&marks, t, 0, 0)) &&
+	    !bpf_task_storage_get(&thrs, t->group_leader, 0, 0) &&
 	    !bpf_task_storage_get(&thrs, t->real_parent, 0, 0))
 		return 0;
 	struct counters *c = bpf_task_storage_get(&thrs, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);

@@ -190,21 +190,35 @@ int BPF_PROG(on_moved, struct cgroup *to, const char *path, struct task_struct *
 	return 0;
 }
 
-/* Groups come and go faster than anybody could look their names up. */
+static __always_inline bool same_tree(struct cgroup *a, struct cgroup *b)
+{
+	return a && BPF_CORE_READ(a, root) == BPF_CORE_READ(b, root);
+}
+
+/* Groups come and go faster than anybody could look their names up. Nobody is in a new one yet. */
 SEC("tp_btf/cgroup_mkdir")
 int BPF_PROG(on_mkdir, struct cgroup *made)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
-	struct cgroup *own = group_of(plain(t));
-	if (!opt.kernel_reads || !own || BPF_CORE_READ(own, root) != BPF_CORE_READ(made, root))
+	bool matched = opt.match & MATCH_CGROUP;
+	if (!opt.kernel_reads)
+		return 0;
+	struct group_name n = {};
+	__u64 id = BPF_CORE_READ(made, kn, id);
+	n.above = BPF_CORE_READ(made, self.parent, cgroup, kn, id);
+	bpf_probe_read_kernel_str(n.text, sizeof(n.text), BPF_CORE_READ(made, kn, name));
+	if (matched && same_tree(match_group_of(plain(t)), made) && bpf_map_lookup_elem(&match_names, &n)) {
+		__u32 yes = 1;
+		bpf_map_update_elem(&match_groups, &id, &yes, BPF_ANY);
+	}
+	if (!same_tree(group_of(plain(t)), made))
 		return 0;
 	union ft_record *r = begin(FT_MKDIR, plain(t));
 	if (!r)
 		return 0;
-	r->mkdir.group = BPF_CORE_READ(made, kn, id);
-	r->mkdir.above = BPF_CORE_READ(made, self.parent, cgroup, kn, id);
-	if (bpf_probe_read_kernel_str(r->mkdir.name, FT_GROUP_NAME, BPF_CORE_READ(made, kn, name)) < 0)
-		r->mkdir.name[0] = 0;
+	r->mkdir.group = id;
+	r->mkdir.above = n.above;
+	__builtin_memcpy(r->mkdir.name, n.text, sizeof(n.text));
 	send(r, false);
 	return 0;
 }

@@ -17,6 +17,16 @@ struct {
 	__type(value, __u32);
 } match_groups SEC(".maps");
 
+/* Where such a group stands, and what it is called: a unit that is started again gets a new group, and its first process
+ * is in it before anybody could look. */
+struct group_name { __u64 above; char text[FT_GROUP_NAME]; };
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct group_name);
+	__type(value, __u32);
+} match_names SEC(".maps");
+
 struct name { char text[16]; };
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -43,19 +53,23 @@ struct {
 	__type(value, __u32);
 } match_exes SEC(".maps");
 
+/* In the hierarchy that the groups are of. */
+static __always_inline struct cgroup *match_group_of(struct task_struct *t)
+{
+	if (!opt.match_v1)
+		return t->cgroups->dfl_cgrp;
+	struct cgroup_subsys_state *css = NULL;
+	__u32 at = bpf_core_field_offset(struct css_set, subsys) + 8 * (opt.match_v1 - 1);
+	if (bpf_probe_read_kernel(&css, sizeof(css), (void *)t->cgroups + at) || !css)
+		return NULL;
+	return BPF_CORE_READ(css, cgroup);
+}
+
 static __always_inline bool in_group(struct task_struct *t)
 {
-	struct cgroup *g;
-	if (opt.match_v1) {
-		struct css_set *set = t->cgroups;
-		__u32 at = bpf_core_field_offset(struct css_set, subsys) + 8 * (opt.match_v1 - 1);
-		struct cgroup_subsys_state *css = NULL;
-		if (bpf_probe_read_kernel(&css, sizeof(css), (void *)set + at) || !css)
-			return false;
-		g = BPF_CORE_READ(css, cgroup);
-	} else {
-		g = t->cgroups->dfl_cgrp;
-	}
+	struct cgroup *g = match_group_of(t);
+	if (!g)
+		return false;
 	for (int i = 0; i < GROUPS_DEEP; i++) {
 		__u64 id = BPF_CORE_READ(g, kn, id);
 		if (bpf_map_lookup_elem(&match_groups, &id))

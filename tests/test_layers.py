@@ -19,8 +19,8 @@ import pytest
 LAYERS = (
     ("errors", "choices"),
     ("events",),
-    ("processes", "status"),
-    ("btf", "wire", "recording", "spool", "procfs", "cgroups", "causes", "redact", "symbols"),
+    ("processes", "status", "matching"),
+    ("btf", "wire", "recording", "spool", "procfs", "cgroups", "groups", "causes", "limits", "redact", "symbols"),
     ("kernel", "privileges", "terminal", "launch", "target", "delayacct"),
     ("outlet", "hook", "pressure"),
     ("rows", "growth", "tree", "outline", "backends", "importers"),

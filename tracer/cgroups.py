@@ -23,6 +23,10 @@ from typing import Any, Final, NamedTuple
 
 _MAX_KNOWN: Final = 200_000  # groups remembered, gone ones included; beyond it the oldest are forgotten
 _MAX_JSON: Final = 16 << 20
+_CONTROLLERS: Final = frozenset({
+    "cpuset", "cpu", "cpuacct", "blkio", "memory", "devices", "freezer", "net_cls", "perf_event", "net_prio",
+    "hugetlb", "pids", "rdma", "misc",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,27 +36,45 @@ class Hierarchy:
     version: int
     mount: Path
     top: str  # path of the group that stands at `mount`; "/" unless only a part of the tree is mounted here
+    controllers: tuple[str, ...] = ()  # of v1; its pids first
 
 
 def hierarchy(root: Path = Path("/"), controller: str = "pids") -> Hierarchy | None:
     """The hierarchy to use on this host, or None where neither v2 nor v1's `controller` is mounted."""
+    found = [(n, tree) for n, tree in _mounts(root) if tree.version == 2 or controller in tree.controllers]
+    return min(found, key=lambda each: (each[1].version, each[1].top != "/", each[0]))[1] if found else None
+
+
+def hierarchies(root: Path = Path("/")) -> list[Hierarchy]:
+    """All that are mounted, that which `hierarchy` gives first, then v2, then v1's; a whole one before a part of it."""
+    first = hierarchy(root)
+
+    def rank(each: tuple[int, Hierarchy]) -> tuple[bool, bool, bool, int]:
+        length, tree = each
+        return tree != first, tree.version == 1, tree.top != "/", length
+
+    return [tree for _, tree in sorted(_mounts(root), key=rank)]
+
+
+def _mounts(root: Path) -> list[tuple[int, Hierarchy]]:
+    """(length of the mount's path, hierarchy) of each."""
     try:
         text = (root / "proc/self/mountinfo").read_bytes()
     except OSError:
-        return None
-    found: list[tuple[int, bool, int, Hierarchy]] = []
+        return []
+    found = []
     for line in text.decode("utf-8", "surrogateescape").splitlines():
         head, _, tail = line.partition(" - ")
         fields, (fstype, _, options) = head.split(" "), [*tail.split(" ", 2), "", "", ""][:3]
-        if len(fields) < 6:
+        if len(fields) < 6 or fstype not in ("cgroup", "cgroup2"):
             continue
         version = 2 if fstype == "cgroup2" else 1
-        if fstype not in ("cgroup", "cgroup2") or (version == 1 and controller not in options.split(",")):
-            continue
+        controllers = () if version == 2 else tuple(
+            sorted((w for w in options.split(",") if w in _CONTROLLERS), key=lambda w: w != "pids")
+        )  # fmt: skip
         top, mount = _unescape(fields[3]), _unescape(fields[4])
-        place = Hierarchy(version, root / mount.lstrip("/"), top)
-        found.append((version, top != "/", len(mount), place))
-    return min(found, key=lambda f: f[:3])[3] if found else None
+        found.append((len(mount), Hierarchy(version, root / mount.lstrip("/"), top, controllers)))
+    return found
 
 
 class Cgroups:
@@ -257,6 +279,11 @@ def _directories(top: Path) -> Iterator[tuple[int, str]]:
             continue
         yield from inner
         stack.extend(path for _, path in inner)
+
+
+def subtree(top: Path) -> Iterator[Path]:
+    """`top` and every group below it."""
+    return (Path(directory) for _, directory in _directories(top))
 
 
 def _bound(known: dict[Any, Any]) -> None:

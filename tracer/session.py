@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 from tracer import backends, procfs
 from tracer.backends import BackendProtocol, Options
 from tracer.delayacct import Switch, put_back
-from tracer.errors import NoPermissionError, ProbesRefusedError
+from tracer.errors import NoInputError, NoPermissionError, ProbesRefusedError
 from tracer.events import NULL, Batch, Kind, Meta
 from tracer.target import Action, Status, Target
 from tracer.terminal import Signals
@@ -38,7 +38,7 @@ Sink = Callable[[Batch], None]
 
 @dataclass
 class Plan:
-    """What to capture and how. `argv` empty with `pids` or `options.everyone`: attach instead of start."""
+    """What to capture and how. `argv` empty with `pids`, `options.everyone` or `options.match`: attach, not start."""
 
     argv: Sequence[str] = ()
     pids: Sequence[int] = ()
@@ -81,6 +81,7 @@ class Session:
         self._backend: BackendProtocol | None = None
         self._switch: Switch | None = None
         self._sinks: list[Sink] = []
+        self._notes: list[str] = []
         self._tasks = 0  # born and not yet let go of by the kernel
         self._rows = 0
         self._cpu0 = time.process_time()
@@ -116,8 +117,13 @@ class Session:
             machine=os.uname().machine,
             boot_id=procfs.boot_id(),
             command=tuple(plan.argv),
-            options={"cow": plan.options.cow, "wait": plan.wait, "pids": list(plan.pids)},
-            notes=backend.notes,
+            options={
+                "cow": plan.options.cow,
+                "wait": plan.wait,
+                "pids": list(plan.pids),
+                **plan.options.match.as_dict(),
+            },
+            notes=(*backend.notes, *self._notes),
         )
 
     def _hold(self, through: Sequence[str] = ()) -> Target:
@@ -154,6 +160,8 @@ class Session:
                     backend.follow(self._target.pid, self._target.pidfd)
                 for pid in plan.pids:
                     backend.attach(pid)
+                if plan.options.match and backend.name != "bpf":
+                    self._attach_members(backend)
             except (ProbesRefusedError, NoPermissionError) as e:
                 backend.close()
                 cls = next(classes, None)
@@ -168,6 +176,28 @@ class Session:
             if passed and cls is first:
                 self._say(f"{passed[0]}; using {backend.name} instead")
             return
+
+    def _attach_members(self, backend: BackendProtocol) -> None:
+        """A group's members, for a backend that can not tell who comes into it later."""
+        from tracer import groups
+
+        match = self.plan.options.match
+        if match.filters:
+            raise ProbesRefusedError(
+                f"{backend.name} can not follow {match.words}: only the bpf backend matches in the kernel",
+                "`forktrace doctor` says what it needs; or name processes with -p",
+            )
+        found = sorted({pid for group in match.groups for pid in groups.members(group)} - {os.getpid()})
+        if not found:
+            raise NoInputError(f"nobody is in {match.words.removeprefix('--cgroup ')}", "name a group with processes")
+        for pid in found:
+            try:
+                backend.attach(pid)
+            except NoInputError:  # it has ended meanwhile
+                continue
+        words = f"{backend.name} follows who was in {match.words.removeprefix('--cgroup ')}, not who came in later"
+        self._notes.append(words)
+        self._say(words)
 
     def run(self, *sinks: Sink, tick: Callable[[], None] = lambda: None) -> None:
         """Release the program and read to the end. Raises CannotStartError; the sinks' errors are theirs to keep.
@@ -189,7 +219,7 @@ class Session:
             for batch in backend.finish():
                 self._give(batch)
             self._give(self._end())
-            self.meta = replace(self.meta, notes=backend.notes, facts=backend.facts)
+            self.meta = replace(self.meta, notes=(*backend.notes, *self._notes), facts=backend.facts)
         finally:
             backend.close()
             self.status = target.status if target is not None else None
@@ -279,7 +309,8 @@ class Session:
         arm = getattr(self._backend, "arm_failures", None)
         if self._backend is None or arm is None or not arm(on):
             return False
-        self.meta = replace(self.meta, notes=self._backend.notes, facts=self._backend.facts)
+        notes = (*self._backend.notes, *self._notes)
+        self.meta = replace(self.meta, notes=notes, facts=self._backend.facts)
         return True
 
     def close(self) -> None:

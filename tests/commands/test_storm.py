@@ -16,7 +16,7 @@ from tracer.commands import main
     [
         (["--rate", "0"], "no number of forks a second"),
         (["--rate", "nan"], "no number of forks a second"),
-        (["-p", "1", "-a"], "exclude each other"),
+        (["-p", "1", "-a"], "excludes -p"),
         (["-p", "x"], "is no pid"),
         (["-e", "cow"], "-e knows no 'cow'"),
         (["--exec", ""], "--exec needs a command"),

@@ -17,6 +17,7 @@ from tracer.choices import COW_LEVELS as COW_LEVELS
 from tracer.choices import STACKS_USUAL as STACKS_USUAL
 from tracer.errors import BackendError, UsageError
 from tracer.events import Batch
+from tracer.matching import Match
 
 STACKS_MOST: Final = 1_000_000
 BUFFER_LEAST: Final = 4096
@@ -45,6 +46,7 @@ class Options:
     reap_exact: bool = False
     failures: bool = False  # -e fail
     everyone: bool = False  # -a
+    match: Match = Match()  # whom to follow beside the pids
     delayacct: bool = False  # --delayacct: the session switches kernel.task_delayacct on
     buffer_bytes: int = 16 << 20  # rounded up to a power of two
     strace_safe: bool = False  # no seccomp filter of strace's on the program

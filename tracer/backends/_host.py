@@ -77,6 +77,16 @@ def uses_cgroup_v1() -> bool:
     return found is not None and found.version == 1
 
 
+def subsystem(controller: str) -> int:
+    """The running kernel's number of a cgroup controller. Raises ProbesRefusedError if it has none of that name."""
+    # blkio is called io inside, and each with _cgrp_id
+    numbers = _vmlinux().enum("cgroup_subsys_id") or {}
+    found = numbers.get(f"{'io' if controller == 'blkio' else controller}_cgrp_id")
+    if found is None:
+        raise ProbesRefusedError(f"this kernel's BTF has no control group controller {controller}", "use one of pids")
+    return found
+
+
 def sighand_cache_size() -> int:
     """Object size of the slab that signal handlers' tables live in. Raises ProbesRefusedError if BTF does not say."""
     found = _vmlinux().struct("sighand_struct")

@@ -79,6 +79,11 @@ class Reaps:
         """Ended, not released; (at, parent): the parent was waiting. Who walks many may put and take these itself."""
         self._waiting: dict[int, _Waiting] = {}  # by parent pid
 
+    @property
+    def waiting(self) -> int:
+        """How many parents have children that nobody has come for."""
+        return len(self._waiting)
+
     def __len__(self) -> int:
         return len(self.pending)
 

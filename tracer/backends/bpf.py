@@ -32,6 +32,7 @@ _TEXT_RING: Final = 8 << 20
 _TEXT_RING_LONG: Final = 32 << 20  # for -s beyond the default
 _ARGV_MOST: Final = 1025 * 4096  # pieces that the probes' loop sends
 _SETTLE_TRIES: Final = 1000
+_MATCH_MAPS: Final = ("match_groups", "match_comms", "match_uids", "match_exes")
 _SHARED: Final = ("marks", "unmarked", "events", ".data.stats")
 _FACTS: Final = frozenset(
     {
@@ -91,6 +92,8 @@ class Backend:
         self._texts: Ring | None = None
         self._stats: mmap.mmap | None = None
         self._lost = (0, 0, 0)
+        self._walks: BpfObject | None = None  # kept where processes may begin to match at any time
+        self._matched = 0  # stats.joined when /proc's tasks were walked last
         self._joined = 0  # living processes that were attached to: the kernel counts only what is born afterwards
         self._data = b""
         self._facts: set[str] = set(_FACTS)
@@ -160,6 +163,8 @@ class Backend:
             obj.skip("on_oom")
         if not options.reap_exact:
             obj.skip("on_sighand_free")
+        if not options.match.groups:
+            obj.skip("on_moved")
         # Most of a load is libbpf reading the kernel's types, and then the verifier: neither holds this process'
         # interpreter, and no object waits for the other. Meanwhile what is needed afterwards is imported.
         with _Aside(obj.load):
@@ -175,6 +180,7 @@ class Backend:
         if options.failures:
             self._failures = self._beside("failures", "texts")
             self._facts |= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
+        self._tell_match(obj)
         self._events = Ring(obj.map_fd("events"), obj.map_size("events"))
         self._texts = Ring(obj.map_fd("texts"), obj.map_size("texts"))
         if options.cow == "light" and not _host.counts_wpcopies():
@@ -185,17 +191,27 @@ class Backend:
             self._load_stacks(options.cow_stacks)
         if self._faults is not None:
             obj.attach(lambda name, _: name != "on_rss_stat")  # that one is in the fault probes too
-            self._faults.attach(threads=options.everyone)
+            self._faults.attach(threads=options.everyone or bool(options.match))
             if self._stacks is not None:
                 self._stacks.attach()
         else:
             obj.attach()
         if self._failures is not None:
             self._failures.attach()
-        if options.everyone:
+        if options.everyone or options.match:
             self._find_tasks()
             if self._faults is not None:
                 self._faults.add_tree()
+
+    def _tell_match(self, obj: BpfObject) -> None:
+        match = self._options.match
+        if not match:
+            return
+        from tracer.backends import _match
+
+        for name, elements in _match.contents(match).items():
+            for key, value in elements:
+                obj.update(name, key, value)
 
     def _decoding(self) -> Decoder:
         """Its modules are not needed for the load, and imported meanwhile."""
@@ -224,9 +240,21 @@ class Backend:
             events_bytes=buffer,
             sighand_size=sighand,
             rdonly_cast=int(_host.has_rdonly_cast()),
-            match=0,
-            match_v1=0,
+            **self._match_options(),
         )
+
+    def _match_options(self) -> dict[str, int]:
+        match = self._options.match
+        if not match:
+            return {"match": 0, "match_v1": 0}
+        from tracer.backends import _match
+
+        if (match.groups or match.exes) and not _host.kernel_reads_allowed():
+            raise ProbesRefusedError(
+                f"{match.words} can not be followed: the kernel is locked down against being read", "use -p or --uid"
+            )
+        v1 = _match.controller(match) if match.groups else None
+        return {"match": _match.bits(match), "match_v1": 0 if v1 is None else _host.subsystem(v1) + 1}
 
     def arm_failures(self, on: bool) -> bool:
         """Switch the probe at the end of each system call on or off, while we run. False: the kernel refused it."""
@@ -337,6 +365,9 @@ class Backend:
         except (OSError, OverflowError) as e:
             raise _no_process(pid, e) from None
         try:
+            there = procfs.read(pid)
+            if there is not None and there.state in "ZX" and there.threads <= 1:
+                raise _not_found(pid)  # below another a zombie is a row; alone there is nothing to watch
             try:
                 if not self._mark(pidfd, held=False):
                     return  # named twice, or found below another
@@ -355,7 +386,9 @@ class Backend:
     def _find_tasks(self) -> None:
         _, stats = self._started()
         added_at = wire.STATS.offsets()["added"][0]
-        walks = self._beside("attach")
+        self._matched = self._stat("joined")
+        matching = bool(self._options.match)
+        walks = self._walks or self._beside("attach", *(_MATCH_MAPS if matching else ()))
         try:
             while True:
                 before = struct.unpack_from("=Q", stats, added_at)[0]
@@ -363,7 +396,10 @@ class Backend:
                 if struct.unpack_from("=Q", stats, added_at)[0] == before:
                     break
         finally:
-            walks.close()
+            if matching:
+                self._walks = walks
+            else:
+                walks.close()
 
     def descriptors(self) -> list[int]:
         """The rings wake their reader only when a quarter is full, and at the end of the last task."""
@@ -377,6 +413,10 @@ class Backend:
             return []
         if self._stacks is not None:
             self._stacks.look()
+        if self._stat("joined") != self._matched:  # they have threads or children, who have no marks yet
+            self._find_tasks()
+            if self._faults is not None:
+                self._faults.add_tree()
         until = self._events.position()
         said = self._texts.position()
         texts = self._texts.take_all()
@@ -391,8 +431,8 @@ class Backend:
         return [b for b in (batch, stacks, lost) if b is not None]
 
     def alive(self) -> int | None:
-        """Marked tasks that have not ended, threads included; None for the whole host, which never ends."""
-        return None if self._options.everyone or not self._stats else self._alive()
+        """Marked tasks that have not ended, threads included; None where new ones may come at any time."""
+        return None if self._options.everyone or self._options.match or not self._stats else self._alive()
 
     def finish(self) -> list[Batch]:
         """Take the probes out, then read what they left."""
@@ -403,7 +443,7 @@ class Backend:
             self._stacks.detach()
         if self._faults is not None:
             self._faults.detach()
-        if self._options.everyone or self._alive():
+        if self._options.everyone or self._options.match or self._alive() or self._decoding().zombies:
             self._ask_the_living()
         if self._failures is not None:
             self._failures.detach()
@@ -411,8 +451,6 @@ class Backend:
         batches += self._rest()
         stacks = self._stacks.finish() if self._stacks is not None else None
         batches += [stacks] if stacks is not None else []
-        small = wire.small_decay(self._faults.stats().decay) if self._faults is not None else None
-        batches += [small] if small is not None else []
         unseen = self._stat("unseen")
         if unseen:
             self._notes.append(f"{unseen} tasks could not be marked, and what they started was not seen")
@@ -459,10 +497,10 @@ class Backend:
         if self._faults is not None:
             self._faults.close()
             self._faults = None
-        for obj in (self._failures, self._object, self._shared):
+        for obj in (self._walks, self._failures, self._object, self._shared):
             if obj is not None:
                 obj.close()
-        self._object = self._failures = self._shared = None
+        self._object = self._failures = self._shared = self._walks = None
 
     def _started(self) -> tuple[BpfObject, mmap.mmap]:
         if self._object is None or self._stats is None:

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tracer.choices import BACKENDS, COW_LEVELS, STACKS_USUAL
-from tracer.commands import say
+from tracer.commands import attaching, say
 from tracer.commands.run_live import Beside, refuse
 from tracer.errors import ForktraceError, UsageError
 
@@ -39,15 +39,7 @@ class Run:
         """strace's letters where strace has one."""
         parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and leave")
         what = parser.add_argument_group("what to watch")
-        what.add_argument(
-            "-p",
-            "--pid",
-            action="append",
-            default=[],
-            metavar="PID",
-            help="attach to a process and all below it; may be repeated, or a list",
-        )
-        what.add_argument("-a", "--all", action="store_true", help="the whole host")
+        attaching.add(what)
         what.add_argument("--duration", type=_seconds, metavar="S", help="stop watching after S seconds")
         what.add_argument("--no-wait", action="store_true", help="end with the program, not with its last descendant")
         what.add_argument("-f", "--follow", action="store_true", help=argparse.SUPPRESS)
@@ -66,7 +58,7 @@ class Run:
             "--cow",
             choices=COW_LEVELS,
             help="copy-on-write: every fault, fork times only, the kernel's own counters, or nothing"
-            " (default: full; light with -a)",
+            " (default: full; light with -a, groups and filters)",
         )
         how.add_argument(
             "--cow-stacks",
@@ -190,12 +182,11 @@ class Run:
         return None
 
     def _plan(self, args: argparse.Namespace) -> Plan:
-        pids = [_pid(word) for words in args.pid for word in words.replace(",", " ").split()]
-        chosen = [bool(args.program), bool(pids), args.all]
-        if sum(chosen) == 0:
+        chosen = attaching.selected(args)
+        if not args.program and not chosen:
             raise UsageError("nothing to watch", "give a program after `--`, a process with -p, or -a for the host")
-        if sum(chosen) > 1:
-            raise UsageError("a program, -p and -a exclude each other", "choose one")
+        if args.program and chosen:
+            raise UsageError("a program excludes -p, -a, groups and filters", "choose one")
         events = {word for words in args.events for word in words.split(",") if word}
         unknown = events - {"fork", "exec", "exit", "cow", "fail", "all"}
         if unknown:
@@ -206,17 +197,18 @@ class Run:
 
         return Plan(
             argv=args.program or (),
-            pids=pids,
+            pids=chosen.pids,
             backend=args.backend,
             need=named(word for words in args.need for word in words.split(",") if word),
             options=Options(
-                cow=args.cow or ("light" if args.all else "full"),
+                cow=args.cow or ("light" if chosen.everyone or chosen.match else "full"),
                 cow_stacks=args.cow_stacks,
                 argv_max=args.string_size,
                 env=tuple(name for name in args.env.split(",") if name),
                 reap_exact=args.reap == "exact",
                 failures=bool(events & {"fail", "all"}),
-                everyone=args.all,
+                everyone=chosen.everyone,
+                match=chosen.match,
                 delayacct=args.delayacct,
                 buffer_bytes=args.buffer,
                 strace_safe=args.strace_safe,
@@ -227,12 +219,6 @@ class Run:
             as_root=args.as_root,
             user=args.user,
         )
-
-
-def _pid(word: str) -> int:
-    if not (word.isascii() and word.isdigit()) or not 0 < int(word[:12]) < 1 << 31:
-        raise UsageError(f"'{word}' is no pid", "give a number, as in -p 1234")
-    return int(word)
 
 
 def _seconds(word: str) -> float:

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Self
 
 from tracer.backends import BACKENDS, COW_LEVELS, Options
-from tracer.commands import say
-from tracer.commands.run import _pid, _seconds, _size
+from tracer.commands import attaching, say
+from tracer.commands.run import _seconds, _size
 from tracer.commands.storm_lines import Lines
 from tracer.errors import UsageError
 from tracer.session import Plan, Session
@@ -41,11 +41,7 @@ class Storm:
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Options that `run` has too are called the same."""
         what = parser.add_argument_group("what to watch")
-        what.add_argument(
-            "-p", "--pid", action="append", default=[], metavar="PID",
-            help="a process and all below it; may be repeated, or a list (default: the whole host)",
-        )  # fmt: skip
-        what.add_argument("-a", "--all", action="store_true", help="the whole host; this is the default")
+        attaching.add(what, everyone="the whole host; this is the default")
         what.add_argument("--duration", type=_seconds, metavar="S", help="stop watching after S seconds")
         what.add_argument(
             "--rate", type=_rate, metavar="N[/s]",
@@ -195,17 +191,16 @@ class _Teller:
 
 
 def _plan(args: argparse.Namespace) -> Plan:
-    pids = [_pid(word) for words in args.pid for word in words.replace(",", " ").split()]
-    if pids and args.all:
-        raise UsageError("-p and -a exclude each other", "choose one")
+    chosen = attaching.selected(args)
     events = {word for words in args.events for word in words.split(",") if word}
     if events - {"fail", "all"}:
         raise UsageError(f"-e knows no '{sorted(events - {'fail', 'all'})[0]}' here", "fail is what can be added")
     return Plan(
-        pids=pids,
+        pids=chosen.pids,
         backend=args.backend,
         options=Options(
-            cow=args.cow, failures=bool(events), everyone=not pids, buffer_bytes=args.buffer, argv_max=_ARGV_MOST
+            cow=args.cow, failures=bool(events), everyone=not chosen.pids and not chosen.match, match=chosen.match,
+            buffer_bytes=args.buffer, argv_max=_ARGV_MOST
         ),
         duration=args.duration,
     )
