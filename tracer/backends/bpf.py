@@ -451,6 +451,8 @@ class Backend:
         batches += self._rest()
         stacks = self._stacks.finish() if self._stacks is not None else None
         batches += [stacks] if stacks is not None else []
+        small = wire.small_decay(self._faults.stats().decay) if self._faults is not None else None
+        batches += [small] if small is not None else []
         unseen = self._stat("unseen")
         if unseen:
             self._notes.append(f"{unseen} tasks could not be marked, and what they started was not seen")
