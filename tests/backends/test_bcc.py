@@ -164,6 +164,14 @@ def test_any_interpreter_will_do_and_nothing_is_printed_or_left(tmp_path: Path) 
     assert (done.stderr, done.stdout) == ("", "[['true']] []\n")
 
 
+@pytest.mark.parametrize("level", ["off", "light", "fork"])
+def test_only_full_has_a_probe_on_faults(level: str) -> None:
+    trace = tracer.run(["sh", "-c", "(:); (:)"], backend="bcc", cow=level)
+
+    assert {row["wp_faults"] for row in trace.tree.records()} == {None}
+    assert Fact.WP_FAULTS not in trace.meta.facts
+
+
 # who was there before
 
 

@@ -11,9 +11,9 @@ import pytest
 from tests.conftest import need
 from tests.descriptors import open_files
 from tracer import kernel
+from tracer.backends import Options, bcc
 from tracer.backends import _bcc_headers as headers
 from tracer.backends import _bcc_module as module
-from tracer.backends import bcc
 from tracer.errors import ProbesRefusedError
 from tracer.kernel import Check
 
@@ -93,7 +93,11 @@ def test_not_ready_says_why_and_the_mend(feature: str, monkeypatch: pytest.Monke
         kernel, "feature", lambda name: Check(name, name != feature, f"{name} is not", "why", f"mend {name}")
     )
 
-    assert bcc.Backend.readiness() == (False, f"{feature} is not", f"mend {feature}")
+    state = bcc.Backend.readiness()
+    assert (state.ok, state.mend) == (False, f"mend {feature}")
+    assert state.why.endswith(f"{feature} is not")
+    with pytest.raises(ProbesRefusedError, match=f"{feature} is not; mend {feature}"):  # where it was asked for by name
+        bcc.Backend(Options()).start()
 
 
 # with BCC

@@ -45,6 +45,7 @@ _WORDS_MOST: Final = 512 << 10
 _COUNTS: Final = struct.Struct("=5Q")  # struct counts: alive, lost_events, lost_texts, unseen, sent
 _LOST_WHERE: Final = ("events ring", "texts ring", "table of processes")
 _CORE_UNKNOWN: Final = 1 << 31
+_SUBJECT: Final = {"bcc": "BCC: ", "lockdown": "lockdown: ", "tracefs": "tracefs: "}
 _FIRST: Final = bytes(4)
 _MAPS: Final = ("events", "texts", "counts", "procs", "threads")
 _NAMED_CALLS: Final = ("clone", "clone3", "fork", "vfork", "exit", "exit_group")
@@ -98,7 +99,7 @@ class Backend:
     @classmethod
     def cover(cls, options: Options) -> frozenset[str]:
         """Facts that a capture with these options can see."""
-        facts = _FACTS if options.cow != "off" else _FACTS - {Fact.WP_FAULTS}
+        facts = _FACTS if options.cow == "full" else _FACTS - {Fact.WP_FAULTS}
         return facts if _host.uses_cgroup_v1() else facts | {Fact.CGROUP}
 
     @classmethod
@@ -109,7 +110,7 @@ class Backend:
         for feature in ("bcc", "capabilities", "lockdown", "tracefs"):
             check = kernel.feature(feature)
             if check.ok is False:
-                return Readiness(False, check.detail, check.mend)
+                return Readiness(False, _SUBJECT.get(feature, "") + check.detail, check.mend)
         try:
             _format("sched", "sched_process_exit")
         except OSError:
@@ -144,6 +145,9 @@ class Backend:
     def start(self) -> None:
         """Compile, load, attach. Raises ProbesRefusedError in one sentence, whatever LLVM said."""
         options, path = self._options, source()
+        ready = self.readiness()
+        if not ready.ok:  # it was asked for by name
+            raise ProbesRefusedError(ready.why, ready.mend)
         if options.argv_max > _WORDS_MOST:
             self._notes.append(f"of argv no more than {_WORDS_MOST >> 10} KiB could be kept")
         buffer = 1 << (options.buffer_bytes - 1).bit_length()
@@ -152,8 +156,8 @@ class Backend:
         self._texts = Ring(self._programs.map_fd("texts"), _TEXT_RING)
         self._counts_fd = self._programs.map_fd("counts")
         self._procs = _bcc_procs.Procs(self._programs)
-        if options.cow != "off":
-            self._notes.append("copies were not counted: wp_faults has those too that copied nothing")
+        if options.cow == "full":
+            self._notes.append("copies were not counted; wp_faults are all write-protect faults")
         if not self._registers:
             self._notes.append("argv is what /proc had a moment after each exec")
         if options.failures:
@@ -175,7 +179,7 @@ class Backend:
             "GROUP_DEAD": int(b"group_dead" in _format("sched", "sched_process_exit")),
             "LEADERS_CODE": int(version_code(platform.release()) < (6, 0, 0)),
             "OOM": int(_traced("mark_victim", "oom")),
-            "FAULTS": int(options.cow != "off"),
+            "FAULTS": int(options.cow == "full"),  # the other levels have no probe on any fault
             "ARGV_MAX": self._argv_max,
             "ENV_MAX": env_max,
             "PIECES": pieces,
