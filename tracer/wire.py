@@ -189,7 +189,7 @@ class Run:
     def __init__(self, raw: bytes) -> None:
         self.n = len(raw) // STRIDE
         self._raw = raw
-        self._np = np = _numpy(self.n)
+        self.np = np = _numpy(self.n)
         self._ordered: Any = None
         self._starts: dict[int, tuple[int, int]] = {}
         if np is None:
@@ -206,22 +206,32 @@ class Run:
 
     def columns(self, kind: int) -> Columns:
         """The records of one kind, in order."""
-        if self._np is None:
+        if self.np is None:
             return Columns(select(self._raw, self.kinds, kind), kind)
         if len(self.present) == 1:
             return Columns(self._raw, kind)
-        return Columns(self._np.frombuffer(self._raw, f"V{STRIDE}")[self.where(kind)].tobytes(), kind)
+        return Columns(self.np.frombuffer(self._raw, f"V{STRIDE}")[self.where(kind)].tobytes(), kind)
 
     def where(self, kind: int) -> Any:
         """Their numbers in the run, rising, as a numpy array; only of runs that are long enough for numpy."""
         start, end = self._starts.get(kind, (0, 0))
         return self._ordered[start:end]
 
+    def others(self, kind: int, wanted: Sequence[bool]) -> list[int]:
+        """The numbers of those records of a kind that are not `wanted`."""
+        if self.np is None:
+            return [at for at, is_wanted in zip(self._numbers(kind), wanted, strict=True) if not is_wanted]
+        numbers: list[int] = self.where(kind)[~self.np.array(wanted, bool)].tolist()
+        return numbers
+
+    def _numbers(self, kind: int) -> list[int]:
+        return [at for at, each in enumerate(self.kinds) if each == kind]
+
     def codes(self) -> bytearray:
         """The kind of each record, 0 for what does not fit into a byte."""
-        if max(self.present, default=0) < 256:
-            return bytearray(self.kinds if self._np is None else self.kinds.astype("u1"))
-        return bytearray(k if k < 256 else 0 for k in self.kinds.tolist())
+        if self.np is not None:
+            return bytearray(self.np.where(self.kinds < 256, self.kinds, 0).astype("u1").tobytes())
+        return bytearray(k if k < 256 else 0 for k in self.kinds)
 
 
 def kinds_of(raw: bytes) -> array[int]:
@@ -286,9 +296,14 @@ class Columns:
         at, size = RING_HEADER + offset, struct.calcsize("=" + fmt)
         return np.frombuffer(self._raw, fmt)[at // size :: STRIDE // size]
 
-    def picked(self, np: Any, wanted: Any) -> Columns:
-        """Those records that a numpy array of booleans or of numbers names."""
-        return Columns(np.frombuffer(self._raw, f"V{STRIDE}")[wanted].tobytes(), self._kind)
+    def picked(self, wanted: Sequence[bool]) -> Columns:
+        """Those records."""
+        np = _numpy(self.n)
+        if np is not None:
+            chosen = np.frombuffer(self._raw, f"V{STRIDE}")[np.asarray(wanted, bool)]
+            return Columns(chosen.tobytes(), self._kind)
+        raw = (self._raw[i * STRIDE : (i + 1) * STRIDE] for i, is_wanted in enumerate(wanted) if is_wanted)
+        return Columns(b"".join(raw), self._kind)
 
     def mapped(self, name: str, of: Callable[[int], Any]) -> list[Any]:
         """`of` an integer field, asked once for each value."""

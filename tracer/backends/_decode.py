@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from tracer import wire
 from tracer.backends._failures import Causes
 from tracer.backends._reaps import Reaps
+from tracer.backends._releases import RELEASES, Releases, bulk, walk
 from tracer.events import NULL, Batch, Kind, Part
 
 # x86-64 system call numbers of the four calls that make tasks.
@@ -38,8 +39,6 @@ _MODEL: Final = {
 }
 
 
-_WALKED: Final = frozenset({wire.ZOMBIE, wire.WAIT, wire.FREE, wire.REAP, wire.ADOPT})
-_NOT_WALKED: Final = bytes(code for code in range(256) if code not in _WALKED)
 _TO_MODEL: Final = bytes(_MODEL.get(code, 0) for code in range(256))
 _NO_EVENTS: Final = bytes(code for code in range(256) if code not in _MODEL)
 
@@ -66,46 +65,38 @@ class Decoder:
         wire.texts(texts, self._words)
         if not raw:
             return None
-        kinds = wire.kinds_of(raw)
+        run = wire.Run(raw)
+        present = run.present
         parts: dict[int, Part] = {}
-        present = set(kinds)
         if wire.MKDIR in present and self._made is not None:
-            for number, above, name in wire.mkdir_rows(wire.Columns(wire.select(raw, kinds, wire.MKDIR), wire.MKDIR)):
+            for number, above, name in wire.mkdir_rows(run.columns(wire.MKDIR)):
                 self._made(number, above, name)
         for kind in present & {wire.FORK, wire.EXISTING}:
-            parts[_MODEL[kind]] = self._births(raw, kinds, kind)
+            parts[_MODEL[kind]] = self._births(run.columns(kind), kind)
         if wire.EXEC in present:
-            parts[Kind.EXEC] = self._execs(raw, kinds)
+            parts[Kind.EXEC] = self._execs(run.columns(wire.EXEC))
         if wire.EXIT in present:
-            parts[Kind.EXIT] = wire.exit_part(wire.Columns(wire.select(raw, kinds, wire.EXIT), wire.EXIT))
+            parts[Kind.EXIT] = wire.exit_part(run.columns(wire.EXIT))
         for kind in present & {wire.ALIVE, wire.BASE}:
-            part = wire.exit_part(wire.Columns(wire.select(raw, kinds, kind), kind))
+            part = wire.exit_part(run.columns(kind))
             for name in ("last", "exit_code", "signal", "core_dumped", "killed_by", "oom_killed"):
                 del part[name]
             parts[_MODEL[kind]] = part
         if wire.EXEC_FAILED in present:
-            c = wire.Columns(wire.select(raw, kinds, wire.EXEC_FAILED), wire.EXEC_FAILED)
-            parts[Kind.EXEC_FAILED] = wire.exec_failed_part(c, self._words)
+            parts[Kind.EXEC_FAILED] = wire.exec_failed_part(run.columns(wire.EXEC_FAILED), self._words)
         if wire.FORK_FAILED in present:
-            c = wire.Columns(wire.select(raw, kinds, wire.FORK_FAILED), wire.FORK_FAILED)
-            parts[Kind.FORK_FAILED] = self._failures(c)
+            parts[Kind.FORK_FAILED] = self._failures(run.columns(wire.FORK_FAILED))
         if wire.FAULTS in present:
-            parts[Kind.FAULTS] = wire.faults_part(wire.Columns(wire.select(raw, kinds, wire.FAULTS), wire.FAULTS))
+            parts[Kind.FAULTS] = wire.faults_part(run.columns(wire.FAULTS))
         if wire.DECAY in present:
-            parts[Kind.DECAY] = wire.decay_part(wire.Columns(wire.select(raw, kinds, wire.DECAY), wire.DECAY))
+            parts[Kind.DECAY] = wire.decay_part(run.columns(wire.DECAY))
         if wire.RENAME in present:
-            c = wire.Columns(wire.select(raw, kinds, wire.RENAME), wire.RENAME)
+            c = run.columns(wire.RENAME)
             parts[Kind.RENAME] = {**wire.head_part(c), "comm": c.comms()}
         for key in list(self._words)[:-_MOST_WORDS]:  # their exec records were lost
             del self._words[key]
-        codes = bytearray(kinds) if max(present) < 256 else bytearray(k if k < 256 else 0 for k in kinds)
-        told, moved = self._releases(raw, kinds, codes, present, parts)
-        for kind, events in ((wire.ZOMBIE, told), (wire.ADOPT, moved)):
-            at = -1
-            for is_event in events:  # zombies that are none, as their parent was waiting, are no events
-                at = codes.index(kind, at + 1)
-                if not is_event:
-                    codes[at] = 0
+        codes = run.codes()
+        self._releases(run, codes, parts)
         out = bytes(codes).translate(_TO_MODEL, _NO_EVENTS)
         return Batch(out, parts) if out else None
 
@@ -121,10 +112,11 @@ class Decoder:
         for (pid, born), parent, reap in self._reaps.rest():
             told = {"ts_ns": now if reap.reap_ns is None else reap.reap_ns, "pid": pid, "tid": pid, "born_ns": born}
             rows.append((Kind.REAP, {**told, "reaped_by": parent, **reap._asdict()}))
+        rows.sort(key=lambda row: (row[1]["ts_ns"], row[1]["pid"]))
         return Batch.from_rows(rows) if rows else None
 
-    def _births(self, raw: bytes, kinds: array[int], kind: int) -> Part:
-        part = wire.fork_part(wire.Columns(wire.select(raw, kinds, kind), kind), self._cgroup, SYSCALLS)
+    def _births(self, c: wire.Columns, kind: int) -> Part:
+        part = wire.fork_part(c, self._cgroup, SYSCALLS)
         if kind == wire.EXISTING:
             # Nothing was forked before our eyes: what the parent had then is not known, what it has now is no answer.
             for name in ("creator_pid", "creator_tid", "creator_born_ns", "fork_ns", "pgtables_bytes", "rss_bytes",
@@ -132,8 +124,7 @@ class Decoder:
                 del part[name]
         return part
 
-    def _execs(self, raw: bytes, kinds: array[int]) -> Part:
-        c = wire.Columns(wire.select(raw, kinds, wire.EXEC), wire.EXEC)
+    def _execs(self, c: wire.Columns) -> Part:
         part = wire.exec_part(c, self._words, self._cgroup)
         if "env" in part:
             keep = self._env_names
@@ -147,96 +138,40 @@ class Decoder:
         causes = self._causes.of(wire.limits_rows(c), part["errno"], part["clone_flags"])
         return {**part, "cause": [words for words, _ in causes], "evidence": [evidence for _, evidence in causes]}
 
-    def _releases(
-        self, raw: bytes, kinds: array[int], codes: bytes | bytearray, present: set[int], parts: dict[int, Part]
-    ) -> tuple[list[bool], list[bool]]:
-        """Walks zombies, waits and releases in order. For each ZOMBIE, and each ADOPT record: is it an event?"""
-        wanted = present & _WALKED
+    def _releases(self, run: wire.Run, codes: bytearray, parts: dict[int, Part]) -> None:
+        """Zombies, waits and releases in order. Takes the codes of ZOMBIE and ADOPT records that are no events."""
+        wanted = run.present & RELEASES
         if not wanted:
-            return [], []
-        columns = {kind: wire.Columns(wire.select(raw, kinds, kind), kind) for kind in wanted}
-        zombies = iter(_ROWS[wire.ZOMBIE](columns[wire.ZOMBIE]) if wire.ZOMBIE in wanted else ())
-        frees = iter(_ROWS[wire.FREE](columns[wire.FREE]) if wire.FREE in wanted else ())
-        others = {kind: iter(_ROWS[kind](columns[kind])) for kind in wanted & {wire.WAIT, wire.REAP, wire.ADOPT}}
-        told: list[bool] = []
-        reap_ns, zombie_ns = array("q"), array("q")
-        evidence: list[str | None] = []
-        reaps = self._reaps
-        pending, zombie = reaps.pending, reaps.zombie
-        waited = wire.WAITED
-        moved: list[bool] = []
-        adopted: list[tuple[int, tuple[int, int], int]] = []
-        for kind in codes.translate(None, _NOT_WALKED):
-            if kind == wire.FREE:
-                pid, tid, born, signal = next(frees)
-                if pid != tid:
-                    reap_ns.append(NULL)
-                    zombie_ns.append(NULL)
-                    evidence.append(None)
-                    continue
-                known = pending.pop((pid, born), None)
-                if type(known) is tuple:  # its parent was waiting, as it nearly always is
-                    reap_ns.append(known[0])
-                    zombie_ns.append(0)
-                    evidence.append("inferred")
-                    continue
-                reaped_at, lasted, sure = reaps.released(known, signal)
-                reap_ns.append(NULL if reaped_at is None else reaped_at)
-                zombie_ns.append(NULL if lasted is None else lasted)
-                evidence.append(sure)
-            elif kind == wire.ZOMBIE:
-                at, pid, born, flags, parent, pgid = next(zombies)
-                if flags & wire.SNAPSHOT:
-                    told.append(reaps.found((pid, born), at, parent, pgid))
-                    continue
-                if flags & waited:
-                    pending.setdefault((pid, born), (at, parent))
-                    told.append(False)
-                    continue
-                told.append(
-                    zombie(
-                        (pid, born), at, parent, pgid,
-                        waited=False, maybe=flags & wire.MAYBE != 0, auto=flags & wire.AUTOREAP != 0,
-                    )
-                )  # fmt: skip
-            elif kind == wire.WAIT:
-                at, pid, target = next(others[kind])
-                reaps.wait(pid, at, target)
-            elif kind == wire.ADOPT:
-                at, old, flags, parent, child = next(others[kind])
-                process = reaps.adopted(old, child, parent, at, waited=flags & waited != 0) if child else None
-                moved.append(process is not None)
-                if process is not None:
-                    adopted.append((at, process, parent))
-            else:
-                at, pid, born = next(others[kind])
-                reaps.exact((pid, born), at)
+            return
+        columns = {kind: run.columns(kind) for kind in wanted}
+        found = bulk(run, columns, self._reaps) or walk(codes, columns, self._reaps)
+        for kind, events in ((wire.ZOMBIE, found.told), (wire.ADOPT, found.moved)):
+            # Zombies that are none, as their parent was waiting, are no events.
+            for at in run.others(kind, events):
+                codes[at] = 0
         if wire.FREE in wanted:
-            parts[Kind.REAP] = _reap_part(columns[wire.FREE], reap_ns, zombie_ns, evidence)
-        if any(told):
-            parts[Kind.ZOMBIE] = {
-                name: _only(values, told)
-                for name, values in wire.zombie_part(columns[wire.ZOMBIE]).items()
-            }
-        if adopted:
+            parts[Kind.REAP] = _reap_part(columns[wire.FREE], found)
+        if any(found.told):
+            c = columns[wire.ZOMBIE].picked(found.told)
+            parts[Kind.ZOMBIE] = wire.zombie_part(c)
+        if found.adopted:
             parts[Kind.ADOPT] = {
-                "ts_ns": array("q", [at for at, _, _ in adopted]),
-                "pid": array("q", [pid for _, (pid, _), _ in adopted]),
-                "tid": array("q", [pid for _, (pid, _), _ in adopted]),
-                "born_ns": array("q", [born for _, (_, born), _ in adopted]),
-                "ppid": array("q", [parent or NULL for _, _, parent in adopted]),
+                "ts_ns": array("q", [at for at, _, _ in found.adopted]),
+                "pid": array("q", [pid for _, (pid, _), _ in found.adopted]),
+                "tid": array("q", [pid for _, (pid, _), _ in found.adopted]),
+                "born_ns": array("q", [born for _, (_, born), _ in found.adopted]),
+                "ppid": array("q", [parent or NULL for _, _, parent in found.adopted]),
             }
-        return told, moved
 
 
-def _reap_part(c: wire.Columns, reap_ns: array[int], zombie_ns: array[int], evidence: list[str | None]) -> Part:
+def _reap_part(c: wire.Columns, found: Releases) -> Part:
     parents = c.ints_or_null("parent_pid", 0)
     # Nobody reaps a thread, and nobody reaped what sent no SIGCHLD: zombie time 0 without a reap time.
     reaped_by = array(
         "q",
         [
             NULL if sure is None or (r == NULL and z == 0) else parent
-            for parent, sure, z, r in zip(parents, evidence, zombie_ns, reap_ns, strict=True)
+            for parent, sure, z, r in zip(parents, found.evidence, found.zombie_ns, found.reap_ns, strict=True)
         ],
     )
     return {
@@ -244,30 +179,12 @@ def _reap_part(c: wire.Columns, reap_ns: array[int], zombie_ns: array[int], evid
         "ppid": parents,
         "parent_born_ns": c.ints("parent_born_ns"),
         "reaped_by": reaped_by,
-        "reap_ns": reap_ns,
-        "zombie_ns": zombie_ns,
-        "evidence": evidence,
+        "reap_ns": found.reap_ns,
+        "zombie_ns": found.zombie_ns,
+        "evidence": found.evidence,
         "min_flt": c.ints("min_flt"),
         "maj_flt": c.ints("maj_flt"),
         "utime_ns": c.ints("utime_ns"),
         "stime_ns": c.ints("stime_ns"),
         "runtime_ns": c.ints("runtime_ns"),
     }
-
-
-def _only(values: Any, wanted: Sequence[bool]) -> Any:
-    kept = [v for v, w in zip(values, wanted, strict=True) if w]
-    return array("q", kept) if isinstance(values, array) else kept
-
-
-def _zip(*names: str) -> Callable[[wire.Columns], Iterable[tuple[int, ...]]]:
-    return lambda c: zip(*(c.narrow(n) for n in names), strict=True)
-
-
-_ROWS: Final = {
-    wire.ZOMBIE: _zip("time_ns", "pid", "born_ns", "flags", "parent_pid", "pgid"),
-    wire.WAIT: _zip("time_ns", "pid", "target"),
-    wire.REAP: _zip("time_ns", "pid", "born_ns"),
-    wire.ADOPT: _zip("time_ns", "pid", "flags", "parent_pid", "child_pid"),
-    wire.FREE: _zip("pid", "tid", "born_ns", "exit_signal"),
-}

@@ -1,0 +1,91 @@
+"""Children that are released in bulk: the same rows, and the same memory of who is still there, as one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.backends.test_decode import packed
+from tests.strategies import PROFILE
+from tracer import wire
+from tracer.backends import _decode, _releases
+from tracer.backends._decode import Decoder
+from tracer.backends._reaps import Zombie
+
+PIDS = st.integers(1, 6)
+BIRTHS = st.sampled_from([0, 5, 9, (1 << 41) + 8, (1 << 41) + 9])  # two of them too old for a number of their own
+FLAGS = st.sampled_from([wire.WAITED] * 4 + [0, 0, wire.MAYBE, wire.AUTOREAP, wire.WAITED | wire.EDGE, wire.SNAPSHOT])
+KINDS = st.sampled_from([wire.ZOMBIE] * 6 + [wire.FREE] * 6 + [wire.WAIT] * 3 + [wire.ADOPT, wire.REAP, wire.FORK])
+HISTORIES = st.lists(st.tuples(KINDS, PIDS, BIRTHS, FLAGS, PIDS, st.booleans()), max_size=40)
+
+
+def record(at: int, *what: Any) -> bytes:
+    kind, pid, born, flags, other, odd = what
+    said: dict[str, Any] = {"time_ns": at, "pid": pid, "tid": pid, "born_ns": born}
+    if kind == wire.ZOMBIE:
+        said |= {"flags": flags, "parent_pid": other, "pgid": 1 + odd}
+    elif kind == wire.FREE:
+        said |= {"tid": pid + 100 * (odd and flags == 0), "parent_pid": other, "exit_signal": 17 * odd}
+    elif kind == wire.WAIT:
+        said |= {"target": other if odd else flags % 3 - 1}
+    elif kind == wire.ADOPT:
+        said |= {"parent_pid": other, "child_pid": 1 + pid % 6 if odd else 0, "flags": flags & wire.WAITED}
+    return packed(kind, **said)
+
+
+def remembered(decoder: Decoder) -> Any:
+    return [
+        (child, (each.at, each.parent, each.reap_ns, each.zombie_ns, each.evidence, each.maybe, each.before)
+         if isinstance(each, Zombie) else each)
+        for child, each in sorted(decoder._reaps.pending.items(), key=lambda item: item[0])
+    ]  # fmt: skip
+
+
+@PROFILE
+@given(st.lists(HISTORIES, min_size=1, max_size=5))
+def test_in_bulk_as_one_by_one(reads: list[list[tuple[int, int, int, int, int, bool]]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "_numpy", lambda n: np)
+        fast = Decoder(str)
+        slow = Decoder(str)
+        at = 0
+        for read in reads:
+            raw = b""
+            for each in read:
+                at += 1
+                raw += record(at, *each)
+            got = fast.batch(raw, [])
+            patch.setattr(_decode, "bulk", lambda *_: None)
+            wanted = slow.batch(raw, [])
+            patch.setattr(_decode, "bulk", _releases.bulk)
+            assert (got and list(got.rows())) == (wanted and list(wanted.rows()))
+            assert remembered(fast) == remembered(slow)
+        got, wanted = fast.rest(), slow.rest()
+        patch.undo()
+        ours = [(kind, {**row, "ts_ns": None}) for kind, row in got.rows()] if got else []
+        assert ours == ([(kind, {**row, "ts_ns": None}) for kind, row in wanted.rows()] if wanted else [])
+
+
+def test_in_a_storm_nothing_is_left_to_be_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked: list[int] = []
+
+    def walk(codes: bytes, columns: Any, reaps: Any) -> Any:
+        walked.append(len(codes))
+        return _walk(codes, columns, reaps)
+
+    _walk = _releases.walk
+    monkeypatch.setattr(_releases, "walk", walk)
+    ends = [record(i, wire.ZOMBIE, i, i, wire.WAITED, 1, False) for i in range(1, 401)]
+    frees = [record(1000 + i, wire.FREE, i, i, 0, 1, False) for i in range(1, 401)]
+    decoder = Decoder(str)
+    first = decoder.batch(b"".join(ends + frees[:100]), [])
+    second = decoder.batch(b"".join([*frees[100:], record(2000, wire.ZOMBIE, 9, 2000, wire.WAITED, 1, False)]), [])
+    assert walked == [0, 0]
+    rows = [row for batch in (first, second) if batch for _, row in batch.rows()]
+    assert [row["reap_ns"] for row in rows] == list(range(1, 401))
+    assert {(row["zombie_ns"], row["reaped_by"], row["evidence"]) for row in rows} == {(0, 1, "inferred")}
+    assert remembered(decoder) == [((9, 2000), (2000, 1))]

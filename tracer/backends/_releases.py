@@ -1,0 +1,183 @@
+"""Zombies, waits and releases of one read, taken through _reaps.py in the ring's order; most of them in bulk.
+
+    walk(codes, columns, reaps)     one by one: the truth
+    bulk(run, columns, reaps)       the same, but a child whose parent was blocked in a wait as it ended, and whose
+                                    release is in the same run, never meets Python: nothing else can touch it
+
+In a storm that is most children. What is left is walked, in order, so the two agree in every row and in what they
+remember; where they might not (one child told of twice, a look at all tasks, exact reaps), `bulk` returns None.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from tracer import wire
+from tracer.backends._reaps import Process, Reaps
+from tracer.events import NULL
+
+RELEASES: Final = frozenset({wire.ZOMBIE, wire.WAIT, wire.FREE, wire.REAP, wire.ADOPT})
+_PID_BITS, _SPAN_BITS = 22, 41  # of pids as the kernel makes them, and of ns
+_NOT_WALKED: Final = bytes(code for code in range(256) if code not in RELEASES)
+
+
+class Releases(NamedTuple):
+    """Of each ZOMBIE and ADOPT record: is it an event? Of each FREE: what is known. `adopted`: at, process, parent."""
+
+    told: Sequence[bool]
+    moved: Sequence[bool]
+    reap_ns: array[int]
+    zombie_ns: array[int]
+    evidence: list[str | None]
+    adopted: list[tuple[int, Process, int]]
+
+
+def walk(codes: bytes | bytearray, columns: Mapping[int, wire.Columns], reaps: Reaps) -> Releases:
+    """Of the records of `columns`, in the order in which their kinds stand in `codes`."""
+    rows = {kind: iter(_ROWS[kind](columns[kind])) if kind in columns else iter(()) for kind in RELEASES}
+    zombies, frees, others = rows[wire.ZOMBIE], rows[wire.FREE], rows
+    told: list[bool] = []
+    reap_ns, zombie_ns = array("q"), array("q")
+    evidence: list[str | None] = []
+    pending, zombie = reaps.pending, reaps.zombie
+    waited = wire.WAITED
+    moved: list[bool] = []
+    adopted: list[tuple[int, Process, int]] = []
+    for kind in codes.translate(None, _NOT_WALKED):
+        if kind == wire.FREE:
+            pid, tid, born, signal = next(frees)
+            if pid != tid:
+                reap_ns.append(NULL)
+                zombie_ns.append(NULL)
+                evidence.append(None)
+                continue
+            known = pending.pop((pid, born), None)
+            if type(known) is tuple:  # its parent was waiting, as it nearly always is
+                reap_ns.append(known[0])
+                zombie_ns.append(0)
+                evidence.append("inferred")
+                continue
+            reaped_at, lasted, sure = reaps.released(known, signal)
+            reap_ns.append(NULL if reaped_at is None else reaped_at)
+            zombie_ns.append(NULL if lasted is None else lasted)
+            evidence.append(sure)
+        elif kind == wire.ZOMBIE:
+            at, pid, born, flags, parent, pgid = next(zombies)
+            if flags & wire.SNAPSHOT:
+                told.append(reaps.found((pid, born), at, parent, pgid))
+                continue
+            if flags & waited:
+                pending.setdefault((pid, born), (at, parent))
+                told.append(False)
+                continue
+            told.append(
+                zombie(
+                    (pid, born), at, parent, pgid,
+                    waited=False, maybe=flags & wire.MAYBE != 0, auto=flags & wire.AUTOREAP != 0,
+                )
+            )  # fmt: skip
+        elif kind == wire.WAIT:
+            at, pid, target = next(others[kind])
+            reaps.wait(pid, at, target)
+        elif kind == wire.ADOPT:
+            at, old, flags, parent, child = next(others[kind])
+            process = reaps.adopted(old, child, parent, at, waited=flags & waited != 0) if child else None
+            moved.append(process is not None)
+            if process is not None:
+                adopted.append((at, process, parent))
+        else:
+            at, pid, born = next(others[kind])
+            reaps.exact((pid, born), at)
+    return Releases(told, moved, reap_ns, zombie_ns, evidence, adopted)
+
+
+def bulk(run: wire.Run, columns: Mapping[int, wire.Columns], reaps: Reaps) -> Releases | None:
+    """As `walk`; None, and nothing done, where only that can tell."""
+    np, pending = run.np, reaps.pending
+    if np is None or wire.REAP in columns or wire.ZOMBIE not in columns:
+        return None
+    z = columns[wire.ZOMBIE]
+    f = columns.get(wire.FREE) or wire.Columns(b"", wire.FREE)
+    pids, borns, flags = z.view(np, "pid"), z.view(np, "born_ns"), z.view(np, "flags")
+    if (flags & wire.SNAPSHOT).any() or (pids >> _PID_BITS).any():
+        return None
+    # Identities as one number each, of those born in the last 36 minutes; others are walked.
+    least = max(int(borns.max()) - (1 << _SPAN_BITS) + 1, 0)
+    young = borns >= least
+    keys = (borns - np.uint64(least)) << np.uint64(_PID_BITS) | pids
+    if len(np.unique(keys[young])) < young.sum():
+        return None
+    ended = list(zip(pids.tolist(), z.narrow("born_ns"), strict=True))
+    if pending and not pending.keys().isdisjoint(ended):
+        return None
+
+    # Of children that somebody was waiting for: which release belongs to which end?
+    waited = np.flatnonzero(young & (flags & wire.WAITED != 0))
+    waited = waited[np.argsort(keys[waited], kind="stable")]
+    free_pids, free_borns = f.view(np, "pid"), f.view(np, "born_ns")
+    own = free_pids == f.view(np, "tid")  # a thread's goes by its process' birth, and says nothing of it
+    met, ends = np.zeros(f.n, bool), waited[:0]
+    if len(waited) and f.n:
+        free_keys = (free_borns - np.uint64(least)) << np.uint64(_PID_BITS) | free_pids
+        at = waited[np.minimum(np.searchsorted(keys[waited], free_keys), len(waited) - 1)]
+        met = own & (borns[at] == free_borns) & (pids[at] == free_pids)
+        ends = at[met]
+        if len(np.unique(ends)) < len(ends) or (run.where(wire.ZOMBIE)[ends] > run.where(wire.FREE)[met]).any():
+            return None
+    reap_ns, zombie_ns = np.full(f.n, NULL), np.full(f.n, NULL)
+    reap_ns[met], zombie_ns[met] = z.view(np, "time_ns")[ends].astype("i8"), 0
+
+    # Others ended in an earlier run.
+    older = np.flatnonzero(own & ~met)
+    gone = list(zip(free_pids[older].tolist(), free_borns[older].astype("i8").tolist(), strict=True))
+    if len(set(gone)) < len(gone):
+        return None
+    known = list(map(pending.get, gone))
+    plain = np.fromiter((type(each) is tuple for each in known), bool, len(known))
+    reap_ns[older[plain]] = [each[0] for each in known if type(each) is tuple]
+    zombie_ns[older[plain]] = 0
+    for child, each in zip(gone, known, strict=True):
+        if type(each) is tuple:
+            del pending[child]
+
+    # What is left is walked, in order; then those that nobody has let go of yet are remembered.
+    rest_z, rest_f = np.ones(z.n, bool), np.zeros(f.n, bool)
+    rest_z[waited], rest_f[older[~plain]] = False, True
+    picked = {kind: c for kind, c in columns.items() if kind in (wire.WAIT, wire.ADOPT)}
+    picked |= {wire.ZOMBIE: z.picked(rest_z), wire.FREE: f.picked(rest_f)}
+    numbers = np.concatenate([
+        *(run.where(kind) for kind in (wire.WAIT, wire.ADOPT)),
+        run.where(wire.ZOMBIE)[rest_z], run.where(wire.FREE)[rest_f],
+    ])  # fmt: skip
+    numbers.sort()
+    walked = walk(run.kinds[numbers].astype("u1").tobytes(), picked, reaps)
+    rest_z[ends] = True
+    times, parents = z.narrow("time_ns"), z.narrow("parent_pid")
+    pending.update((ended[i], (times[i], parents[i])) for i in np.flatnonzero(~rest_z).tolist())
+
+    told = np.ones(z.n, bool)
+    told[waited] = False
+    told[told] = walked.told
+    reap_ns[rest_f], zombie_ns[rest_f] = walked.reap_ns, walked.zombie_ns
+    evidence: list[str | None] = ["inferred"] * f.n
+    for number in np.flatnonzero(~own).tolist():
+        evidence[number] = None
+    for number, sure in zip(np.flatnonzero(rest_f).tolist(), walked.evidence, strict=True):
+        evidence[number] = sure
+    reaped_at, lasted = array("q", reap_ns.tobytes()), array("q", zombie_ns.tobytes())
+    return Releases(told.tolist(), walked.moved, reaped_at, lasted, evidence, walked.adopted)
+
+
+def _zip(*names: str) -> Callable[[wire.Columns], Iterable[tuple[int, ...]]]:
+    return lambda c: zip(*(c.narrow(n) for n in names), strict=True)
+
+
+_ROWS: Final[Mapping[int, Callable[[wire.Columns], Iterable[Any]]]] = {
+    wire.ZOMBIE: _zip("time_ns", "pid", "born_ns", "flags", "parent_pid", "pgid"),
+    wire.WAIT: _zip("time_ns", "pid", "target"),
+    wire.REAP: _zip("time_ns", "pid", "born_ns"),
+    wire.ADOPT: _zip("time_ns", "pid", "flags", "parent_pid", "child_pid"),
+    wire.FREE: _zip("pid", "tid", "born_ns", "exit_signal"),
+}
