@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracer.importers import strace_tokens
 from tracer.importers.strace_digits import Digits
 
 _WORDS = st.lists(st.tuples(st.text("0123456789", max_size=10), st.sampled_from(list(b" ,a/:\xff\0<"))), max_size=30)
@@ -60,3 +61,9 @@ def test_a_number_of_a_given_length(words: list[tuple[str, int]], size: int) -> 
         word = data[place : place + size].ljust(size, b"\n")
         assert is_good == word.isdigit()
         assert not is_good or got == int(word)
+
+
+def test_words_of_interest_have_places_of_their_own() -> None:
+    words = [int.from_bytes(word, "little") for word in strace_tokens._OURS]
+
+    assert len({(word * strace_tokens._SPREAD & 0xFFFFFFFF) >> 26 for word in words}) == len(words)

@@ -74,8 +74,9 @@ def _work(path: str, offset: int, length: int, heads: bool) -> _Found | None:
     lives = find(block, text, _state["texts"]) if block.ordered else None
     if lives is None:
         return tuple(block[1:]), None, b""
-    nothing = Execs([], [], [])  # text goes by marshal, which is four times faster
-    return tuple(block[1:]), tuple(lives._replace(execs=nothing)), marshal.dumps(tuple(lives.execs))
+    life, token, *lists = lives.execs  # text goes by marshal, which is four times faster
+    arrays = Execs(life, token, [], [], [], [])
+    return tuple(block[1:]), tuple(lives._replace(execs=arrays)), marshal.dumps(lists)
 
 
 class Pool:
@@ -126,5 +127,7 @@ class Pool:
         block = Block(self._tokenizer.np, *arrays)
         if columns is None:
             return offset, text, block, None
-        lives = Lives(*columns)._replace(execs=Execs(*marshal.loads(execs)))  # noqa: S302 - from our own worker
+        lives = Lives(*columns)
+        lists = marshal.loads(execs)  # noqa: S302 - from our own worker
+        lives = lives._replace(execs=Execs(lives.execs.life, lives.execs.token, *lists))
         return offset, text, block, lives

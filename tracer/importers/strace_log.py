@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from tracer.errors import BadDataError
@@ -82,9 +83,15 @@ class Look:
         return 0.0 if not self.calls else max(0.05, min(1.0, 2 * self.calls / self.lines))
 
 
+@lru_cache(4)
+def look(head: bytes) -> Look:
+    """The same look for the same head: one is enough to know it, to refuse it, and to read on."""
+    return Look(head)
+
+
 def score(head: bytes) -> float:
     """How sure it is that a file which begins with `head` is strace's."""
-    return Look(head).score
+    return look(head).score
 
 
 def meta(look: Look, *, relative_family: bool = False) -> Meta:
@@ -132,21 +139,21 @@ class StraceImport(Iterator[Batch]):
         self._total = sum(s.size or 0 for s in sources) if all(s.size for s in sources) else None
         self._done = 0
         self._steps = 0
-        look = Look(sources[0].head)
+        first = look(sources[0].head)
         members: dict[str, list[Source]] = {}
         plain: list[Source] = []
         for source in sources:
             pid = family.pid_of(source.path)
-            if pid is not None and not Look(source.head).pids:
+            if pid is not None and not look(source.head).pids:
                 members.setdefault(family.stem_of(source.path), []).append(source)
             else:
                 plain.append(source)
-        self.relative_family = bool(members) and look.clock == lines.TIME_RELATIVE
-        self.meta = meta(look, relative_family=self.relative_family and not plain)
+        self.relative_family = bool(members) and first.clock == lines.TIME_RELATIVE
+        self.meta = meta(first, relative_family=self.relative_family and not plain)
         facts = self.meta.facts
         self._usage = tuple(name for name, fact in _USAGE.items() if str(fact) in facts)
-        self._numbered = look.numbered
-        self._follows = look.follows or any(len(files) > 1 for files in members.values())
+        self._numbered = first.numbered
+        self._follows = first.follows or any(len(files) > 1 for files in members.values())
         self._batches = self._run(plain, members)
 
     def __next__(self) -> Batch:
@@ -278,7 +285,7 @@ def open_log(
     sources: list[Source], *, progress: Progress | None = None, jobs: int | None = None
 ) -> tuple[Meta, StraceImport]:
     """Logs of strace. Raises BadDataError if there is no line of strace's in any of them."""
-    if not any(Look(source.head).calls for source in sources):
+    if not any(look(source.head).calls for source in sources):
         raise BadDataError(f"{sources[0].name} is no log of strace", "write one with strace -f -ttt -o FILE PROGRAM")
     run = StraceImport(sources, progress=progress, jobs=jobs)
     return run.meta, run

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
+from itertools import chain
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from tracer.events import NULL, Batch, Kind
@@ -185,10 +187,13 @@ class Taker:
             column = array("q")
             column.frombytes(np.concatenate([columns[i] for _, _, columns, _ in own])[order].tobytes())
             part[name] = column
-        places = order.tolist()
+        chosen = itemgetter(*order.tolist(), 0)  # the last one: of one item it would make no tuple
         for i, name in enumerate(texts):
-            words = [word for _, _, _, lists in own for word in lists[i]]
-            part[name] = [words[place] for place in places]
+            words = own[0][3][i] if len(own) == 1 else list(chain.from_iterable(lists[i] for _, _, _, lists in own))
+            first = words[0]
+            # How and by which call is mostly the same for all, and the same object: counting is quicker than picking.
+            same = words.count(first) == len(words) if not isinstance(first, list) else False
+            part[name] = words if same else list(chosen(words))[:-1]
         return part
 
     def _of_lives(self, block: Block, taken: Taken) -> Any:
@@ -235,27 +240,28 @@ class Taker:
 
     def _of_execs(self, np: Any, lives: Lives, chosen: Any, born: Any, stamps: Any) -> Any:
         execs = lives.execs
-        if not execs.life:
+        if not len(execs.life):
             return
         number = np.full(len(lives.child), -1, np.int64)
         number[chosen] = np.arange(len(chosen))
-        life = number[np.array(execs.life, np.int64)]
-        token = np.array(execs.token, np.int64)
+        life, token = number[execs.life], execs.token
         child = lives.child[chosen]
-        failed = np.array([image[3] is not None for image in execs.images])
+        failed = np.array(list(map(bool, execs.errors)), bool)
         for kind, picked in ((_EXEC, (life >= 0) & ~failed), (_FAILED, (life >= 0) & failed)):
             at = np.flatnonzero(picked)
             if not len(at):
                 continue
-            images = execs.images if len(at) == len(execs.images) else [execs.images[i] for i in at.tolist()]
+            lists: tuple[list[Any], ...] = execs[2:]
+            exes, argvs, comms, errors = (
+                column if len(at) == len(failed) else [column[i] for i in at.tolist()] for column in lists
+            )
             pid = child[life[at]]
             ints = [stamps(token[at]), pid, pid, born[life[at]]]
-            columns: list[list[Any]] = [[image[0] for image in images], [image[1] for image in images]]
+            columns: list[list[Any]] = [exes, argvs]
             if kind == _EXEC:
                 ints.append(pid)
-                columns += [[image[2] for image in images], [None] * len(at), ["measured"] * len(at)]
+                columns += [comms, [None] * len(at), ["measured"] * len(at)]
             else:
-                errors = [image[3] or "" for image in images]
                 ints.append(np.array([values.error_number(error) or 0 for error in errors], np.int64))
                 columns.append(errors)
             yield kind, token[at], ints, columns

@@ -5,14 +5,17 @@ Anything of another form is None here, and is read by strace_values.py. Knows no
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from tracer.importers import strace_values as values
 from tracer.importers.strace_task import Task, how_of
 from tracer.importers.strace_values import ForkArgs
 
 _MEMORY: Final = 4096
+_JSON: Final = json.JSONDecoder(strict=False)
 _ENDS: Final = (b", child_tid", b", parent_tid", b")")
 # Strings without escapes, none cut, the environment as a pointer.
 _EXEC: Final = re.compile(
@@ -35,7 +38,7 @@ class Texts:
     def __init__(self) -> None:
         self._calls: dict[bytes, tuple[str, ForkArgs, str | None]] = {}
         self._paths: dict[bytes, tuple[str, str]] = {}
-        self._comms: dict[str, str] = {}
+        self._comms = _Comms()
 
     def call(self, text: bytes, body: int, end: int) -> tuple[str, ForkArgs, str | None]:
         """The fork call at `body`: its name, what its arguments say, and how a process is made that way."""
@@ -88,22 +91,36 @@ class Texts:
         name = None if error is None else error.decode()
         return known[0], argv, known[1], name, done is not None or error is not None
 
-    def images(self, lines: list[bytes]) -> list[Image | None]:
+    def images(self, lines: list[bytes]) -> Images:
         """The same of many lines, from `execve(` on to their end: one search for all of them."""
         if not lines:
-            return []
-        out: list[Image | None] = []
-        comms = self._comms
-        for exe, listed, done, error in _EXECS.findall(b"\n".join(lines).decode("utf-8", "surrogateescape")):
-            if not exe or listed[-2:] == ", ":
-                out.append(None)
-                continue
-            comm = comms.get(exe)
-            if comm is None:
-                raw = exe.encode("utf-8", "surrogateescape")
-                comm = raw.rpartition(b"/")[2][:15].decode("utf-8", "surrogateescape")
-                if len(comms) < _MEMORY:
-                    comms[exe] = comm
-            argv = listed[1:-1].split('", "') if listed else []
-            out.append((exe, argv, comm, error or None, done != "" or error != ""))
-        return out
+            return Images((), (), (), (), ())
+        found = _EXECS.findall(b"\n".join(lines).decode("utf-8", "surrogateescape"))
+        exes, listed, done, errors = zip(*found, strict=True)
+        try:  # without escapes and control characters it is JSON, and read by C; a control character is no error
+            argvs = _JSON.decode("[[" + "],[".join(listed) + "]]")
+        except ValueError:
+            argvs = [None if words[-2:] == ", " else words[1:-1].split('", "') if words else [] for words in listed]
+            exes = tuple(exe if argv is not None else "" for exe, argv in zip(exes, argvs, strict=True))
+        return Images(exes, argvs, list(map(self._comms.__getitem__, exes)), done, errors)
+
+
+class Images(NamedTuple):
+    """Execs, a column each: path (empty: of another form), arguments, name, "0" if it worked, error if it failed."""
+
+    exes: Sequence[str]
+    argvs: Sequence[list[str]]
+    comms: Sequence[str]
+    done: Sequence[str]
+    errors: Sequence[str]
+
+
+class _Comms(dict[str, str]):
+    """The name that a path gives a task: begin_new_exec() takes the last part."""
+
+    def __missing__(self, exe: str) -> str:
+        raw = exe.encode("utf-8", "surrogateescape")
+        comm = raw.rpartition(b"/")[2][:15].decode("utf-8", "surrogateescape")
+        if len(self) < _MEMORY:
+            self[exe] = comm
+        return comm
