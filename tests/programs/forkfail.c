@@ -1,11 +1,12 @@
 /* Forks until it fails, and a few times more; never above a bound of its own.
  *
- *   forkfail MOST TRIES [uid=N nproc=N] [seccomp=ERRNO] [join=FILE]... [pidns] [dead]
+ *   forkfail MOST TRIES [uid=N nproc=N] [seccomp=ERRNO] [join=FILE]... [dead] [hold]
  *
  * Says on stdout: `made N`, then `failed ERRNO` for each try that failed. Its children wait and are killed at the end.
  *   uid, nproc     becomes that user under that RLIMIT_NPROC
  *   seccomp=E      a filter that answers fork, vfork, clone and clone3 with E
  *   join=FILE      writes its pid into FILE (a cgroup.procs)
+ *   hold           stays as it is then, until its standard input ends
  *   dead           children are for a pid namespace whose init has ended */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -50,7 +51,9 @@ static void filter(int error)
 int main(int argc, char **argv)
 {
 	pid_t kids[BOUND];
-	int most = atoi(argv[1]), tries = atoi(argv[2]), made = 0, uid = 0, nproc = 0, seccomp = 0, dead = 0;
+	if (argc < 3)
+		return 96;
+	int most = atoi(argv[1]), tries = atoi(argv[2]), made = 0, uid = 0, nproc = 0, seccomp = 0, dead = 0, hold = 0;
 	if (most > BOUND || tries > 1000)
 		return 98;
 	for (int i = 3; i < argc; i++) {
@@ -63,6 +66,8 @@ int main(int argc, char **argv)
 				die(argv[i]);
 		} else if (!strcmp(argv[i], "dead")) {
 			dead = 1;
+		} else if (!strcmp(argv[i], "hold")) {
+			hold = 1;
 		} else {
 			return 97;
 		}
@@ -104,6 +109,10 @@ int main(int argc, char **argv)
 		else
 			waitpid(pid, NULL, 0);
 	}
+	fflush(stdout);
+	if (hold)
+		while (getchar() != EOF)
+			;
 	for (int i = 0; i < made; i++) {
 		kill(kids[i], SIGKILL);
 		waitpid(kids[i], NULL, 0);

@@ -1,4 +1,5 @@
-"""Causes of failed forks, from the limits that a FORK_FAILED record carries: what wire.h numbers, in causes.py's terms.
+"""Causes of failed forks, from the limits that a FORK_FAILED record carries: what wire.h numbers, in causes.py's terms;
+and for sources whose records carry none, from /proc.
 
 Keeps, for each control group, how many forks its pids controller had refused when it was last heard of: one more, and
 it was that. Alike failures of a batch are judged once. Knows no ring.
@@ -12,9 +13,34 @@ from typing import Final
 from tracer import wire
 from tracer.causes import UNKNOWN, Bound, Cause, Host, Limits, cause
 from tracer.cgroups import Cgroups
+from tracer.events import NULL, Batch, Kind
 
 _PAGE: Final = 4096
 _MOST_GROUPS: Final = 10_000
+
+
+def explain(batches: Iterable[Batch], host: Host) -> None:
+    """Fill in the causes that are not known, by how the callers are bound now: a moment later, so inferred."""
+    for batch in batches:
+        part = batch.parts.get(Kind.FORK_FAILED)
+        if part is None:
+            continue
+        from tracer import limits
+
+        pids, errors = part["pid"], part["errno"]
+        bits = part.get("clone_flags") or [0] * len(pids)
+        causes = list(part.get("cause") or [None] * len(pids))
+        evidence: list[str | None] = [None] * len(pids)
+        seen: dict[int, Limits | None] = {}
+        for i, (pid, error, flags) in enumerate(zip(pids, errors, bits, strict=True)):
+            if causes[i] is not None or error == NULL:
+                continue
+            if pid not in seen:
+                seen[pid] = limits.look(pid)
+            now = seen[pid]
+            if now is not None:
+                causes[i], evidence[i] = cause(error, 0 if flags == NULL else flags, now, host)
+        part["cause"], part["evidence"] = causes, evidence
 
 
 class Causes:

@@ -19,8 +19,10 @@ from typing import Final
 
 from tracer import kernel
 from tracer.backends import Options, Readiness, _strace_attach, _strace_command, _strace_host
+from tracer.backends._failures import explain
 from tracer.backends._strace_live import Live
 from tracer.backends._strace_log import Log
+from tracer.causes import Host as Bounds
 from tracer.errors import NoPermissionError, ProbesRefusedError
 from tracer.events import Batch, Fact, Kind
 
@@ -50,6 +52,7 @@ class Backend:
         self._helper: _strace_attach.Helper | None = None
         self._pids: list[int] = []  # attached to
         self._waiting: list[Batch] = []  # for the next read
+        self._bounds = Bounds()
         self._root: int | None = None
         self._tracer = 0  # strace's pid, where that had to be found out
         self._over = False
@@ -158,6 +161,7 @@ class Backend:
         over = self._over or self._writer_gone()  # before the reading: what is read then is all
         self._live.feed(self._log.lines())
         batches, self._waiting = self._waiting + self._live.take(), []
+        explain(batches, self._bounds)
         if over and not self._over:
             self._over = True
             batches += self._death(self._live)

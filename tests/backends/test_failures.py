@@ -1,0 +1,139 @@
+"""Why forks fail, on the real kernel: each bound is provoked by a program that ends by itself, and named."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+import tracer
+from tests.conftest import need
+from tests.programs.cow import build
+from tracer.backends._failures import explain
+from tracer.causes import Host
+from tracer.cgroups import hierarchy
+from tracer.events import Batch, Event, Kind
+
+UID = 61237  # nobody else is this user
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A group of the pids controller, removed afterwards."""
+    need("root")
+    found = hierarchy()
+    if found is None or not (found.mount / "cgroup.procs").exists():
+        pytest.skip("no control groups")
+    made = found.mount / f"forktrace-test-{os.getpid()}"
+    inner = made / "x.service"
+    made.mkdir()
+    with suppress(OSError):  # of v2, where it is not on for children
+        (found.mount / "cgroup.subtree_control").write_text("+pids")
+    with suppress(OSError):
+        (made / "cgroup.subtree_control").write_text("+pids")
+    inner.mkdir()
+    if not (made / "pids.max").exists():
+        inner.rmdir()
+        made.rmdir()
+        pytest.skip("the pids controller is not to be had")
+    yield made
+    for one in (inner, made):
+        for pid in (one / "cgroup.procs").read_text().split():
+            os.kill(int(pid), 9)
+        one.rmdir()
+
+
+def failures(folder: Path, *words: object) -> list[Event]:
+    """Of its forks that failed. That they are as many as forkfail counted itself is checked here."""
+    said = folder / "said"
+    command = ["sh", "-c", 'exec "$0" "$@" >said', str(build("forkfail")), *map(str, words)]
+    trace = tracer.run(command, backend="bpf", failures=True, cow="off", cwd=str(folder))
+    assert trace.status is not None
+    assert trace.status.exit_code == 0, said.read_text()
+    found = [event for event in trace.events() if event.kind == Kind.FORK_FAILED]
+    errors = [int(line.split()[1]) for line in said.read_text().splitlines() if line.startswith("failed")]
+    assert [event.errno for event in found[-len(errors) :]] == errors
+    assert len(found) - len(errors) in (0, 1)  # and the one that ended its filling
+    return found
+
+
+@pytest.mark.parametrize("where", ["x.service", ""])
+def test_pids_max_of_the_group_or_of_one_above_it(where: str, group: Path, tmp_path: Path) -> None:
+    need("bpf", "cc")
+    (group / "pids.max").write_text("7")
+    found = failures(tmp_path, 30, 3, f"join={group / where / 'cgroup.procs'}")
+
+    assert len(found) == 4
+    for event in found:
+        assert (event.error, event.cause) == ("EAGAIN", f"pids.max 7/7 of /{group.name}")
+        assert event.evidence == "measured"
+
+
+def test_the_limit_of_a_user(tmp_path: Path) -> None:
+    need("bpf", "cc", "root")
+    found = failures(tmp_path, 30, 3, f"uid={UID}", "nproc=5")
+
+    assert len(found) == 4
+    assert {event.cause for event in found} == {f"RLIMIT_NPROC 5/5 of uid {UID}"}
+    assert {event.evidence for event in found} == {"measured"}
+
+
+def test_root_is_under_no_limit_of_processes(tmp_path: Path) -> None:
+    need("bpf", "cc", "root")
+    assert failures(tmp_path, 3, 0, "nproc=1") == []
+
+
+@pytest.mark.parametrize("error", [errno.EAGAIN, errno.EPERM])
+def test_a_seccomp_filter_is_what_is_left(error: int, tmp_path: Path) -> None:
+    need("bpf", "cc")
+    found = failures(tmp_path, 5, 2, f"seccomp={error}")
+
+    assert [(event.errno, event.cause, event.evidence) for event in found] == [
+        (error, "a seccomp filter", "inferred")
+    ] * 3
+
+
+def test_nobody_is_born_into_a_pid_namespace_whose_init_has_ended(tmp_path: Path) -> None:
+    need("bpf", "cc", "root")
+    found = failures(tmp_path, 5, 1, "dead")
+
+    assert [(event.error, event.cause) for event in found] == [
+        ("ENOMEM", "the init of its pid namespace has ended")
+    ] * 2
+    assert found[0].evidence == "measured"
+
+
+@contextmanager
+def held(*words: object) -> Iterator[int]:
+    """forkfail after its tries, as it stands; its pid."""
+    command = [build("forkfail"), *map(str, words), "hold"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(2)]
+        assert said[1] == f"failed {errno.EAGAIN}\n"
+        yield process.pid
+
+
+def explained(pid: int) -> tuple[str | None, str | None]:
+    row = {"ts_ns": 1, "pid": pid, "tid": pid, "born_ns": 1, "errno": errno.EAGAIN, "error": "EAGAIN"}
+    batch = Batch.from_rows([(Kind.FORK_FAILED, row)])
+    explain([batch], Host())
+    [event] = batch.events()
+    return event.cause, event.evidence
+
+
+def test_sources_that_do_not_see_why_have_it_from_proc(group: Path) -> None:
+    need("cc")
+    with held(30, 1, f"uid={UID}", "nproc=5") as pid:
+        assert explained(pid) == (f"RLIMIT_NPROC 5/5 of uid {UID}", "inferred")
+    with held(5, 1, f"seccomp={errno.EAGAIN}") as pid:
+        assert explained(pid) == ("a seccomp filter", "inferred")
+    (group / "pids.max").write_text("7")
+    with held(30, 1, f"join={group / 'x.service/cgroup.procs'}") as pid:
+        assert explained(pid) == (f"pids.max 7/7 of /{group.name}", "inferred")
+    assert explained(pid) == (None, None)  # it has gone

@@ -1,0 +1,122 @@
+"""Which bound made a fork fail, judged from how the bounds stood."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracer.causes import RESERVED_PIDS, Bound, Host, Limits, cause, size
+from tracer.events import CloneFlags
+
+MIB = 1 << 20
+
+
+def host(root: Path, **files: object) -> Host:
+    """A /proc with these; `threads` of 1000, pid_max 32768, plenty of memory unless said otherwise."""
+    said = {"threads": 100, "mode": 0, "limit": 1 << 20, "committed": 1000, "total": 1 << 22, **files}
+    for path, text in {
+        "sys/kernel/threads-max": "1000\n",
+        "sys/kernel/pid_max": "32768\n",
+        "loadavg": f"0.1 0.2 0.3 1/{said['threads']} 4711\n",
+        "sys/vm/overcommit_memory": f"{said['mode']}\n",
+        "meminfo": f"MemTotal: {said['total']} kB\nSwapTotal: 0 kB\nCommitLimit: {said['limit']} kB\n"
+        f"Committed_AS: {said['committed']} kB\n",
+    }.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return Host(root)
+
+
+QUIET = Limits(
+    pids=Bound(10, 100, "/a.slice/b.service"),
+    nproc=Bound(10, 100, "uid 1001"),
+    pid_numbers=Bound(100, 32768),
+    memory=Bound(10 * MIB, 100 * MIB, "/a.slice"),
+    data_bytes=MIB,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "changes", "text", "evidence"),
+    [
+        (errno.EAGAIN, {"pids": Bound(50, 50, "/system.slice/x.service")},
+         "pids.max 50/50 of /system.slice/x.service", "measured"),
+        (errno.EAGAIN, {"nproc": Bound(120, 120, "uid 1001")}, "RLIMIT_NPROC 120/120 of uid 1001", "measured"),
+        (errno.EAGAIN, {"pids": Bound(40, 50, "/a"), "refused": True}, "pids.max 40/50 of /a", "measured"),
+        (errno.EAGAIN, {"pids": Bound(49, 50, "/a")}, "pids.max 49/50 of /a", "inferred"),
+        (errno.EAGAIN, {"nproc": Bound(120, 120, "uid 0"), "exempt": True}, None, None),
+        (errno.EAGAIN, {"pid_numbers": Bound(400 - RESERVED_PIDS, 400, "its pid namespace")},
+         "kernel.pid_max 100/400 of its pid namespace", "measured"),
+        (errno.EAGAIN, {"pid_numbers": Bound(32700, 0)}, "kernel.pid_max 32700/32768", "measured"),
+        (errno.EAGAIN, {"seccomp": True}, "a seccomp filter", "inferred"),
+        (errno.EAGAIN, {"seccomp": True, "pids": Bound(50, 50)}, "pids.max 50/50", "measured"),
+        (errno.EAGAIN, {"nproc": Bound(9, 9, "uid 7"), "measured": False}, "RLIMIT_NPROC 9/9 of uid 7", "inferred"),
+        (errno.ENOMEM, {"dead_init": True}, "the init of its pid namespace has ended", "measured"),
+        (errno.ENOMEM, {"memory": Bound(100 * MIB, 100 * MIB, "/m")}, "memory.max 100 MiB/100 MiB of /m", "measured"),
+        (errno.ENOMEM, {"memory": Bound(100 * MIB - 200_000, 100 * MIB, "/m")},
+         "memory.max 99.81 MiB/100 MiB of /m", "inferred"),
+        (errno.ENOMEM, {"data_bytes": 8 << 30},
+         "vm.overcommit_memory=0: 8 GiB of data are above all memory and swap, 4 GiB", "inferred"),
+        (errno.ENOMEM, {}, None, None),
+        (errno.EPERM, {"seccomp": True}, "a seccomp filter", "inferred"),
+        (errno.EINVAL, {"seccomp": True}, None, None),
+        (errno.EAGAIN, {}, None, None),
+    ],
+)  # fmt: skip
+def test_the_bound_that_was_reached_is_named_with_how_it_stood(
+    tmp_path: Path, error: int, changes: dict[str, object], text: str | None, evidence: str | None
+) -> None:
+    assert cause(error, 0, replace(QUIET, **changes), host(tmp_path)) == (text, evidence)  # type: ignore[arg-type]
+
+
+def test_what_bounds_the_host_is_read_when_nothing_nearer_was_reached(tmp_path: Path) -> None:
+    assert cause(errno.EAGAIN, 0, QUIET, host(tmp_path, threads=1000)) == ("kernel.threads-max 1000/1000", "inferred")
+    strict = host(tmp_path, mode=2, limit=1000, committed=900)
+    said = "vm.overcommit_memory=2: Committed_AS 900 KiB and 1 MiB more are above CommitLimit 1000 KiB"
+    assert cause(errno.ENOMEM, 0, QUIET, strict) == (said, "inferred")
+
+
+def test_a_namespace_that_may_not_be_made_names_its_setting(tmp_path: Path) -> None:
+    flags = int(CloneFlags.CLONE_NEWUSER)
+    assert cause(errno.ENOSPC, flags, QUIET, host(tmp_path)) == ("user.max_user_namespaces", "inferred")
+    flags |= CloneFlags.CLONE_NEWPID
+    assert cause(errno.ENOSPC, flags, QUIET, host(tmp_path)) == ("user.max_*_namespaces", "inferred")
+    assert cause(errno.EPERM, flags, replace(QUIET, seccomp=True), host(tmp_path)) == (None, None)
+
+
+def test_a_host_that_can_not_be_read_is_no_cause(tmp_path: Path) -> None:
+    unread = Host(tmp_path / "nothing")
+    for error in (errno.EAGAIN, errno.ENOMEM):
+        assert cause(error, 0, QUIET, unread) == (None, None)
+
+
+BOUNDS = st.none() | st.builds(Bound, st.integers(0, 1 << 22), st.integers(0, 1 << 22), st.none() | st.text(max_size=8))
+
+
+@given(
+    st.sampled_from([errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EPERM, errno.EINVAL]), st.integers(0, 1 << 33),
+    st.builds(
+        Limits, pids=BOUNDS, refused=st.booleans(), nproc=BOUNDS, exempt=st.booleans(), pid_numbers=BOUNDS,
+        dead_init=st.booleans(), memory=BOUNDS, data_bytes=st.none() | st.integers(0, 1 << 40), seccomp=st.booleans(),
+        measured=st.booleans(),
+    ),
+)  # fmt: skip
+def test_a_cause_has_evidence_and_what_was_not_measured_does_not_say_so(
+    error: int, flags: int, limits: Limits
+) -> None:
+    text, evidence = cause(error, flags, limits, Host(Path("/nonexistent")))
+
+    assert (text is None) == (evidence is None)
+    assert evidence != "measured" or limits.measured
+    if limits.pids is None and limits.exempt and text is not None:
+        assert "RLIMIT_NPROC" not in text
+        assert "pids.max" not in text
+
+
+def test_sizes() -> None:
+    assert [size(n) for n in (0, 1023, 1536, MIB, 5 << 30)] == ["0 B", "1023 B", "1.5 KiB", "1 MiB", "5 GiB"]
