@@ -26,7 +26,6 @@ COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("export", "export", "turn a saved trace into JSON lines, CSV, Parquet and the like"),
     ("import", "import_", "make a trace of logs that other tools wrote"),
     ("check", "check", "hold a saved trace against limits, for CI"),
-    ("check", "check", "hold a saved trace against limits, for CI"),
     ("storm", "storm", "watch for fork storms, explain them, and keep the seconds before"),
     ("fleet", "fleet", "ask many traces from many hosts as one: rates, commands, failures, copies, storms"),
     ("doctor", "doctor", "what works on this host, and what to do about the rest"),

@@ -1,149 +1,181 @@
-"""`forktrace check FILE --max-processes 200 ...`: does a saved trace keep to a budget? For CI.
-
-Status 0: it does. 1: it does not, and each reason is said. 65: the trace can not tell. 2: no limit, or one that makes
-no sense. A limit on what was not measured never passes.
-"""
+"""`forktrace check FILE --max-processes 200 ...`: a budget for CI; exit status 1 with the reasons if exceeded."""
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
-import re
+import os
 import sys
-import tomllib
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tracer.errors import BadDataError, NoInputError, UsageError
+from tracer.commands.check_limits import budget_of, limit_of
+from tracer.errors import BadDataError, UsageError
 
 if TYPE_CHECKING:
-    from tracer.analyses.budget import Verdict
+    from tracer.analyses.budget import Outcome, Worst
+    from tracer.reports.console_text import Spans
+    from tracer.reports.terminal import Terminal
 
-_UNITS: Final = {"": 0, "B": 0, "K": 10, "KIB": 10, "M": 20, "MIB": 20, "G": 30, "GIB": 30, "T": 40, "TIB": 40}
-_COUNTS: Final = {
-    "max_processes": "processes, those that were there before left out", "max_depth": "generations below the root",
-    "max_failures": "processes that a signal ended, or with a status other than 0",
-    "max_failed_forks": "forks that failed", "max_failed_execs": "execs that failed",
-}  # fmt: skip
+_METAVARS: Final = {"count": "N", "bytes": "SIZE", "ns": "TIME"}
 
 
 class Check:
     """Hold a saved trace against limits, for CI.
 
-    The status is 0 when it keeps to all of them, 1 when not, 65 when the trace can not tell (a figure was not measured,
-    or records are missing). `--budget FILE` takes the limits from TOML: max_processes = 200, max_cow = "64MiB",
-    no_zombies = true; of a pyproject.toml from its table [tool.forktrace.check].
+    Exit status 0 when all is within, 1 when a limit is exceeded, with a line for each: what was measured, and who had
+    most of it. What the trace could not measure, and a trace that is torn or has lost records, is an error (65) and
+    never passes. Sizes are as 64MiB, times as 50ms or 10s. Secrets in commands are hidden.
     """
 
     name = "check"
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
-        """The limits."""
+        """The file, and an option for each limit."""
+        from tracer.analyses.budget import LIMITS
+
         parser.add_argument("file", metavar="FILE", help="a saved trace (.ftrace), or - for standard input")
-        group = parser.add_argument_group("limits")
-        for name, words in _COUNTS.items():
-            group.add_argument(f"--{name.replace('_', '-')}", metavar="N", help=f"at most so many {words}")
-        group.add_argument("--max-cow", metavar="SIZE", help="memory copied on write, as 64MiB")
-        group.add_argument("--max-forks-ms", metavar="MS", help="page-table copy time of all forks together")
-        group.add_argument("--no-zombies", action="store_true", default=None, help="no child that nobody waited for")
-        group.add_argument("--budget", metavar="FILE", help="limits from a TOML file")
+        parser.add_argument(
+            "--budget", metavar="TOML", help="limits from a file, max-cow = \"64MiB\"; of a pyproject.toml the table "
+            "[tool.forktrace.check]. Options override it"
+        )  # fmt: skip
         parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+        group = parser.add_argument_group("limits")
+        for limit in LIMITS.values():
+            if limit.unit == "flag":
+                group.add_argument(f"--{limit.name}", action="store_const", const=0, help=limit.doc)
+            else:
+                group.add_argument(f"--{limit.name}", metavar=_METAVARS[limit.unit], help=limit.doc)
 
     def run(self, args: argparse.Namespace) -> int:
-        """Read, judge, print. Raises UsageError, NoInputError, BadDataError."""
-        from tracer.analyses.budget import BY_NAME, check
-        from tracer.capture import open_trace
-
-        given = budget(args.budget, list(BY_NAME)) if args.budget is not None else {}
-        for name in BY_NAME:
-            if getattr(args, name) is not None:
-                given[name] = limit(name, getattr(args, name), f"--{name.replace('_', '-')}")
-        limits = {name: most for name, most in given.items() if most is not None}
-        if not limits:
-            raise UsageError("no limit was given", "as in --max-processes 200, or --budget FILE")
-        trace = open_trace(args.file)
-        tree = trace.tree
-        verdicts = check(tree, limits, torn=trace.torn)
-        over = any(v.ok is False for v in verdicts)
-        unknown = [v for v in verdicts if v.ok is None]
+        """Read, measure, say. Raises NoInputError, BadDataError, UsageError."""
+        limits = self._limits(args)
+        outcomes = self._outcomes(args, limits)
+        within = all(outcome.within for outcome in outcomes)
         if args.format == "json":
-            sys.stdout.write(json.dumps(_document(verdicts), indent=2) + "\n")
-        else:
-            for v in verdicts:
-                if v.ok is False or (v.ok and not args.quiet) or (v.ok is None and over):
-                    sys.stdout.write(_line(v, unicode=not args.ascii) + "\n")
-        if unknown and not over:
-            what = ", ".join(v.limit.name for v in unknown)
-            mend = "`forktrace report -v` tells what this trace can not know"
-            raise BadDataError(f"{what} can not be checked: what is asked for {unknown[0].why}", mend)
-        return 1 if over else 0
+            document = {"file": args.file, "within": within, "limits": [_as_dict(outcome) for outcome in outcomes]}
+            sys.stdout.write(json.dumps(document, indent=2) + "\n")
+            return 0 if within else 1
+        from tracer.reports.console import Console
+
+        console = Console.from_args(args)
+        over = [_reason(outcome, console.terminal) for outcome in outcomes if not outcome.within]
+        if over:
+            sys.stdout.write(console.draw(over))
+            return 1
+        if not args.quiet:
+            sys.stdout.write(console.draw([_within(outcomes, console.terminal)]))
+        return 0
+
+    def _limits(self, args: argparse.Namespace) -> dict[str, int]:
+        from tracer.analyses.budget import LIMITS
+
+        limits = {} if args.budget is None else budget_of(args.budget)
+        for name in LIMITS:
+            word = getattr(args, name.replace("-", "_"))
+            if word is not None:
+                try:
+                    limits[name] = word if word == 0 else limit_of(name, word)
+                except ValueError as e:
+                    raise UsageError(str(e)) from None
+        if not limits:
+            raise UsageError("there is no limit to check", "give some, as --max-processes 200, or --budget TOML")
+        return limits
+
+    def _outcomes(self, args: argparse.Namespace, limits: dict[str, int]) -> tuple[Outcome, ...]:
+        from tracer.analyses.budget import check
+        from tracer.capture import open_trace
+        from tracer.reports.console_progress import Progress
+
+        name = "standard input" if args.file == "-" else os.path.basename(args.file)  # noqa: PTH119  a str, any bytes
+        gc.disable()  # columns make many objects and no circles
+        try:
+            with Progress(name) as progress:
+                trace = open_trace(args.file, progress=None if args.quiet else progress)
+                tree = trace.tree
+            if trace.torn:
+                raise BadDataError(f"{trace.damage}, so no limit can be checked", "record it again")
+            try:
+                return check(tree, limits)
+            except BadDataError as e:
+                raise BadDataError(f"{name}: {e.message}", e.mend) from None
+        finally:
+            gc.enable()
 
 
-def _document(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    states = [v.ok for v in verdicts]
+def _shown(unit: str, n: int, terminal: Terminal) -> str:
+    from tracer.reports.words import count, duration, size
+
+    return size(n) if unit == "bytes" else duration(n, ascii_only=not terminal.unicode) if unit == "ns" else count(n)
+
+
+_NOUNS: Final = {
+    "max-processes": "processes", "max-depth": "generations", "max-alive": "at one time", "max-rate": "births a second",
+    "max-threads": "threads", "max-failures": "failed", "max-failed-execs": "failed execs",
+    "max-failed-forks": "failed forks", "max-cow": "copied", "max-fork-time": "for one fork",
+    "max-life": "for one life", "max-cpu": "CPU", "max-rss": "resident", "max-zombie": "as a zombie",
+    "no-zombies": "left as zombies", "max-lost": "records lost",
+}  # fmt: skip
+_OFFENDERS: Final = {
+    "max-processes": "{share} made by ", "max-depth": "the deepest is ", "max-threads": "{share} by ",
+    "max-failures": "{share} like ", "max-failed-execs": "{share} by ", "max-failed-forks": "{share} by ",
+    "max-cow": "{share} by ", "max-cpu": "{share} by ", "max-fork-time": "forked by ", "no-zombies": "{share} left by ",
+}  # fmt: skip
+"""How the worst of a limit is told; else by its pid and command alone."""
+
+_COMMAND_MOST: Final = 72
+
+
+def _reason(outcome: Outcome, terminal: Terminal) -> Spans:
+    """One line: what was measured, what was allowed, who had most of it."""
+    measured = _shown(outcome.unit, outcome.measured, terminal)
+    most = _shown(outcome.unit, outcome.most, terminal)
+    allowed = "none" if outcome.name == "no-zombies" else f"{most} at most"
+    spans = [
+        (outcome.name, "bad"), (": ", ""), (f"{measured} {_NOUNS[outcome.name]}", "figure"), (f", {allowed}", ""),
+    ]  # fmt: skip
+    if outcome.worst is not None:
+        share = _shown(outcome.unit, outcome.worst.share, terminal)
+        told = _OFFENDERS.get(outcome.name, "").format(share=share)
+        spans += [("; " + told, ""), (_who(outcome.worst, terminal), "program")]
+    return spans
+
+
+def _who(worst: Worst, terminal: Terminal) -> str:
+    from tracer.reports.terminal import clean, cut, quoted
+
+    pid = "pid -" if worst.pid is None else f"pid {worst.pid}"
+    if worst.command is None:
+        return pid
+    bare = len(worst.command) == 1 and worst.command[0].startswith("(")
+    words = [word[: _COMMAND_MOST + 1] for word in worst.command[:_COMMAND_MOST]]
+    text = " ".join(clean(w, unicode=terminal.unicode) if bare else quoted(w, unicode=terminal.unicode) for w in words)
+    return f"{pid} {cut(text, _COMMAND_MOST, dots='…' if terminal.unicode else '...')}"
+
+
+def _within(outcomes: tuple[Outcome, ...], terminal: Terminal) -> Spans:
+    from tracer.reports.console_text import fitted
+
+    def told(outcome: Outcome) -> str:
+        measured = _shown(outcome.unit, outcome.measured, terminal)
+        if outcome.name == "no-zombies":
+            return "no zombies left"
+        return f"{measured} of {_shown(outcome.unit, outcome.most, terminal)} {_NOUNS[outcome.name]}"
+
+    separator = " · " if terminal.unicode else ", "
+    line = "within budget: " + separator.join(map(told, outcomes))
+    return fitted([(line, "")], terminal.width, "…" if terminal.unicode else "...")
+
+
+def _as_dict(outcome: Outcome) -> dict[str, Any]:
+    worst = outcome.worst
     return {
-        "ok": False if False in states else None if None in states else True,
-        "checks": [
-            {"limit": v.limit.name, "unit": v.limit.unit, "value": v.value, "most": v.most, "ok": v.ok, "why": v.why}
-            for v in verdicts
-        ],
-    }
-
-
-def limit(name: str, value: Any, where: str) -> int | None:
-    """The most, in bytes and ns; None where it is switched off (no_zombies = false). Raises UsageError."""
-    if name == "no_zombies":
-        if not isinstance(value, bool):
-            raise UsageError(f"{where}: {value!r} is neither true nor false")
-        return 0 if value else None
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise UsageError(f"{where}: {value!r} is no number")
-    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]{0,3})", str(value), re.ASCII)
-    unit = found[2].upper() if found else ""
-    if found is None or (unit and name != "max_cow") or unit not in _UNITS:
-        raise UsageError(f"{where}: {str(value)!r} is no {'size, as 64MiB' if name == 'max_cow' else 'number'}")
-    number = float(found[1]) * (1 << _UNITS[unit]) * (1_000_000 if name == "max_forks_ms" else 1)
-    if name in _COUNTS and number != int(number):
-        raise UsageError(f"{where}: {str(value)!r} is no whole number")
-    return int(number)
-
-
-def budget(path: str, names: Sequence[str]) -> dict[str, int | None]:
-    """The limits of a TOML file. Raises NoInputError, BadDataError, UsageError for a name that is no limit."""
-    try:
-        with Path(path).open("rb") as file:
-            table: Any = tomllib.load(file)
-    except OSError as e:
-        raise NoInputError(f"{path} can not be read: {(e.strerror or str(e)).lower()}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise BadDataError(f"{path} is not TOML: {e}") from None
-    if Path(path).name == "pyproject.toml":
-        for part in ("tool", "forktrace", "check"):
-            table = table.get(part) if isinstance(table, dict) else None
-        if not isinstance(table, dict):
-            raise BadDataError(f"{path} has no table [tool.forktrace.check]")
-    result = {}
-    for key, value in table.items():
-        name = key.replace("-", "_")
-        if name not in names:
-            raise UsageError(f"{path}: {key!r} is no limit", "there are " + ", ".join(names))
-        result[name] = limit(name, value, f"{path}: {key}")
-    return result
-
-
-def _line(verdict: Verdict, *, unicode: bool) -> str:
-    from tracer.reports.words import UNKNOWN, count, duration, size
-
-    def said(value: int) -> str:
-        if verdict.limit.unit == "bytes":
-            return size(value)
-        return duration(value, ascii_only=not unicode) if verdict.limit.unit == "ns" else count(value)
-
-    state = {True: "ok  ", False: "OVER", None: "?   "}[verdict.ok]
-    value = UNKNOWN if verdict.value is None else said(verdict.value)
-    why = f" {verdict.why}" if verdict.why else ""
-    return f"{state}  {verdict.limit.name:<16}  {value}, {said(verdict.most)} allowed: {verdict.limit.what}{why}"
+        "limit": outcome.name, "unit": outcome.unit, "most": outcome.most, "measured": outcome.measured,
+        "within": outcome.within,
+        "worst": None if worst is None else {
+            "pid": worst.pid, "command": None if worst.command is None else list(worst.command), "share": worst.share,
+        },
+    }  # fmt: skip
 
 
 COMMAND = Check()
