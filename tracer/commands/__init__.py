@@ -25,6 +25,7 @@ COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("replay", "replay", "watch a saved trace again, as it happened"),
     ("export", "export", "turn a saved trace into JSON lines, CSV, Parquet and the like"),
     ("import", "import_", "make a trace of logs that other tools wrote"),
+    ("diff", "diff", "compare two runs, or several runs on each side: what came, what went, what differs"),
     ("check", "check", "hold a saved trace against limits, for CI"),
     ("storm", "storm", "watch for fork storms, explain them, and keep the seconds before"),
     ("fleet", "fleet", "ask many traces from many hosts as one: rates, commands, failures, copies, storms"),
@@ -104,7 +105,6 @@ def parser_for(verb: str, command: Command) -> argparse.ArgumentParser:
     return parser
 
 
-def _epilog() -> str:
 def _cleaned(doc: str) -> str:
     """As inspect.cleandoc, which takes 8 ms to import: the first line is not indented, the others alike."""
     first, *others = doc.strip().splitlines()
@@ -112,6 +112,7 @@ def _cleaned(doc: str) -> str:
     return "\n".join([first, *(line[indent:] for line in others)])
 
 
+def _epilog() -> str:
     lines = ["verbs (forktrace VERB --help):"]
     lines += [f"  {verb:<10} {words}" for verb, _, words in COMMANDS if verb != "run"]
     return "\n".join(lines)
@@ -154,6 +155,7 @@ def dispatch(words: Sequence[str]) -> int:
             raise UsageError(f"{unknown[0]!r} is no verb", "put `--` before a program that is to be run")
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     args.program = program
+    args.words = own
     return command.run(args)
 
 
