@@ -106,7 +106,8 @@ def facts(life: Life) -> Iterator[tuple[str, Any]]:
             # or the session is the one that the kernel began with
             yield name, life.fact(name) or None
     if life.fact("ns_pids"):
-        yield "ns_pids", [int(word) for word in life.fact("ns_pids").split()[:NS_PIDS]]
+        pids = [int(word) for word in life.fact("ns_pids").split()]
+        yield "ns_pids", pids if len(pids) <= NS_PIDS else [*pids[:NS_PIDS], 0]  # 0: there are more
 
 
 def birth(line: Line) -> Iterator[tuple[str, Any]]:

@@ -18,9 +18,9 @@ from tracer.kernel.host import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, Host, as_roo
 
 LIFECYCLE: Final = (
     *("task_newtask", "sched_process_exec", "sched_process_exit", "sched_process_wait", "sched_process_free"),
-    *("signal_generate", "task_rename", "mark_victim"),
+    *("signal_generate", "task_rename", "mark_victim", "cgroup_mkdir"),
 )
-EXTRA: Final = {"sys_exit": "-e fail", "kmem_cache_free": "--reap exact"}
+EXTRA: Final = {"sys_exit": "-e fail", "kmem_cache_free": "--reap exact", "cgroup_attach_task": "--cgroup"}
 """Tracepoints of which an option asks for more; the rest works without them."""
 
 
@@ -116,7 +116,7 @@ def task_iter(host: Host) -> Check:
 
 def extra_tracepoints(host: Host) -> Check:
     """The tracepoints that only some options ask for."""
-    why = "failed forks and execs (-e fail) and reaps to the microsecond (--reap exact) come by them"
+    why = "failed forks and execs (-e fail), exact reaps (--reap exact) and who is moved (--cgroup) come by them"
     check = tracepoints(host, "extra_tracepoints", tuple(EXTRA), why)
     if check.ok is False:
         options = " and ".join(option for point, option in EXTRA.items() if point in check.detail)
