@@ -10,6 +10,7 @@ from tracer import backends
 from tracer.backends import Options, Readiness, cover
 from tracer.errors import BackendError, UsageError
 from tracer.events import Fact
+from tracer.matching import Match
 
 RICH = frozenset({Fact.ARGV, Fact.STATUS, Fact.FLAGS, Fact.CPU})
 BARE = frozenset({Fact.ARGV, Fact.STATUS})
@@ -107,6 +108,16 @@ def test_one_that_is_named_is_taken_ready_or_not_unless_it_can_not_see_what_is_n
     assert tried("one", {Fact.CPU}) == [one]
     with pytest.raises(BackendError, match="one does not see zombies"):
         tried("one", {Fact.ZOMBIES})
+
+
+@pytest.mark.parametrize("name", ["bcc", "netlink", "strace"])
+def test_who_can_not_match_is_not_taken_for_it_named_or_not(name: str) -> None:
+    """Or it would watch nobody, and say nothing."""
+    options = Options(match=Match(comms=("x",)))
+
+    assert backends.load("bpf").cover(options)
+    with pytest.raises(BackendError, match=f"{name} can not match by group, name or user"):
+        tried(name, options=options)
 
 
 def test_facts_are_known_by_name_and_a_word_that_is_none_lists_them() -> None:

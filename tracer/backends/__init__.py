@@ -150,7 +150,7 @@ def candidates(
     options = options or Options()
     if name != "auto":
         chosen = load(name)
-        short = cover.short_of(chosen.cover, need, options) if need else None
+        short = cover.short_of(chosen.cover, need, options) if need or options.match else None
         if short is not None:
             raise BackendError(f"{name} {short}", "another backend may: `forktrace doctor` shows what each sees")
         yield chosen

@@ -62,8 +62,8 @@ def with_options(cover: Cover, options: Options) -> dict[str, str]:
 def short_of(cover: Cover, need: Collection[str], options: Options) -> str | None:
     """Why a backend will not do, as the end of a sentence about it; None if it will."""
     have = cover(options)
-    if options.everyone and not have:
-        return "can not watch the whole host"
+    if not have:
+        return "can not match by group, name or user" if options.match else "can not watch the whole host"
     if need:
         missing = sorted(set(need) - have)
         if not missing:
