@@ -69,7 +69,11 @@ def test_sides_apart_by_two_dashes(options: list[str], files: None, capsys: Out)
         (["--", "a0.ftrace"], 2, "one side has no trace"),
         ([], 2, "required: FILE"),
         (["a0.ftrace", "none.ftrace"], 66, "none.ftrace"),
-        (["a0.ftrace", "--", "--format"], 66, "--format"),
+        (
+            ["a0.ftrace", "--", "b0.ftrace", "--format", "json"],
+            2,
+            "'--format' stands behind `--`, where only traces do",
+        ),
     ],
 )
 def test_refusals(words: list[str], status: int, said: str, files: None, capsys: Out) -> None:

@@ -85,6 +85,9 @@ def _sides(files: Sequence[str], words: Sequence[str]) -> tuple[list[str], list[
         raise UsageError(f"which of {len(files)} traces are compared with which?", "put `--` between the two sides")
     if not left or left == len(files):
         raise UsageError("one side has no trace", "name some on both sides of `--`")
+    for file in files[left:]:
+        if file.startswith("-") and file != "-" and not os.path.lexists(file):
+            raise UsageError(f"{file!r} stands behind `--`, where only traces do", "put options before the traces")
     return list(files[:left]), list(files[left:])
 
 
