@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from tracer.backends import cover
@@ -46,7 +46,7 @@ class Options:
     reap_exact: bool = False
     failures: bool = False  # -e fail
     everyone: bool = False  # -a
-    match: Match = Match()  # whom to follow beside the pids
+    match: Match = field(default_factory=Match)  # whom to follow beside the pids
     delayacct: bool = False  # --delayacct: the session switches kernel.task_delayacct on
     buffer_bytes: int = 16 << 20  # rounded up to a power of two
     strace_safe: bool = False  # no seccomp filter of strace's on the program
