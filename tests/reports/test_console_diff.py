@@ -68,6 +68,15 @@ def test_it_fits(width: int, unicode: bool) -> None:
         assert unicode or text.isascii()
 
 
+def test_a_row_that_says_nothing_at_this_width_is_counted_and_not_drawn() -> None:
+    narrow, wide = page(PAGES["several"], 60), page(PAGES["several"], 200)
+
+    assert "server --port" not in narrow
+    assert "1 command for which a wider screen is needed" in narrow
+    assert "server --port" in wide
+    assert "wider screen" not in wide
+
+
 def test_what_is_not_shown_is_counted() -> None:
     found = PAGES["one"]
     text = page(found, 100, most=1)

@@ -37,6 +37,7 @@ _COLUMNS: Final = (
     _Column("BELOW", "below", 7, text=True),
     _Column("ENDS, WAYS", "ends", 6, text=True),
 )
+_ALWAYS: Final = ("mark", "command")
 _MARKS: Final = {"gained": "+", "lost": "-", "changed": "~"}
 _NAMES: Final = {
     "failed": "exit statuses", "cow_copies": "copied pages", "fork_ns": "fork time", "life_ns": "lives",
@@ -57,16 +58,24 @@ def lines(
     shown = diff.changes[:most]
     rows = [_total(diff, terminal)] if any(v.differs for v in diff.total.values()) else []
     rows += [_row(change, terminal) for change in shown]
-    wanted = [c for i, c in enumerate(_COLUMNS) if c.name in ("mark", "command") or any(row[i] for row in rows)]
+    wanted = [c for i, c in enumerate(_COLUMNS) if c.name in _ALWAYS or any(row[i] for row in rows)]
     from tracer.fleet.questions import Answer
 
     keep = [_COLUMNS.index(c) for c in wanted]
     answer = Answer("diff", tuple(c.name for c in wanted), tuple(tuple(row[i] for i in keep) for row in rows))
-    yield from _table(answer, wanted, terminal)
+    heads = [text.strip() for text, _ in next(_table(answer, wanted, terminal))]
+    drawn = [i for i, c in enumerate(wanted) if c.name not in _ALWAYS and any(c.heading[:4] == h[:4] for h in heads)]
+    told = tuple(row for row in answer.rows if any(row[i] for i in drawn))  # others need columns that do not fit
+    told = told or answer.rows
+    yield from _table(Answer("diff", answer.columns, told), wanted, terminal)
     yield []
+    chunks = []
+    if len(told) < len(rows):
+        chunks.append(f"{plural(len(rows) - len(told), 'command')} for which a wider screen is needed")
     if len(diff.changes) > len(shown):
-        more = f"{plural(len(diff.changes) - len(shown), 'more command')} that differ"
-        yield from wrap(("not shown", "label"), [[(more, "")], [("-v shows all", "")]], terminal)
+        chunks += [f"{plural(len(diff.changes) - len(shown), 'more command')} that differ", "-v shows all"]
+    if chunks:
+        yield from wrap(("not shown", "label"), [[(chunk, "")] for chunk in chunks], terminal)
     yield from wrap(("differs", "label"), [[(chunk, "dim")] for chunk in _rule(diff)], terminal)
     yield from _unknown(diff, terminal)
 
