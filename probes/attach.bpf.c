@@ -38,6 +38,8 @@ static __always_inline void join_zombie(struct task_struct *t)
 	__sync_fetch_and_add(&stats.added, 1);
 	union ft_record *r = begin(FT_EXISTING, p);
 	if (r) {
+		m->pid = r->head.pid;
+		m->tid = r->head.tid;
 		fill_birth(r, p, p->real_parent);
 		r->fork.how = FT_HOW_EXISTING;
 		send(r, false);

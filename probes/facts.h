@@ -100,6 +100,8 @@ static __always_inline union ft_record *so_far(__u16 kind, struct task_struct *t
 		return NULL;
 	struct mm_struct *mm = p->mm;
 	struct mark *lm = p->pid == p->tgid ? m : mark_if_made(t->group_leader);
+	m->pid = r->head.pid;
+	m->tid = r->head.tid;
 	r->exit.parent_born_ns = p->real_parent->group_leader->start_boottime;
 	r->exit.min_flt = m->min_flt = p->min_flt;
 	r->exit.maj_flt = m->maj_flt = p->maj_flt;

@@ -510,6 +510,11 @@ int BPF_PROG(on_free, struct task_struct *t)
 	}
 	union ft_record *r = begin(FT_FREE, p);
 	if (r) {
+		if (opt.ns_level) {
+			r->head.pid = m->pid;
+			r->head.tid = m->tid;
+			r->head.flags = m->pid ? 0 : FT_HIDDEN;
+		}
 		r->free.parent_born_ns = parent->group_leader->start_boottime;
 		r->free.min_flt = t->min_flt - m->min_flt;
 		r->free.maj_flt = t->maj_flt - m->maj_flt;
@@ -517,6 +522,10 @@ int BPF_PROG(on_free, struct task_struct *t)
 		r->free.stime_ns = t->stime - m->stime;
 		r->free.runtime_ns = t->se.sum_exec_runtime - m->runtime;
 		r->free.parent_pid = tgid_of(parent);
+		if (opt.ns_level && !r->free.parent_pid) {	/* let go of before its child was */
+			struct mark *above = bpf_task_storage_get(&marks, t->real_parent, 0, 0);
+			r->free.parent_pid = above ? above->pid : 0;
+		}
 		r->free.exit_signal = t->exit_signal;
 		send(r, false);
 	}

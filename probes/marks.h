@@ -25,6 +25,7 @@ struct mark {
 	__u64 renamed_ns;	/* inside exec: the old address space is gone by now */
 	__u64 wait_ns;		/* last blocking wait entered */
 	__u64 min_flt, maj_flt, utime, stime, runtime;	/* as told by the exit record */
+	__u32 pid, tid;		/* likewise: when the task is let go of it has numbers in no namespace any more */
 };
 
 struct {

@@ -169,6 +169,7 @@ MARK: Final = Record("mark", (
     ("flags", "I"), ("kill_sig", "I"), ("kill_pid", "I"), ("kill9_pid", "I"),
     ("copy_mm", "Q"), ("copy_ns", "Q"), ("renamed_ns", "Q"), ("wait_ns", "Q"),
     ("min_flt", "Q"), ("maj_flt", "Q"), ("utime", "Q"), ("stime", "Q"), ("runtime", "Q"),
+    ("pid", "I"), ("tid", "I"),
 ))  # fmt: skip
 MARK_ROOT, MARK_SEEN, MARK_ENDED = 1, 2, 16
 
@@ -261,6 +262,7 @@ class Columns:
         self._raw = raw
         self._kind = kind
         self._offsets = OFFSETS[kind]
+        self._views: dict[str, Any] = {}
         self._arrays: dict[str, array[int]] = {}
 
     def _words(self, typecode: str) -> array[int]:
@@ -293,8 +295,11 @@ class Columns:
     def view(self, np: Any, name: str) -> Any:
         """An integer field as a numpy array over the records themselves, of its type in C."""
         offset, fmt = self._offsets[name]
-        at, size = RING_HEADER + offset, struct.calcsize("=" + fmt)
-        return np.frombuffer(self._raw, fmt)[at // size :: STRIDE // size]
+        whole = self._views.get(fmt)
+        if whole is None:
+            whole = self._views[fmt] = np.frombuffer(self._raw, fmt)
+        size = whole.itemsize
+        return whole[(RING_HEADER + offset) // size :: STRIDE // size]
 
     def picked(self, wanted: Sequence[bool]) -> Columns:
         """Those records."""

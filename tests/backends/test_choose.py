@@ -116,7 +116,7 @@ def test_who_can_not_match_is_not_taken_for_it_named_or_not(name: str) -> None:
     options = Options(match=Match(comms=("x",)))
 
     assert backends.load("bpf").cover(options)
-    with pytest.raises(BackendError, match=f"{name} can not match by group, name or user"):
+    with pytest.raises(BackendError, match=f"{name} can not match by name or user"):
         tried(name, options=options)
 
 

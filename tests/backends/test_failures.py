@@ -111,7 +111,7 @@ def test_nobody_is_born_into_a_pid_namespace_whose_init_has_ended(tmp_path: Path
 @contextmanager
 def held(*words: object) -> Iterator[int]:
     """forkfail after its tries, as it stands; its pid."""
-    command = [build("forkfail"), *map(str, words), "hold"]
+    command = [str(build("forkfail")), *map(str, words), "hold"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         said = [process.stdout.readline() for _ in range(2)]

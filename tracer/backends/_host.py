@@ -5,6 +5,8 @@ Cheap: one BTF search each, nothing loaded. The reasons and the mends are kernel
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -95,9 +97,14 @@ def sighand_cache_size() -> int:
     return found.size
 
 
-def pid_namespace() -> tuple[int, int]:
-    """(level, inum) of our own. Raises ProbesRefusedError when the level can not be found out."""
+def pid_namespace(ask: Callable[[int], int | None] = lambda inum: None) -> tuple[int, int]:
+    """(level, inum) of our own. Raises ProbesRefusedError when the level can not be found out.
+
+    `ask`: the kernel itself, for the level of a namespace; where /proc does not tell, as in a container.
+    """
     namespace = procfs.pid_namespace()
+    if namespace.inum is not None and namespace.level is None:
+        namespace = replace(namespace, level=ask(namespace.inum))
     if namespace.inum is None or namespace.level is None:
         raise ProbesRefusedError(
             "the depth of this pid namespace can not be told, so pids would be wrong",

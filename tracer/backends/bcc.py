@@ -99,7 +99,7 @@ class Backend:
     @classmethod
     def cover(cls, options: Options) -> frozenset[str]:
         """Facts that a capture with these options can see."""
-        if options.match:
+        if options.match.filters:
             return frozenset()
         facts = _FACTS if options.cow == "full" else _FACTS - {Fact.WP_FAULTS}
         return facts if _host.uses_cgroup_v1() else facts | {Fact.CGROUP}

@@ -76,6 +76,20 @@ class _Aside:
             raise self._error
 
 
+def _level_of(inum: int) -> int | None:
+    """How deep the pid namespace of that number lies, as the kernel has it; None if no task in it was found."""
+    level = BpfObject(probe_object("level"))
+    try:
+        level.set_data(".rodata.wanted", struct.pack("=I", inum))
+        level.load()
+        level.run_iterator("find_level")
+        with level.view(".data.level", 4) as data:
+            found: int = struct.unpack_from("=I", data)[0]
+        return found - 1 if found else None
+    finally:
+        level.close()
+
+
 class Backend:
     """One capture with the bpf probes."""
 
@@ -226,7 +240,7 @@ class Backend:
     def _asked(self, buffer: int, *, fork_cost: bool) -> bytes:
         """struct ft_options."""
         options = self._options
-        level, inum = _host.pid_namespace()
+        level, inum = _host.pid_namespace(_level_of)
         sighand = _host.sighand_cache_size() if options.reap_exact else 0
         return wire.pack_options(
             ns_level=level,

@@ -63,7 +63,7 @@ def short_of(cover: Cover, need: Collection[str], options: Options) -> str | Non
     """Why a backend will not do, as the end of a sentence about it; None if it will."""
     have = cover(options)
     if not have:
-        return "can not match by group, name or user" if options.match else "can not watch the whole host"
+        return "can not match by name or user" if options.match.filters else "can not watch the whole host"
     if need:
         missing = sorted(set(need) - have)
         if not missing:

@@ -86,7 +86,7 @@ class Backend:
     @classmethod
     def cover(cls, options: Options) -> frozenset[str]:
         """Only the connector without CAP_NET_ADMIN: taskstats are not given to anyone else."""
-        if options.match:
+        if options.match.filters:
             return frozenset()
         if kernel.feature("net_admin").ok is False or kernel.feature("taskstats").ok is False:
             return _FACTS

@@ -70,7 +70,7 @@ class Backend:
     @classmethod
     def cover(cls, options: Options) -> frozenset[str]:
         """The same whatever is asked, but not of the whole host."""
-        return frozenset() if options.everyone or options.match else frozenset(_FACTS)
+        return frozenset() if options.everyone or options.match.filters else frozenset(_FACTS)
 
     @property
     def facts(self) -> frozenset[str]:
