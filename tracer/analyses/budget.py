@@ -140,7 +140,7 @@ def _outcome(figures: _Figures, limit: Limit, most: int) -> Outcome:
         raise BadDataError(
             f"{limit.what or limit.name} is not known for {found.unknown:,} of {n:,} processes, "
             f"so --{limit.name} can not be checked",
-            limit.mend,
+            "record the program from its beginning to its end",
         )
     return outcome
 
