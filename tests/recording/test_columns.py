@@ -33,6 +33,24 @@ def test_wide_and_back(batch: Batch) -> None:
     assert unknown == 0
 
 
+WORDS = st.sampled_from(["", "sh", "\udcff", "\u00e9"])
+
+
+@given(st.lists(st.sampled_from([Kind.FORK, Kind.EXIT, Kind.FAULTS]), max_size=9), WORDS, st.integers(-2, 2), st.data())
+def test_columns_that_are_alike_throughout(kinds: list[Kind], word: str, number: int, data: st.DataObject) -> None:
+    odd = data.draw(st.integers(0, 9))  # one row may be another
+    rows = [
+        (kind, {"ts_ns": i, "comm": word if i != odd else "x", "pid": number if i != odd else 7, "signal": None})
+        for i, kind in enumerate(kinds)
+    ]
+    wide = widen(Batch.from_rows(rows))
+    wide.validate(full=True)
+
+    assert wide.column("comm").null_count == 0
+    assert wide.column("signal").null_count == len(rows)
+    assert list(narrow(wide)[0].rows()) == list(Batch.from_rows(rows).rows())
+
+
 def test_a_busy_stream_keeps_its_columns_as_they_were() -> None:
     batch = build(50)
     back, _ = narrow(widen(batch))

@@ -167,13 +167,10 @@ class Decoder:
 def _reap_part(c: wire.Columns, found: Releases) -> Part:
     parents = c.ints_or_null("parent_pid", 0)
     # Nobody reaps a thread, and nobody reaped what sent no SIGCHLD: zombie time 0 without a reap time.
-    reaped_by = array(
-        "q",
-        [
-            NULL if sure is None or (r == NULL and z == 0) else parent
-            for parent, sure, z, r in zip(parents, found.evidence, found.zombie_ns, found.reap_ns, strict=True)
-        ],
-    )
+    reaped_by = parents[:]
+    for i, (sure, z) in enumerate(zip(found.evidence, found.zombie_ns, strict=True)):
+        if sure is None or (z == 0 and found.reap_ns[i] == NULL):
+            reaped_by[i] = NULL
     return {
         **wire.head_part(c),
         "ppid": parents,

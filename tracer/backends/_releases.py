@@ -107,7 +107,7 @@ def bulk(run: wire.Run, columns: Mapping[int, wire.Columns], reaps: Reaps) -> Re
     least = max(int(borns.max()) - (1 << _SPAN_BITS) + 1, 0)
     young = borns >= least
     keys = (borns - np.uint64(least)) << np.uint64(_PID_BITS) | pids
-    if len(np.unique(keys[young])) < young.sum():
+    if _twice(np, keys[young]):
         return None
     ended = list(zip(pids.tolist(), z.narrow("born_ns"), strict=True))
     if pending and not pending.keys().isdisjoint(ended):
@@ -124,7 +124,7 @@ def bulk(run: wire.Run, columns: Mapping[int, wire.Columns], reaps: Reaps) -> Re
         at = waited[np.minimum(np.searchsorted(keys[waited], free_keys), len(waited) - 1)]
         met = own & (borns[at] == free_borns) & (pids[at] == free_pids)
         ends = at[met]
-        if len(np.unique(ends)) < len(ends) or (run.where(wire.ZOMBIE)[ends] > run.where(wire.FREE)[met]).any():
+        if _twice(np, ends) or (run.where(wire.ZOMBIE)[ends] > run.where(wire.FREE)[met]).any():
             return None
     reap_ns, zombie_ns = np.full(f.n, NULL), np.full(f.n, NULL)
     reap_ns[met], zombie_ns[met] = z.view(np, "time_ns")[ends].astype("i8"), 0
@@ -168,6 +168,12 @@ def bulk(run: wire.Run, columns: Mapping[int, wire.Columns], reaps: Reaps) -> Re
         evidence[number] = sure
     reaped_at, lasted = array("q", reap_ns.tobytes()), array("q", zombie_ns.tobytes())
     return Releases(told.tolist(), walked.moved, reaped_at, lasted, evidence, walked.adopted)
+
+
+def _twice(np: Any, numbers: Any) -> bool:
+    """Whether one is there more than once. Nearly sorted as they are, numpy.unique is slower."""
+    ordered = np.sort(numbers, kind="stable")
+    return bool((ordered[1:] == ordered[:-1]).any())
 
 
 def _zip(*names: str) -> Callable[[wire.Columns], Iterable[tuple[int, ...]]]:

@@ -92,6 +92,21 @@ def objects(code: str, values: Sequence[Any], at: Any, n: int) -> Any:
     return _array(code, n, valid, buffers, children)
 
 
+def repeated(word: str, valid: Any, bitmap: Any, n: int) -> Any:
+    """A utf8 Arrow array with `word` in the `n` rows that are `valid`; `bitmap` says the same, None where all are."""
+    import numpy as np
+    import pyarrow as pa
+
+    data, (length,) = text.pack([word])
+    if length * n > 0x7FFFFFFF:
+        raise OverflowError(f"{length * n} bytes are too many for one column of a batch")
+    offsets = np.zeros(len(valid) + 1, np.int32)
+    np.cumsum(valid, out=offsets[1:])
+    offsets *= length
+    raw = [None if bitmap is None else pa.py_buffer(bitmap), pa.py_buffer(offsets), pa.py_buffer(data * n)]
+    return pa.Array.from_buffers(arrow_type("s"), len(valid), raw, len(valid) - n)
+
+
 def coded(codes: bytes, words: Sequence[str]) -> Any:
     """A utf8 Arrow array without nulls: `words[codes[i]]` in row i. The words are plain ASCII."""
     import numpy as np

@@ -82,30 +82,42 @@ class _Merge:
         self._valid = np.zeros(n, bool)
         self._valid[self._at] = True
         # What lies under a null is free to choose: the value before it makes the file a quarter smaller.
-        self._before = np.maximum(np.cumsum(self._valid) - 1, 0)
+        before = np.maximum(np.cumsum(self._valid) - 1, 0)
+        self._take = before if self._order is None else self._order[before]
         self._bitmap: Any = None if len(at) == n else arrays.bits(self._valid)
 
     def integers(self, code: str, columns: Sequence[Any]) -> Any:
         """Integers with NULL in them (code i), or booleans (code b)."""
         import numpy as np
+        import pyarrow as pa
 
         dense = np.asarray(columns[0], np.int64) if len(columns) == 1 else np.concatenate(columns, dtype=np.int64)
-        if self._order is not None:
-            dense = dense[self._order]
-        if (dense == NULL).any():
+        least, most = (dense.min(), dense.max()) if len(dense) else (0, 0)
+        if least == NULL:  # the least of all integers
+            if most == NULL:
+                return pa.nulls(self._n, arrays.arrow_type(code))
             values = np.full(self._n, NULL, np.int64)
-            values[self._at] = dense
+            values[self._at] = dense if self._order is None else dense[self._order]
             return arrays.integers(code, values)
-        return arrays.whole(code, dense[self._before], self._bitmap, self._n - len(dense))
+        values = np.full(self._n, least) if least == most else dense[self._take]
+        return arrays.whole(code, values, self._bitmap, self._n - len(dense))
 
     def objects(self, code: str, columns: Sequence[Any]) -> Any:
         """Strings or lists, None among them."""
         import numpy as np
 
+        if code == "s" and (word := _only_word(columns)) is not None:
+            return arrays.repeated(word, self._valid, self._bitmap, len(self._at))
         if self._order is None:
             return arrays.objects(code, columns[0], self._at, self._n)
         values = np.fromiter(chain.from_iterable(columns), object, len(self._at))[self._order].tolist()
         return arrays.objects(code, values, self._at, self._n)
+
+
+def _only_word(columns: Sequence[Sequence[str | None]]) -> str | None:
+    """The word that every row of every column has, if there is one: in a storm most columns are so."""
+    word = next((column[0] for column in columns if column), None)
+    return word if word is not None and all(column.count(word) == len(column) for column in columns) else None
 
 
 def narrow(wide: Any, names: Collection[str] | None = None) -> tuple[Batch, int]:
