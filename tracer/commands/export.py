@@ -29,8 +29,8 @@ class Export:
         parser.add_argument(
             "--weight",
             choices=("cow", "count", "life", "cpu", "stacks"),
-            help="of folded stacks: by ancestors, pages copied, processes, ns of life or of CPU; or stacks at copies"
-            " (default: these, where they were taken, else count)",
+            help="of folded stacks: programs below their ancestors by bytes copied, number, ns of life or of CPU; or"
+            " stacks at copies by pages (default: these, where they were taken, else count)",
         )
         parser.add_argument("-o", "--output", metavar="OUT", help="default: standard output")
         parser.add_argument("--no-redact", action="store_true", help="leave secrets in argv and environment there")

@@ -1,17 +1,23 @@
 """Stacks at copies in the folded form that flame graphs are drawn from: `comm;main;serve;memset 127`, a line a stack.
 
 The number is pages copied. Or, by --weight, programs below those that started them, `make;sh;gcc;cc1 127`, by how many
-there were, how long they lived, what CPU they used or what they copied. Read by flamegraph.pl, inferno, speedscope and
-others. What separates there (`;`, line ends) is replaced in names. Knows nothing of how stacks are found.
+there were (count), how many ns they lived (life) or used of the CPU (cpu), how many bytes they copied (cow). Read by
+flamegraph.pl, inferno, speedscope and others. What separates there (`;`, line ends) is replaced in names, long ones
+are cut. Knows nothing of how stacks are found.
 """
 
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
+from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, ClassVar, Final
 
+from tracer.analyses.cow import PAGE
+from tracer.analyses.shape import Shape
 from tracer.analyses.stacks import comm_of
+from tracer.analyses.summary import program
 from tracer.errors import CannotWriteError, UsageError
 from tracer.events import NULL
 from tracer.reports import Options
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
     from tracer.tree import ProcessTree
 
 _DEEPEST: Final = 128
+_WORD_MOST: Final = 200
+_FRAME_MOST: Final = 4000  # names of C++ are long
 _SEPARATES: Final = re.compile(r"[;\s]+")
 
 
@@ -60,33 +68,51 @@ def _code(tree: ProcessTree) -> Counter[str]:
     lines: Counter[str] = Counter()
     for (row, early, frames), (copies, _) in tree.stacks.items():
         words = (comm_of(tree, row, early) or "?", *reversed(frames))
-        lines[";".join(_SEPARATES.sub(_replaced, word) for word in words)] += copies
+        lines[";".join(_SEPARATES.sub(_replaced, word[:_FRAME_MOST]) for word in words)] += copies
     return lines
 
 
 def _ancestors(tree: ProcessTree, weight: str) -> Counter[str]:
-    """A stack is a process below its ancestors, by the names of their programs; what is not measured weighs nothing."""
-    born, ended = tree.column("born_ns"), tree.column("exit_ns")
-    if weight == "count":
-        values = [0 if how == "existing" else 1 for how in tree.column("how")]
-    elif weight == "life":
-        values = [0 if NULL in (b, e) else e - b for b, e in zip(born, ended, strict=True)]
-    else:
-        names = ("cow_copies",) if weight == "cow" else ("cpu_user_ns", "cpu_system_ns")
-        columns = [tree.column(name) for name in names]
-        if all(v == NULL for column in columns for v in column):
-            what = "copies" if weight == "cow" else "CPU time"
-            raise UsageError(f"this trace has no {what}", "take another --weight: count and life are always there")
-        values = [sum(v for v in each if v != NULL) for each in zip(*columns, strict=True)]
-    paths: list[str] = []
+    """A stack is a process below its ancestors, by the names of their programs."""
+    shape = Shape(tree)
+    values = _values(tree, shape, weight)
+    argvs, comms, parents = map(tree.column, ("argv", "comm", "parent_id"))
+    # A million processes have few different stacks: each is a number, (number of the stack above it, word)
+    numbers: dict[tuple[int, str], int] = {}
+    depths = [0]
+    at = array("q", [0]) * len(tree)
+    weights: Counter[int] = Counter()
+    for row in shape.order:
+        above = 0 if parents[row] == NULL else at[parents[row]]
+        if depths[above] < _DEEPEST:  # a stack as deep as a long chain of programs would be read by nobody
+            word = program(argvs[row], comms[row])
+            key = (above, _SEPARATES.sub(_replaced, word[:_WORD_MOST]))
+            at[row] = numbers.setdefault(key, len(depths))
+            if at[row] == len(depths):
+                depths.append(depths[above] + 1)
+        else:
+            at[row] = above
+        weights[at[row]] += values[row]
+    stacks = [""]
+    for above, word in numbers:
+        stacks.append(f"{stacks[above]};{word}" if above else word)
     lines: Counter[str] = Counter()
-    for row, parent in enumerate(tree.column("parent_id")):
-        argv, comm = tree.value(row, "argv"), tree.value(row, "comm")
-        word = _SEPARATES.sub(_replaced, (argv[0].rpartition("/")[2] if argv else comm) or "?")
-        # Children of children of ... of one program would make a stack as deep as a chain is long
-        above = paths[parent] if 0 <= parent < row else ""
-        path = f"{above};{word}" if above else word
-        paths.append(path if path.count(";") < _DEEPEST else above)
-        if values[row] > 0:
-            lines[paths[row]] += values[row]
+    for number, total in weights.items():
+        lines[stacks[number]] += total
     return lines
+
+
+def _values(tree: ProcessTree, shape: Shape, weight: str) -> Sequence[int]:
+    """What each process weighs itself; what is not measured, and who was there before the trace, weighs nothing."""
+    made = [how != "existing" for how in tree.column("how")]
+    if weight == "count":
+        return made
+    if weight == "life":
+        return [life if here and life != NULL else 0 for here, life in zip(made, shape.life, strict=True)]
+    names = ("cow_copies",) if weight == "cow" else ("cpu_user_ns", "cpu_system_ns")
+    columns = [tree.column(name) for name in names]
+    if all(v == NULL for column in columns for v in column):
+        what = "copies" if weight == "cow" else "CPU time"
+        raise UsageError(f"this trace has no {what}", "take another --weight: count and life are always there")
+    unit = PAGE if weight == "cow" else 1
+    return [unit * sum(v for v in each if v != NULL) for each in zip(*columns, strict=True)]

@@ -1,43 +1,38 @@
 """One HTML file that shows a trace to somebody who has nothing but a browser: no network, light and dark.
 
-Summary, findings, births and lives over time, a tree to search and to fold, the ledger, when copies were made. The page
-(page/page.html, .css, .js) is fixed; what a trace says goes in as escaped text or as JSON that its script reads and
-shows as text. A content security policy with the hashes of that one style and script forbids everything else, so a
-name can neither run code nor load anything.
-
-Columns, not objects: 20,000 processes are 1.5 MB. Beyond ROWS_MOST the first are shown, and the page says so. Knows no
-browser's name.
+Figures, findings, a time line, the tree to search and to fold, what forks cost and when pages were copied. The page
+(page/page.html, .css, *.js) is fixed; what a trace says goes in as escaped text or as JSON (html_data.py) that its
+script reads and shows as text. A content security policy with the hashes of that one style and script forbids all
+else, so a name can neither run code nor load anything. Knows no browser's name.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import html
-import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib import resources
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Final
+from typing import IO, TYPE_CHECKING, ClassVar, Final
 
 from tracer.analyses.advice import advise
-from tracer.analyses.cow import PAGE, Ledger, ledger
+from tracer.analyses.cow import PAGE, Edge, Ledger, ledger
 from tracer.analyses.summary import Summary, summarize
-from tracer.events import NULL
 from tracer.outline import plain
 from tracer.reports import Options, writing
 from tracer.reports.findings import sentences
+from tracer.reports.html_data import ROWS_MOST, command, data
+from tracer.reports.timeline import Timeline
 from tracer.reports.words import UNKNOWN, count, duration, plural, size
 
 if TYPE_CHECKING:
     from tracer.trace import Trace
     from tracer.tree import ProcessTree
 
-ROWS_MOST: Final = 50_000
 _LEDGER_ROWS: Final = 20
-_LABEL_MOST: Final = 400  # characters of a command
-_ODD: Final = re.compile("[\ud800-\udfff\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_SCRIPTS: Final = ("base", "time", "tree", "keys")
+_HEADS: Final = ("copied", "child", "parent", "of rss", "fork", "tables", "to exec")
 
 
 class Html:
@@ -54,96 +49,37 @@ class Html:
                 out.write(piece.encode("utf-8"))
 
 
-def page(trace: Trace) -> Iterable[str]:
+def page(trace: Trace) -> Iterator[str]:
     """The whole file, in pieces."""
     tree = trace.tree
-    files = {
-        kind: resources.files(__package__).joinpath(f"page/page.{kind}").read_text("utf-8")
-        for kind in ("html", "css", "js")
-    }
-    summary, book = summarize(tree), ledger(tree, _LEDGER_ROWS)
+    line = Timeline(tree)
+    summary, book = summarize(tree, line.shape), ledger(tree, _LEDGER_ROWS)
+    style, script = _file("page.css"), "'use strict';\n(() => {\n" + "\n".join(map(_script, _SCRIPTS)) + "})();\n"
     fill: dict[str, Callable[[], str]] = {
-        "SCRIPT_HASH": lambda: _hash(files["js"]),
-        "STYLE_HASH": lambda: _hash(files["css"]),
+        "SCRIPT_HASH": lambda: _hash(script),
+        "STYLE_HASH": lambda: _hash(style),
         "TITLE": lambda: plain(_title(trace)),
         "SUBTITLE": lambda: plain(_subtitle(trace)),
-        "STYLE": lambda: files["css"],
-        "SCRIPT": lambda: files["js"],
-        "SUMMARY": lambda: "".join(
-            f"<div><dt>{plain(k)}</dt><dd>{plain(v)}</dd></div>" for k, v in _cards(tree, summary, book)
-        ),
+        "STYLE": lambda: style,
+        "SCRIPT": lambda: script,
+        "SUMMARY": lambda: "".join(_figures(tree, summary, book)),
         "NOTES": lambda: "".join(f'<p class="note">{plain(note)}</p>' for note in _notes(trace)),
-        "FINDINGS": lambda: _findings(tree),
-        "LEDGER": lambda: _ledger(tree, book),
-        "DECAY": lambda: _decay(book),
+        "FINDINGS": lambda: "".join(_findings(line)),
+        "LEDGER": lambda: "".join(_ledger(tree, book)),
+        "DECAY": lambda: "".join(_decay(book)),
         "VERSION": lambda: plain(trace.meta.version or UNKNOWN),
-        "DATA": lambda: data(tree),
+        "DATA": lambda: data(line),
     }
-    for i, piece in enumerate(re.split(r"@([A-Z_]+)@", files["html"])):
+    for i, piece in enumerate(re.split(r"@([A-Z_]+)@", _file("page.html"))):
         yield fill[piece]() if i % 2 else piece
 
 
-def data(tree: ProcessTree) -> str:
-    """The processes as JSON that may stand in a <script>: columns, times in microseconds from the first birth."""
-    n = min(len(tree), ROWS_MOST)
-    words: dict[str, int] = {}
-
-    def word(text: str | None) -> int | None:
-        return None if text is None else words.setdefault(_ODD.sub(_number, text), len(words))
-
-    def column(name: str) -> list[Any]:
-        values = tree.column(name)[:n]
-        return list(values) if isinstance(values, list) else [None if v == NULL else v for v in values]
-
-    born, ended = column("born_ns"), column("exit_ns")
-    how = column("how")
-    begin = tree.first_ns
-    if begin is None:
-        begin = min((b for b in born if b is not None), default=0)
-    last = max((t for t in (*born, *ended) if t is not None), default=begin)
-
-    def since(at: int | None) -> float | None:
-        return None if at is None else max(0, at - begin) / 1000
-
-    hows = sorted({h or UNKNOWN for h in how})
-    argvs, comms = column("argv"), column("comm")
-    known: dict[Any, int | None] = {}
-    labels = []
-    for argv, comm in zip(argvs, comms, strict=True):
-        key = comm if argv is None else tuple(argv)
-        if key not in known:
-            text = f"({comm if comm is not None else '?'})" if argv is None else " ".join(argv)
-            known[key] = word(text if len(text) <= _LABEL_MOST else text[:_LABEL_MOST] + "…")
-        labels.append(known[key])
-    cpu = [
-        None if u is None or s is None else (u + s) / 1000
-        for u, s in zip(column("cpu_user_ns"), column("cpu_system_ns"), strict=True)
-    ]
-    made = {
-        "span": max(1.0, (last - begin) / 1000),
-        "hows": hows,
-        "pid": column("pid"),
-        "parent": [-1 if p is None else p for p in column("parent_id")],
-        "how": [hows.index(h or UNKNOWN) for h in how],
-        "fresh": [int(h not in (None, "root", "existing")) for h in how],
-        "label": labels,
-        "born": [since(b) or 0 for b in born],
-        "end": [since(e) for e in ended],
-        "code": column("exit_code"),
-        "signal": [word(s) for s in column("signal")],
-        "copies": column("cow_copies"),
-        "fork": [None if v is None else v / 1000 for v in column("fork_ns")],
-        "cpu": cpu,
-        "zombie": [None if v is None else v / 1000 for v in column("zombie_ns")],
-        "where": [word(c) for c in column("cgroup")],
-    }
-    made["words"] = list(words)
-    # No "<" at all: neither `</script` nor `<!--` can end or change what the data stand in
-    return json.dumps(made, separators=(",", ":"), ensure_ascii=True).replace("<", "\\u003c").replace(">", "\\u003e")
+def _file(name: str) -> str:
+    return resources.files(__package__).joinpath("page", name).read_text("utf-8")
 
 
-def _number(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+def _script(name: str) -> str:
+    return _file(f"{name}.js")
 
 
 def _hash(text: str) -> str:
@@ -151,8 +87,7 @@ def _hash(text: str) -> str:
 
 
 def _title(trace: Trace) -> str:
-    words = " ".join(trace.meta.command)
-    return f"forktrace: {words[:200]}" if words else "forktrace"
+    return command(trace.meta.command, None)[:200] if trace.meta.command else f"forktrace of {trace.meta.host or '?'}"
 
 
 def _subtitle(trace: Trace) -> str:
@@ -167,94 +102,123 @@ def _subtitle(trace: Trace) -> str:
     return " · ".join(parts)
 
 
-def _cards(tree: ProcessTree, summary: Summary, book: Ledger) -> Iterable[tuple[str, str]]:
-    """Label and figure of each."""
-    yield "processes", count(summary.processes)
-    yield "time", duration(summary.span_ns)
-    yield "at most at once", count(summary.peak_alive)
-    yield "most births in a second", count(summary.peak_forks)
-    yield "execs", count(summary.execs)
-    yield "threads", count(summary.threads)
-    yield "ended badly", count(summary.failed)
-    yield "failed forks", count(summary.failed_forks)
-    yield "zombies", count(summary.zombies)
-    yield "longest zombie", duration(summary.zombie_max_ns)
-    yield "copied", size(None if book.copies is None else book.copies * PAGE)
-    yield "write-protect faults", count(book.wp_faults)
-    yield "page-table copies", duration(book.fork_ns)
-    lost = sum(loss.count or 0 for loss in tree.losses)
-    if lost:
-        yield "records lost", count(lost)
+def _figures(tree: ProcessTree, summary: Summary, book: Ledger) -> Iterator[str]:
+    """Each as a pair of a list; what is bad in its colour."""
+    bad = {"failed", "failed forks", "records lost"}
+    told: list[tuple[str, str]] = [
+        ("processes", count(summary.processes)),
+        ("time", duration(summary.span_ns)),
+        ("most at once", count(summary.peak_alive)),
+        ("most forks in 1 s", count(summary.peak_forks)),
+        ("execs", count(summary.execs)),
+        ("threads", count(summary.threads)),
+        ("failed", count(summary.failed)),
+        ("failed execs", count(summary.failed_execs)),
+        ("failed forks", count(summary.failed_forks)),
+        ("zombies", count(summary.zombies)),
+        ("longest a zombie", duration(summary.zombie_max_ns)),
+        ("CPU", duration(summary.cpu_ns)),
+        ("copied on write", _pages(book.copies)),
+        ("write-protect faults", count(book.wp_faults)),
+        ("copying page tables", duration(book.fork_ns)),
+    ]
+    if summary.existing:
+        told.insert(1, ("there before", count(summary.existing)))
+    if tree.losses:
+        told.append(("records lost", count(summary.lost)))
+    for label, value in told:
+        mark = ' class="bad"' if label in bad and value not in ("0", UNKNOWN) else ""
+        yield f"<div{mark}><dt>{plain(label)}</dt><dd>{plain(value)}</dd></div>"
 
 
-def _notes(trace: Trace) -> Iterable[str]:
+def _notes(trace: Trace) -> Iterator[str]:
     yield from trace.meta.notes
     if trace.damage is not None:
         yield trace.damage
     if len(trace.tree) > ROWS_MOST:
-        yield f"The tree shows the first {count(ROWS_MOST)} of {count(len(trace.tree))} processes; figures are of all."
+        yield (
+            f"The tree and the bars of lives show the first {count(ROWS_MOST)} of {count(len(trace.tree))} processes;"
+            " figures and curves are of all."
+        )
 
 
-def _findings(tree: ProcessTree) -> str:
-    found = [sentences(finding, tree) for finding in advise(tree)]
+def _findings(line: Timeline) -> Iterator[str]:
+    """What should be changed; nothing where all is well."""
+    found = advise(line.tree, line.shape)
     if not found:
-        return ""
-    items = "".join(f"<li>{plain(words.what)}. <em>{plain(words.change)}</em></li>" for words in found)
-    return f'<section aria-labelledby="h-findings"><h2 id="h-findings">Findings</h2><ul>{items}</ul></section>'
+        return
+    yield '<section aria-labelledby="h-findings"><h2 id="h-findings">Findings</h2><ul class="findings">'
+    for finding in found:
+        words = sentences(finding, line.tree)
+        mark = ' class="breaks"' if finding.breaks else ""
+        yield f"<li{mark}><p>{plain(words.what)}</p><p>{plain(words.change)}</p></li>"
+    yield "</ul></section>"
 
 
-def _ledger(tree: ProcessTree, book: Ledger) -> str:
+def _ledger(tree: ProcessTree, book: Ledger) -> Iterator[str]:
     """A table of the dearest forks; nothing where there is nothing to say."""
-    rows = [edge for edge in book.edges if edge.copies or edge.fork_ns]
-    if not rows:
-        return ""
-    heads = ("pid", "page tables", "child copied", "parent copied", "of the parent", "to exec")
-    out = [
-        '<section aria-labelledby="h-ledger"><h2 id="h-ledger">What forks cost</h2>',
-        f'<p class="quiet">{plural(book.forks, "fork")} copied an address space; the dearest {len(rows)}.</p>',
-        '<div class="scroll"><table><thead><tr>',
-        *(f'<th scope="col">{head}</th>' for head in heads),
-        '<th scope="col" class="l">command</th></tr></thead><tbody>',
+    edges = [edge for edge in book.edges if edge.copies or edge.fork_ns]
+    if not edges:
+        return
+    rows = [_costs(edge) for edge in edges]
+    keep = [i for i in range(len(_HEADS)) if any(row[i] != UNKNOWN for row in rows)]
+    totals = [
+        f"{plural(book.forks, 'fork')} copied an address space",
+        *([f"{_pages(book.copies)} of pages were copied on write"] if book.copies is not None else []),
+        *([f"{_pages(book.before_exec)} of it just before an exec, for nothing"] if book.before_exec else []),
+        *([f"{duration(book.fork_ns)} went into copying page tables"] if book.fork_ns is not None else []),
     ]
-    for edge in rows:
-        argv, comm = tree.value(edge.row, "argv"), tree.value(edge.row, "comm")
-        words = " ".join(argv)[:_LABEL_MOST] if argv else f"({comm or '?'})"
-        cells = (
-            str(tree.value(edge.row, "pid")), duration(edge.fork_ns),
-            _pages(edge.child_copies), _pages(edge.parent_copies),
-            UNKNOWN if edge.share is None else f"{edge.share:.0%}", duration(edge.to_exec_ns),
-        )  # fmt: skip
-        out += ["<tr>", *(f"<td>{plain(c)}</td>" for c in cells), f'<td class="l">{plain(words)}</td></tr>']
-    return "".join([*out, "</tbody></table></div></section>"])
+    yield '<section aria-labelledby="h-ledger"><h2 id="h-ledger">What forks cost</h2>'
+    yield f'<p class="quiet">{plain(" · ".join(totals))}. The dearest:</p><div class="scroll"><table><thead><tr>'
+    yield from (f'<th scope="col">{_HEADS[i]}</th>' for i in keep)
+    yield '<th scope="col" class="l">child, by its parent</th></tr></thead><tbody>'
+    for edge, row in zip(edges, rows, strict=True):
+        who = _who(tree, edge.row) + ("" if edge.parent is None else f", by {_who(tree, edge.parent)}")
+        cells = "".join(f"<td>{plain(row[i])}</td>" for i in keep)
+        yield f'<tr>{cells}<td class="l" title="{plain(who)}">{plain(who)}</td></tr>'
+    yield "</tbody></table></div></section>"
+
+
+def _costs(edge: Edge) -> Sequence[str]:
+    return (
+        size(edge.bytes), _pages(edge.child_copies), _pages(edge.parent_copies),
+        UNKNOWN if edge.share is None else f"{edge.share * 100:.0f} %",
+        duration(edge.fork_ns), size(edge.pgtables_bytes), duration(edge.to_exec_ns),
+    )  # fmt: skip
+
+
+def _who(tree: ProcessTree, row: int) -> str:
+    pid = tree.value(row, "pid")
+    return f"{UNKNOWN if pid is None else pid} {command(tree.value(row, 'argv'), tree.value(row, 'comm'))}"
 
 
 def _pages(pages: int | None) -> str:
     return size(None if pages is None else pages * PAGE)
 
 
-def _decay(book: Ledger) -> str:
+def _decay(book: Ledger) -> Iterator[str]:
     """When copies were made, by time since the fork: a meter a bucket, with its figure beside it as text."""
-    pieces: list[str] = []
-    for title, counts in (
-        ("since the child was born", book.since_birth),
-        ("by parents, since their last fork", book.since_fork),
-    ):
-        pieces += _histogram(title, counts)
-    if not pieces:
-        return ""
-    head = '<section aria-labelledby="h-decay"><h2 id="h-decay">When copies were made</h2>'
-    return "".join([head, *pieces, "</section>"])
+    titles = (
+        ("after the child's birth", book.since_birth),
+        ("by parents, after their last fork", book.since_fork),
+    )
+    pieces = [_histogram(title, counts) for title, counts in titles if any(n > 0 for n in counts)]
+    if pieces:
+        yield '<section aria-labelledby="h-decay"><h2 id="h-decay">When pages were copied</h2><div class="pair">'
+        yield from pieces
+        yield "</div></section>"
 
 
-def _histogram(title: str, counts: Sequence[int]) -> Iterable[str]:
+def _histogram(title: str, counts: Sequence[int]) -> str:
     held = [i for i, n in enumerate(counts) if n > 0]
-    if not held:
-        return
     most = max(counts)
-    yield f'<h3 class="quiet">{html.escape(title)}</h3><div class="hist">'
-    for i in range(held[0], held[-1] + 1):
-        label = f"up to {duration(1024 << i)}"
-        value = max(0, counts[i])
-        yield f'<span>{label}</span><meter min="0" max="{most}" value="{value}" aria-label="{label}"></meter>'
-        yield f"<span>{_pages(value)}</span>"
-    yield "</div>"
+    return "".join(
+        [f'<div><h3>{plain(title)}</h3><div class="hist">', *_bars(counts, held[0], held[-1], most), "</div></div>"]
+    )
+
+
+def _bars(counts: Sequence[int], first: int, last: int, most: int) -> Iterable[str]:
+    for i in range(first, last + 1):
+        label, value = f"up to {duration(1024 << i)}", max(0, counts[i])
+        yield f"<span>{label}</span>"
+        yield f'<meter min="0" max="{most}" value="{value}" aria-label="{label}"></meter><span>{_pages(value)}</span>'

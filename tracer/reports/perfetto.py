@@ -38,8 +38,18 @@ class Perfetto:
             ) from None
         with writing():
             for packet in Packets(Timeline(trace.tree), proto):
-                # Field 1 of message Trace, again and again: concatenated messages are one message with all of them
-                out.write(proto.Trace(packet=[packet]).SerializeToString())
+                out.write(framed(packet.SerializeToString()))
+
+
+def framed(packet: bytes) -> bytes:
+    """A packet as field 1 of message Trace: messages put behind each other are one message with all of them."""
+    head = bytearray(b"\x0a")
+    size = len(packet)
+    while size > 0x7F:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    head.append(size)
+    return bytes(head) + packet
 
 
 class Packets:

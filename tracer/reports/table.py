@@ -8,8 +8,9 @@
     list               [..]                          JSON in a cell                   list
 
 Every row has every column, in the order of the model (processes.PROCESS_COLUMNS, events.HEAD and FIELDS).
-A string that begins like a formula (= + - @ tab CR LF) gets an apostrophe before it in CSV, as spreadsheets run what
-they open. On a terminal, CSV cells are escaped as everywhere else. Knows rows and columns; nothing of their meaning.
+A string that begins like a formula (= + - @ tab CR LF), or with an apostrophe, gets an apostrophe before it in CSV, as
+spreadsheets run what they open: whoever takes one away from each that has one has what was there. On a terminal, CSV
+cells are escaped as everywhere else. Knows rows and columns; nothing of their meaning.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ def _csv_cells(code: str, column: Sequence[Any], guard: Callable[[str], str]) ->
 
 
 _NEEDS_QUOTES: Final = re.compile(r'[",\r\n]|^\s|\s$|^$')
-_FORMULA: Final = frozenset("=+-@\t\r\n")
+_FORMULA: Final = frozenset("=+-@\t\r\n'")
 
 
 def _csv_cell(value: str, guard: Callable[[str], str]) -> str:

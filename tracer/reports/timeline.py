@@ -15,6 +15,7 @@ import heapq
 import itertools
 from array import array
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from tracer.analyses.shape import Shape
@@ -67,8 +68,12 @@ class Timeline:
         self.begin = array("q", [NULL if at == NULL else self.at(at) for at in shape.begin])
         self.end = self._ends()
         self._fork, self._reap = tree.column("how"), tree.column("reap_ns")
-        columns = {key: tree.column(key) for key in _FACTS}
-        self._facts = {key: c for key, c in columns.items() if any(v is not None and v != NULL for v in c)}
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        """Columns of what is known of any of them."""
+        columns = {key: self.tree.column(key) for key in _FACTS}
+        return {key: c for key, c in columns.items() if any(v is not None and v != NULL for v in c)}
 
     def at(self, ns: int) -> int:
         """Since the beginning; what was there before begins then."""
@@ -89,13 +94,13 @@ class Timeline:
 
     def tracks(self) -> Iterator[tuple[int, int | None, str]]:
         """Depth first."""
-        children, value = self.shape.children, self.tree.value
+        children = self.shape.children
+        argvs, comms, pids = map(self.tree.column, ("argv", "comm", "pid"))
         todo: list[tuple[int, int | None]] = [(row, None) for row in reversed(self.shape.roots())]
         while todo:
             row, parent = todo.pop()
-            called = program(value(row, "argv"), value(row, "comm"))
-            pid = value(row, "pid")
-            yield row, parent, name(called if pid is None else f"{name(called)} {pid}")
+            called = name(program(argvs[row], comms[row]))
+            yield row, parent, called if pids[row] == NULL else f"{called} {pids[row]}"
             todo += [(child, row) for child in reversed(children(row))]
 
     def slices(self, row: int) -> Iterator[Slice]:
