@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -208,13 +209,19 @@ def test_members_under_churn_are_all_found(group: Path, tmp_path: Path) -> None:
     assert not ended - seen
 
 
+@pytest.fixture
+def own() -> Iterator[Path]:
+    """A shell of another name, which any user may run. Not in tmp_path: each pytest that begins closes that to others."""
+    with tempfile.TemporaryDirectory(prefix="ft-") as folder:
+        Path(folder).chmod(0o755)
+        shell_ = Path(folder) / "ft-own-shell"
+        shutil.copy(str(Path("/bin/sh").resolve()), shell_)
+        yield shell_
+
+
 @pytest.mark.parametrize("kind", ["comm", "exe", "name", "uid", "both", "not both"])
-def test_filters_root_a_subtree(kind: str, tmp_path: Path) -> None:
+def test_filters_root_a_subtree(kind: str, own: Path) -> None:
     need("bpf", "root")
-    own = tmp_path / "ft-own-shell"
-    shutil.copy(str(Path("/bin/sh").resolve()), own)
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        folder.chmod(0o755)
     match = {
         "comm": Match(comms=("ft-own-shell",)),
         "exe": Match(exes=(str(own),)),
