@@ -211,7 +211,7 @@ def test_members_under_churn_are_all_found(group: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def own() -> Iterator[Path]:
-    """A shell of another name, which any user may run. Not in tmp_path: each pytest that begins closes that to others."""
+    """A shell of another name that any user may run. Not in tmp_path: each pytest that begins closes it to others."""
     with tempfile.TemporaryDirectory(prefix="ft-") as folder:
         Path(folder).chmod(0o755)
         shell_ = Path(folder) / "ft-own-shell"
