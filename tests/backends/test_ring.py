@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import PROFILE
+from tracer.backends import _ring
 from tracer.backends._ring import BUSY, DISCARD, Ring
 
 PAGE = mmap.PAGESIZE
@@ -47,6 +48,16 @@ class Producer:
 
     def consumed(self) -> int:
         return int(struct.unpack("=Q", os.pread(self.fd, 8, 0))[0])
+
+
+@pytest.fixture(scope="module", autouse=True, params=["one by one", "numpy"])
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """How headers are looked at: in a storm by numpy, which is there by then."""
+    import numpy  # noqa: F401
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_ring, "_MANY", 1 if request.param == "numpy" else 1 << 60)
+        yield
 
 
 @pytest.fixture
