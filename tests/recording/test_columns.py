@@ -110,3 +110,17 @@ def test_without_a_kind() -> None:
 
     assert list(without(batch, Kind.END).rows()) == list(Batch.from_rows([fork(1), fork(2)]).rows())
     assert without(batch, Kind.LOST) is batch
+
+
+def test_halves_of_a_batch_whose_kinds_come_in_blocks() -> None:
+    rows = [
+        (kind, {"ts_ns": i, "pid": i, "tid": i, "born_ns": i, "comm": f"c{i}"} | ({"uid": i} if kind > Kind.FORK else {}))
+        for kind in (Kind.FORK, Kind.EXEC, Kind.EXIT)
+        for i in range(1, 7)
+    ]
+    batch = Batch.from_rows(rows)
+    halves = split(batch, 6)
+
+    for half in halves:
+        widen(half).validate(full=True)
+    assert [row for half in halves for row in narrow(widen(half))[0].rows()] == list(batch.rows())

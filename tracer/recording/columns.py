@@ -47,11 +47,12 @@ def widen(batch: Batch) -> Any:
 
     kinds = np.frombuffer(batch.kinds, np.uint8)
     n = len(kinds)
-    rows = {kind: np.flatnonzero(kinds == kind) for kind in batch.parts}
+    found = ((kind, np.flatnonzero(kinds == kind)) for kind in batch.parts)
+    rows = {kind: at for kind, at in found if len(at)}  # a batch that was split has kinds that are all on one side
     merges: dict[tuple[int, ...], _Merge] = {}
     columns = []
     for name, code, _ in COLUMNS:
-        having = tuple(kind for kind in batch.parts if name in batch.parts[kind])
+        having = tuple(kind for kind in rows if name in batch.parts[kind])
         if name == "kind":
             column = arrays.coded(batch.kinds, _KIND_WORDS)
         elif not having:
