@@ -113,8 +113,9 @@ def test_without_a_kind() -> None:
 
 
 def test_halves_of_a_batch_whose_kinds_come_in_blocks() -> None:
+    late = {"uid": 1}  # a column that the first half has not
     rows = [
-        (kind, {"ts_ns": i, "pid": i, "tid": i, "born_ns": i, "comm": f"c{i}"} | ({"uid": i} if kind > Kind.FORK else {}))
+        (kind, {"ts_ns": i, "pid": i, "tid": i, "born_ns": i, "comm": f"c{i}"} | (late if kind > Kind.FORK else {}))
         for kind in (Kind.FORK, Kind.EXEC, Kind.EXIT)
         for i in range(1, 7)
     ]
