@@ -4,8 +4,8 @@
 
 Makes two logs in a temporary folder: one of all system calls, one of those of life and death alone. Prints, of each,
 MB/s of grep, MB/s of the import (events made, and with the trace written), the ratio to grep, and the peak memory of
-an import of this and of a log of half the size. grep and imports take turns, and the best of three is taken: other
-work on the machine can only make a run slower.
+an import of this and of a log of a tenth of the size. grep and imports take turns, and the best of three is taken:
+other work on the machine can only make a run slower.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ def main(megabytes: float, jobs: list[int]) -> None:
     print(f"{'log':<6} {'jobs':>4} {'grep':>10} {'events':>10} {'of grep':>8} {'written':>10} {'of grep':>8}")
     with tempfile.TemporaryDirectory() as folder:
         for name in ("full", "dense"):
-            log, half = Path(folder, name), Path(folder, f"{name}-half")
+            log, tenth = Path(folder, name), Path(folder, f"{name}-tenth")
             make(log, megabytes, dense=name == "dense")
-            make(half, megabytes / 2, dense=name == "dense")
+            make(tenth, megabytes / 10, dense=name == "dense")
             size = log.stat().st_size / 1e6
             for n in jobs:
                 g, r, w = best(partial(grep, log), partial(read, log, n), partial(write, log, n))
@@ -90,7 +90,7 @@ def main(megabytes: float, jobs: list[int]) -> None:
                     f"{name:<6} {n:>4} {size / g:>5.0f} MB/s {size / r:>5.0f} MB/s {g / r:>8.2f} {size / w:>5.0f} MB/s "
                     f"{g / w:>8.2f}"
                 )
-            print(f"{name:<6} peak memory {peak(half)} MiB of {size / 2:.0f} MB, {peak(log)} MiB of {size:.0f} MB")
+            print(f"{name:<6} peak memory {peak(tenth)} MiB of {size / 10:.0f} MB, {peak(log)} MiB of {size:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,20 @@ def test_secrets_are_hidden_and_counted(saved: str, name: str, capsysbinary: pyt
     assert nothing == b""
 
 
+@pytest.mark.parametrize("name", ["html", "chrome", "csv"])
+def test_another_output_of_a_report_hides_them_too(
+    saved: str, name: str, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert main(["report", saved, "--as", name]) == 0
+    shared, said = capsysbinary.readouterr()
+    assert main(["report", saved, "--as", name, "--no-redact"]) == 0
+    whole, _ = capsysbinary.readouterr()
+
+    assert b"hunter2" not in shared
+    assert b"2 secrets hidden" in said
+    assert b"hunter2" in whole
+
+
 def test_more_rules(saved: str, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     rules = tmp_path / "rules.toml"
     rules.write_text('prefixes = ["mysq"]\n')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tracer.commands import say
+from tracer.commands import hiding, say
 from tracer.errors import BadDataError, UsageError
 
 
@@ -33,8 +33,7 @@ class Export:
             " stacks at copies by pages (default: these, where they were taken, else count)",
         )
         parser.add_argument("-o", "--output", metavar="OUT", help="default: standard output")
-        parser.add_argument("--no-redact", action="store_true", help="leave secrets in argv and environment there")
-        parser.add_argument("--redact-rules", metavar="FILE", help="a TOML file with more rules of what is a secret")
+        hiding.add_options(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, write, say nothing; status 65 where the file is damaged, after what could be read was written."""
@@ -48,12 +47,8 @@ class Export:
             names = ", ".join(listed.name for listed in reports.REPORTS)
             raise UsageError("which format is wanted is not clear", f"say --as with one of: {names}")
         trace = open_trace(args.file)
-        hidden = None
-        if not args.no_redact:
-            from tracer.commands.hiding import Hiding
-
-            hidden = Hiding(args.redact_rules)
-            trace = hidden.of(trace)
+        hidden = hiding.from_args(args)
+        trace = trace if hidden is None else hidden.of(trace)
         options = reports.Options(table=args.table, weight=args.weight)
         if args.output in (None, "-"):
             if report.binary and sys.stdout.isatty():
@@ -63,9 +58,8 @@ class Export:
         else:
             with open_output(args.output) as out:
                 report.write(trace, out, options)
-        if hidden is not None and hidden.count and not args.quiet:
-            what = f"{hidden.count:,} secret{'s' if hidden.count > 1 else ''}"
-            say(f"{what} hidden in argv and environment (--no-redact leaves them)")
+        if hidden is not None and not args.quiet:
+            hidden.say()
         if trace.broken:  # what could be read has been written; who reads it must know that it is not all
             raise BadDataError(str(trace.damage))
         if trace.damage is not None:

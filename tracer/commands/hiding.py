@@ -2,18 +2,32 @@
 
     hiding = Hiding(rules_file);  trace = hiding.of(trace);  ... ;  hiding.count
 
-What is a secret is tracer.redact's business. Nothing is changed in the file that the trace came from.
+`add_options` and `from_args` are the same for every verb that shares. What is a secret is tracer.redact's business.
+Nothing is changed in the file that the trace came from.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from tracer.commands import say
 from tracer.events import Batch
 from tracer.redact import RULES, load_rules, redact, redact_batch
 from tracer.trace import Trace
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """--no-redact and --redact-rules."""
+    parser.add_argument("--no-redact", action="store_true", help="leave secrets in argv and environment there")
+    parser.add_argument("--redact-rules", metavar="FILE", help="a TOML file with more rules of what is a secret")
+
+
+def from_args(args: argparse.Namespace) -> Hiding | None:
+    """None with --no-redact."""
+    return None if args.no_redact else Hiding(args.redact_rules)
 
 
 class Hiding:
@@ -35,3 +49,9 @@ class Hiding:
 
         meta = replace(trace.meta, command=tuple(command))
         return Trace(meta, batches, status=trace.status, damage=lambda: trace.damage, broken=lambda: trace.broken)
+
+    def say(self) -> None:
+        """How many were hidden, if any was."""
+        if self.count:
+            what = f"{self.count:,} secret{'s' if self.count > 1 else ''}"
+            say(f"{what} hidden in argv and environment (--no-redact leaves them)")

@@ -8,6 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from tracer.commands import hiding
 from tracer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Report:
         parser.add_argument(
             "--as", dest="output_as", default="console", metavar="NAME", help="another output (default: console)"
         )
+        hiding.add_options(parser)
         parser.add_argument("-t", "--times", action="store_true", help="show when each process was born")
         parser.add_argument("--threads", action="store_true", help="show threads")
         parser.add_argument("--full", action="store_true", help="fold nothing")
@@ -57,7 +59,12 @@ class Report:
         with Progress(name) as progress:
             trace = open_trace(args.file, progress=None if args.quiet else progress)
             if other is not None:
-                other.write(trace, sys.stdout.buffer, Options())
+                # Another output is for somebody else, as an export is; the report on the terminal is for oneself
+                hidden = hiding.from_args(args)
+                other.write(trace if hidden is None else hidden.of(trace), sys.stdout.buffer, Options())
+                sys.stdout.buffer.flush()
+                if hidden is not None and not args.quiet:
+                    hidden.say()
                 return 0
             tree = trace.tree
         from tracer.reports.console import Console, title
