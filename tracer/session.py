@@ -29,6 +29,7 @@ VERSION: Final = "0.1.0"
 
 _BUSY_S: Final = 0.1
 _IDLE_S: Final = 0.2
+_STORM_ROWS: Final = 2000  # in one read: then each read's own cost counts for more than how soon it comes
 _LAST_REAPS_S: Final = 0.1
 _SAY_WHO_S: Final = 1.0
 _SAY_WHO_ROWS: Final = 100_000  # to find their names in more would keep us from reading for too long
@@ -252,7 +253,8 @@ class Session:
             elif self._asked_to_end():
                 self.detached = True
                 return
-            pause = _BUSY_S if self._read() else min(pause * 2, _IDLE_S)
+            rows = self._read()
+            pause = _BUSY_S if 0 < rows < _STORM_ROWS else min(pause * 2, _IDLE_S)
             tick()
             if self._stop:
                 self.detached = True
@@ -338,7 +340,8 @@ class Session:
     ) -> None:
         self.close()
 
-    def _read(self) -> bool:
+    def _read(self) -> int:
+        """Give what has come to the sinks; how many rows."""
         assert self._backend is not None
         got = self._backend.read()
         for batch in got:
@@ -346,7 +349,7 @@ class Session:
         news: list[str] = getattr(self._backend, "news", [])
         while news:
             self._say(news.pop(0))
-        return bool(got)
+        return sum(map(len, got))
 
     def _drain(self) -> None:
         self._read()

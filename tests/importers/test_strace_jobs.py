@@ -12,7 +12,11 @@ from tests.bench.strace_logs import make
 from tests.importers.test_histories import rows_by_life
 from tracer.events import Batch
 from tracer.importers import open_log, opening, strace_jobs
+from tracer.importers.strace_bulk import Bulk
 from tracer.importers.strace_jobs import LARGE, Pool, blocks, jobs_for
+from tracer.importers.strace_owners import Skipped
+from tracer.importers.strace_rows import Rows
+from tracer.importers.strace_stream import Stream
 
 
 def rows(path: Path, jobs: int | None) -> tuple[list[Batch], Any]:
@@ -73,3 +77,17 @@ def test_a_worker_that_dies_is_done_without(tmp_path: Path, monkeypatch: pytest.
     without, _ = rows(log, 2)
 
     assert rows_by_life(without) == rows_by_life(alone)
+
+
+def test_few_lines_of_life_and_death_are_not_worth_a_second_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+
+    assert (jobs_for(LARGE, None, dense=True), jobs_for(LARGE, None, dense=False)) == (2, 0)
+    assert jobs_for(LARGE, 2, dense=False) == 2
+    for dense in (True, False):
+        log = tmp_path / f"{dense}"
+        make(log, 0.5, dense=dense)
+        assert Bulk(Stream(Rows(), Skipped())).dense(log.read_bytes()) is dense
+    assert not Bulk(Stream(Rows(), Skipped())).dense(b"")

@@ -27,14 +27,18 @@ _AHEAD: Final = 3  # blocks a worker has in hand
 _state: dict[str, Any] = {}
 
 
-def jobs_for(size: int | None, wanted: int | None) -> int:
-    """How many workers to use for a file of `size` bytes; 0: none."""
+def jobs_for(size: int | None, wanted: int | None, *, dense: bool = True) -> int:
+    """How many workers to use for a file of `size` bytes; 0: none.
+
+    `dense`: it holds calls of life and death above all. Where they are few, one process sorts the others out faster
+    than two can hand one another what is left (tests/bench/bench_strace_import.py).
+    """
     if size is None or (wanted is None and size < LARGE):
         return 0
     if wanted is not None:
         return wanted if wanted > 1 else 0
     cpus = len(os.sched_getaffinity(0))
-    return min(cpus, _MOST) if cpus > 1 else 0
+    return min(cpus, _MOST) if cpus > (1 if dense else 2) else 0
 
 
 def blocks(path: str, size: int) -> Iterator[tuple[int, bytes]]:
