@@ -17,7 +17,7 @@ import pytest
 from tests.fleet.traces import trace
 
 ROOT: Final = Path(__file__).parents[2]
-TRACES: Final = 24
+TRACES: Final = 32
 PATIENCE_S: Final = 120
 
 
@@ -43,7 +43,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_a_worker_that_is_killed_costs_nothing_but_time(tmp_path: Path, cluster: dict[str, Any]) -> None:
     traces = tmp_path / "traces"
     for i in range(TRACES):
-        trace(traces / f"host=web{i % 3}" / f"{i}.ftrace", [{"born": n / 50, "copies": n} for n in range(600)])
+        trace(traces / f"host=web{i % 3}" / f"{i}.ftrace", [{"born": n / 50, "copies": n} for n in range(2000)])
     here, there = tmp_path / "here", tmp_path / "there"
     alone = subprocess.run(fleet(traces, here), cwd=ROOT, check=True, capture_output=True, text=True)
 
