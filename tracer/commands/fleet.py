@@ -78,6 +78,7 @@ class Fleet:
             questions.copies(args.top),
             questions.storms(args.rate),
         ]
+        questions.close()
         if args.format == "json":
             document: dict[str, Any] = {answer.name: answer.dicts() for answer in answers}
             if updated is not None:

@@ -72,6 +72,10 @@ class Fleet:
             self._db.execute(f"create view {table} as select * from all_{table}{where}")
         self._watched(since, until)
 
+    def close(self) -> None:
+        """Let go of the data set. Nothing can be asked afterwards."""
+        self._db.close()
+
     def _watched(self, since: datetime.datetime | None, until: datetime.datetime | None) -> None:
         """How long each host was watched: of two traces at the same time, the time counts once."""
         low = f"greatest(ts, timestamp '{since:%Y-%m-%d %H:%M:%S.%f}')" if since else "ts"
@@ -230,7 +234,11 @@ def _dataset(place: Place, files: Sequence[str]) -> Any:
 
     parts = ds.partitioning(pa.schema([("host", pa.string()), ("day", pa.string())]), flavor="hive")
     paths = [f"{place.root}/{path}" for path in files]
-    return ds.dataset(paths, filesystem=PyFileSystem(FSSpecHandler(place.fs)), format="parquet", partitioning=parts)
+    protocol = place.fs.protocol
+    here = "file" in (protocol if isinstance(protocol, tuple) else (protocol,))
+    # Arrow reads ahead on threads of its own: they must not need this interpreter, which may be ending meanwhile
+    files_of = None if here else PyFileSystem(FSSpecHandler(place.fs))
+    return ds.dataset(paths, filesystem=files_of, format="parquet", partitioning=parts)
 
 
 def _no_troubles() -> Any:
