@@ -262,3 +262,12 @@ def test_a_dead_one_that_has_just_made_many_is_still_found_and_leaves_then() -> 
     assert [(g.pid, g.forks) for g in window.groups("ancestor", 10)][:1] == [(50, 201)]
     assert {life.pid for life in window.living()} == {1, 50}
     assert not window.lives._lingering
+
+
+@pytest.mark.parametrize("kind", [Kind.FORK, Kind.EXISTING])
+def test_the_parent_of_the_root_is_none_of_those_that_are_watched(kind: Kind) -> None:
+    who = {"ts_ns": 5 * 10**9, "pid": 7, "tid": 7, "born_ns": 1}
+    window = Window(60)
+    window.feed(Batch.from_rows([(kind, {**who, "how": "root", "ppid": 3, "parent_born_ns": 1})]))
+
+    assert [life.pid for life in window.living()] == [7]

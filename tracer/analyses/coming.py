@@ -51,15 +51,15 @@ class Coming(Ticking):
                 at, second = self._second(ts)
                 until = (at + 1) * _NS
                 tally = None
-            if above_key != parent_key or parent.state == GONE:
+            if how == "root":  # its parent is forktrace: none of those that are watched
+                parent, parent_key, alike = outside, None, None
+            elif above_key != parent_key or parent.state == GONE:
                 parent_key = above_key
                 if above_key[0] == NULL or above_key == key:
                     parent, parent_key = outside, None
                 else:
                     parent = of.get(above_key) or self._stranger(above_key)
                 alike = None
-            if how == "root":
-                parent, parent_key, alike = outside, None, None
             if key in of:
                 self._known(of[key], parent, comm, cgroup, uid)
                 alike = None
