@@ -54,6 +54,18 @@ def page(found: Diff, width: int, unicode: bool = True, most: int | None = 30) -
     return "".join("".join(text for text, _ in line) + "\n" for line in drawn)
 
 
+def test_it_says_who_saw_them_unless_bpf_saw_all() -> None:
+    log, bpf = run(2, source="strace-log"), run(2)
+
+    assert "seen by" not in page(compared([bpf], [run(3)]), 80)
+    same = "no difference in 5 processes of 3 commands; not compared: fork time, CPU time"
+    assert page(compared([bpf], [bpf]), 200) == same + "\n"
+    assert page(compared([bpf], [log]), 200) == same + "\nseen by bpf, strace-log\n"
+    heads = page(compared([bpf, log], [run(3, source="x\x1b[1m")]), 80).split("\n")[:2]
+    assert "seen by bpf, strace-log" in heads[0]
+    assert "seen by x\\x1b[1m" in heads[1]
+
+
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_pages(width: int, golden: Callable[[str, str], None]) -> None:
     golden(f"diff_{width}", "\n".join(page(found, width) for found in PAGES.values()))

@@ -14,7 +14,7 @@ from tests.reports.test_console import pipeline
 from tests.strategies import History, histories
 from tracer.errors import UsageError
 from tracer.events import NULL
-from tracer.reports.perfetto import ALIVE, COPIES, FIRST
+from tracer.reports.perfetto import ABOUT, ALIVE, COPIES, FIRST
 
 
 def test_golden(golden: Golden) -> None:
@@ -32,7 +32,7 @@ def test_any_tree(history: History) -> None:
     tracks = {p.track_descriptor.uuid: p.track_descriptor for p in packets if p.HasField("track_descriptor")}
     nested = {uuid - FIRST: track.parent_uuid - FIRST for uuid, track in tracks.items() if track.parent_uuid}
     assert nested == {row: p for row in range(len(trace.tree)) if (p := trace.tree.parent(row)) is not None}
-    assert len(tracks.keys() - {ALIVE, COPIES}) == len(trace.tree)
+    assert len(tracks.keys() - {ABOUT, ALIVE, COPIES}) == len(trace.tree)
     depth: dict[int, int] = {}
     stamps: dict[int, int] = {}
     for packet in packets:

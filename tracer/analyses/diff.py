@@ -119,6 +119,7 @@ class Profile:
     facts: frozenset[str]
     groups: Mapping[tuple[int, str], _Group]
     total: Figures
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,13 +146,17 @@ class Change:
 
 @dataclass(frozen=True)
 class Diff:
-    """`changes`: the largest first. `groups`: how many were compared. `unknown`: metrics not known on both sides."""
+    """`changes`: the largest first. `groups`: how many were compared. `unknown`: metrics not known on both sides.
+
+    `sources`: who saw the runs of each side.
+    """
 
     runs: tuple[int, int]
     groups: int
     total: Mapping[str, Values]
     changes: tuple[Change, ...]
     unknown: tuple[str, ...]
+    sources: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
     @property
     def chance(self) -> float:
@@ -231,7 +236,7 @@ def profile(tree: ProcessTree, places: Places) -> Profile:
     summary = summarize(tree, shape)
     total = {m.name: _totalled(m, groups, facts) for m in METRICS}
     total |= {"life_ns": summary.span_ns, "failed_forks": summary.failed_forks, "failed_execs": summary.failed_execs}
-    return Profile(facts, groups, total)
+    return Profile(facts, groups, total, tree.meta.source)
 
 
 def _places(tree: ProcessTree, shape: Shape, places: Places) -> list[int]:
@@ -305,7 +310,8 @@ def diff(a: Sequence[Profile], b: Sequence[Profile], places: Places) -> Diff:
         for m in (*METRICS, *TOTALS)
     }
     unknown = tuple(name for name, values in total.items() if values.differs is None)
-    return Diff((len(a), len(b)), len(keys), total, tuple(changes), unknown)
+    sources = (tuple(sorted({run.source for run in a})), tuple(sorted({run.source for run in b})))
+    return Diff((len(a), len(b)), len(keys), total, tuple(changes), unknown, sources)
 
 
 def _change(key: tuple[int, str], a: Sequence[Profile], b: Sequence[Profile], places: Places) -> Change | None:

@@ -94,6 +94,7 @@ def _sides(files: Sequence[str], words: Sequence[str]) -> tuple[list[str], list[
 def _document(found: Diff, a: Sequence[str], b: Sequence[str]) -> dict[str, Any]:
     return {
         "a": list(a), "b": list(b), "differs": found.differs, "commands": found.groups, "unknown": list(found.unknown),
+        "sources": dict(zip("ab", map(list, found.sources), strict=True)),
         "total": _values(found.total), "changes": [_change(change) for change in found.changes],
     }  # fmt: skip
 

@@ -58,8 +58,10 @@ class Export:
         else:
             with open_output(args.output) as out:
                 report.write(trace, out, options)
-        if hidden is not None and not args.quiet:
-            hidden.say()
+        if not args.quiet:
+            hiding.say_source(report, trace.meta)
+            if hidden is not None:
+                hidden.say()
         if trace.broken:  # what could be read has been written; who reads it must know that it is not all
             raise BadDataError(str(trace.damage))
         if trace.damage is not None:

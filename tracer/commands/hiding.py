@@ -1,4 +1,4 @@
-"""A trace with the secrets taken out, for whatever is shared: exports and pages.
+"""What is shared, exports and pages: a trace with the secrets taken out, and a word on where it comes from.
 
     hiding = Hiding(rules_file);  trace = hiding.of(trace);  ... ;  hiding.count
 
@@ -12,11 +12,15 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tracer.commands import say
-from tracer.events import Batch
+from tracer.events import Batch, Meta
 from tracer.redact import RULES, load_rules, redact, redact_batch
 from tracer.trace import Trace
+
+if TYPE_CHECKING:
+    from tracer.reports import Report
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +32,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def from_args(args: argparse.Namespace) -> Hiding | None:
     """None with --no-redact."""
     return None if args.no_redact else Hiding(args.redact_rules)
+
+
+def say_source(report: Report, meta: Meta) -> None:
+    """What the source of a trace can not know, where the output itself has no place for it."""
+    from tracer.reports.source import line
+
+    about = None if report.says_source else line(meta)
+    if about is not None:
+        say(about)
 
 
 class Hiding:

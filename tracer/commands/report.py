@@ -63,8 +63,10 @@ class Report:
                 hidden = hiding.from_args(args)
                 other.write(trace if hidden is None else hidden.of(trace), sys.stdout.buffer, Options())
                 sys.stdout.buffer.flush()
-                if hidden is not None and not args.quiet:
-                    hidden.say()
+                if not args.quiet:
+                    hiding.say_source(other, trace.meta)
+                    if hidden is not None:
+                        hidden.say()
                 return 0
             tree = trace.tree
         from tracer.reports.console import Console, title

@@ -28,11 +28,12 @@ class Options:
 
 
 class Report(Protocol):
-    """One output. `binary`: not for a terminal."""
+    """One output. `binary`: not for a terminal. `says_source`: it holds where the trace is from (source.py)."""
 
     name: str
     suffixes: tuple[str, ...]
     binary: bool
+    says_source: bool
 
     def write(self, trace: Trace, out: IO[bytes], options: Options) -> None:
         """Write all of it to `out`, which need not be seekable. Raises CannotWriteError, UsageError."""

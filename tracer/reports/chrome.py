@@ -16,12 +16,14 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final
 
 from tracer.reports import Options, writing
+from tracer.reports.source import sentences
 from tracer.reports.timeline import Timeline, joined, name
 
 if TYPE_CHECKING:
     from tracer.trace import Trace
 
 _AT_ONCE: Final = 1000
+_NOTE_MOST: Final = 1000
 
 
 class Chrome:
@@ -30,6 +32,7 @@ class Chrome:
     name: ClassVar = "chrome"
     suffixes: ClassVar = (".trace.json",)
     binary: ClassVar = False
+    says_source: ClassVar = True
 
     def write(self, trace: Trace, out: IO[bytes], options: Options) -> None:
         """As the module says."""
@@ -38,6 +41,8 @@ class Chrome:
             "source": name(meta.source), "host": name(meta.host), "kernel": name(meta.kernel),
             "command": joined(meta.command), "version": name(meta.version),
         }  # fmt: skip
+        if notes := sentences(meta):
+            about["notes"] = " ".join(name(note, _NOTE_MOST) for note in notes)
         line = Timeline(trace.tree)
         with writing():
             head = json.dumps({"displayTimeUnit": "ms", "otherData": about})

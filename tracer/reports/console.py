@@ -32,6 +32,7 @@ from tracer.reports.console_rows import Rows
 from tracer.reports.console_stacks import StackLines
 from tracer.reports.console_summary import SummaryLines
 from tracer.reports.console_text import Spans, wrap
+from tracer.reports.source import seen_by
 from tracer.reports.terminal import Terminal, clean, cut, facts, quoted
 from tracer.reports.words import count, plural
 
@@ -236,6 +237,9 @@ def title(tree: ProcessTree, name: str, terminal: Terminal) -> list[Spans]:
         chunks.append([(cut(command, _TITLE_MOST, dots="…" if terminal.unicode else "..."), "")])
     if meta.host:
         chunks.append([(clean(meta.host, unicode=terminal.unicode), "")])
+    seen = seen_by((meta.source,))
+    if seen:
+        chunks.append([(clean(seen, unicode=terminal.unicode), "")])
     if meta.wall_offset_ns is not None and tree.first_ns is not None:
         with contextlib.suppress(OverflowError, OSError, ValueError):  # a file may claim any year
             at = datetime.fromtimestamp((meta.wall_offset_ns + tree.first_ns) / 1e9, UTC).astimezone()

@@ -16,6 +16,7 @@ from tracer.analyses.cow import PAGE
 from tracer.analyses.diff import FEW, LEAST, PART
 from tracer.reports.console_fleet import _Column, _table
 from tracer.reports.console_text import Span, Spans, fitted, wrap
+from tracer.reports.source import seen_by
 from tracer.reports.terminal import Terminal, cells, clean
 from tracer.reports.words import count, duration_range, plural, size, size_range
 
@@ -48,12 +49,16 @@ _NAMES: Final = {
 def lines(
     diff: Diff, a: Sequence[str], b: Sequence[str], terminal: Terminal, *, most: int | None = SHOWN
 ) -> Iterator[Spans]:
-    """All of it; one line where nothing differs. `a`, `b`: what the runs are called. `most`: rows, None for all."""
+    """All of it; one line where nothing differs, and one on who saw it if that was not bpf.
+
+    `a`, `b`: what the runs are called. `most`: rows, None for all."""
     if not diff.differs:
         yield from _same(diff, terminal)
         return
-    for side, names in (("A", a), ("B", b)):
-        yield wrap((side, "label"), [_sources(names, terminal)], terminal, width=1)[0]
+    for side, names, sources in (("A", a, diff.sources[0]), ("B", b, diff.sources[1])):
+        seen = seen_by(sources)
+        also = [[(clean(seen, unicode=terminal.unicode), "")]] if seen else []
+        yield from wrap((side, "label"), [_sources(names, terminal), *also], terminal, width=1)
     yield []
     shown = diff.changes[:most]
     rows = [_total(diff, terminal)] if any(v.differs for v in diff.total.values()) else []
@@ -85,7 +90,10 @@ def _same(diff: Diff, terminal: Terminal) -> Iterator[Spans]:
     text = f"no difference in {made} processes of {plural(diff.groups, 'command')}"
     if diff.unknown:
         text += f"; not compared: {', '.join(_NAMES[name] for name in diff.unknown)}"
-    yield fitted([(text, "")], terminal.width, "…" if terminal.unicode else "...")
+    seen = seen_by(tuple(dict.fromkeys((*diff.sources[0], *diff.sources[1]))))
+    for told in (text, clean(seen, unicode=terminal.unicode) if seen else ""):
+        if told:
+            yield fitted([(told, "")], terminal.width, "…" if terminal.unicode else "...")
 
 
 def _sources(names: Sequence[str], terminal: Terminal) -> list[Span]:

@@ -11,16 +11,19 @@ from typing import IO, TYPE_CHECKING, ClassVar, Final
 from tracer.outline import ODD
 from tracer.reports import Options, writing
 from tracer.reports.drawing import boxes
+from tracer.reports.source import wrapped
 
 if TYPE_CHECKING:
     from tracer.trace import Trace
 
 MOST: Final = 400
+_WIDTH: Final = 116
 _STYLES: Final = {"vfork": "dashed", "posix_spawn": "dashed", "clone": "dotted", None: "dotted"}
 _HEAD: Final = b"""digraph forktrace {
   rankdir=LR;
   node [shape=box, style=rounded, fontname="monospace", fontsize=10];
   edge [arrowsize=0.6];
+  graph [fontname="monospace", fontsize=9];
 """
 
 
@@ -30,12 +33,17 @@ class Dot:
     name: ClassVar = "dot"
     suffixes: ClassVar = (".dot", ".gv")
     binary: ClassVar = False
+    says_source: ClassVar = True
 
     def write(self, trace: Trace, out: IO[bytes], options: Options) -> None:
         """As the module says."""
         drawn = boxes(trace.tree, MOST)
         with writing():
             out.write(_HEAD)
+            about = [quoted(line) for line in wrapped(trace.meta, _WIDTH)]
+            # A tooltip is where a drawing on a page is asked what it is; \l ends a line and sets it to the left.
+            label, tooltip = "\\l".join((*about, "")), "\\n".join(about)
+            out.write(f'  label="{label}"; tooltip="{tooltip}"; labelloc=b; labeljust=l;\n'.encode())
             for i, box in enumerate(drawn):
                 label = "\\n".join(quoted(line) for line in box.text)
                 looks = ", color=red" if box.bad else ", shape=plaintext" if box.how is None else ""

@@ -40,6 +40,7 @@ class Folded:
     name: ClassVar = "folded"
     suffixes: ClassVar = (".folded",)
     binary: ClassVar = False
+    says_source: ClassVar = False
 
     def write(self, trace: Trace, out: IO[bytes], options: Options) -> None:
         """As the module says. Raises UsageError for stacks, or figures, that the trace does not have."""

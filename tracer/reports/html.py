@@ -41,6 +41,7 @@ class Html:
     name: ClassVar = "html"
     suffixes: ClassVar = (".html", ".htm")
     binary: ClassVar = False
+    says_source: ClassVar = True
 
     def write(self, trace: Trace, out: IO[bytes], options: Options) -> None:
         """As the module says."""

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, ClassVar, Final
 from tracer.outline import ODD
 from tracer.reports import Options, writing
 from tracer.reports.drawing import boxes
+from tracer.reports.source import wrapped
 
 if TYPE_CHECKING:
     from tracer.trace import Trace
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 MOST: Final = 100
 """Mermaid refuses charts of more than 500 lines between boxes or 50,000 characters; nobody reads one of that size."""
 
+_WIDTH: Final = 116
 _HARMLESS: Final = re.compile(r"[^A-Za-z0-9 ._/,=+·…×→µ-]")
 _LINES: Final = {"vfork": "-.->", "posix_spawn": "-.->", "clone": "-.->", None: "-.-"}
 
@@ -29,6 +31,7 @@ class Mermaid:
     name: ClassVar = "mermaid"
     suffixes: ClassVar = (".mmd", ".mermaid")
     binary: ClassVar = False
+    says_source: ClassVar = True
 
     def write(self, trace: Trace, out: IO[bytes], options: Options) -> None:
         """As the module says."""
@@ -36,6 +39,8 @@ class Mermaid:
         bad = ",".join(f"p{i}" for i, box in enumerate(drawn) if box.bad)
         with writing():
             out.write(b"flowchart LR\n")
+            for line in wrapped(trace.meta, _WIDTH):
+                out.write(f"  %% {commented(line)}\n".encode())
             for i, box in enumerate(drawn):
                 label = "<br/>".join(escaped(line) for line in box.text)
                 out.write(f'  p{i}["{label}"]\n'.encode())
@@ -49,3 +54,9 @@ def escaped(text: str) -> str:
     """Text inside a quoted label."""
     text = ODD.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     return _HARMLESS.sub(lambda found: f"#{ord(found[0])};", text)
+
+
+def commented(text: str) -> str:
+    """Text inside a comment. `%%{` begins a directive, and older versions look for one anywhere: no braces."""
+    text = ODD.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return text.replace("{", "(").replace("}", ")")

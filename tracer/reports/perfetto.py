@@ -11,14 +11,17 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final
 
 from tracer.errors import UsageError
+from tracer.events import Meta
 from tracer.reports import Options, writing
-from tracer.reports.timeline import Slice, Timeline
+from tracer.reports.source import sentences, source
+from tracer.reports.timeline import Slice, Timeline, name
 
 if TYPE_CHECKING:
     from tracer.trace import Trace
 
-ALIVE, COPIES, FIRST = 1, 2, 16  # uuids of tracks, and numbers of sequences: of row n, FIRST + n
+ALIVE, COPIES, ABOUT, FIRST = 1, 2, 3, 16  # uuids of tracks, and numbers of sequences: of row n, FIRST + n
 _INT64: Final = 1 << 63
+_NOTE_MOST: Final = 1000
 
 
 class Perfetto:
@@ -27,6 +30,7 @@ class Perfetto:
     name: ClassVar = "perfetto"
     suffixes: ClassVar = (".pftrace", ".perfetto-trace")
     binary: ClassVar = True
+    says_source: ClassVar = True
 
     def write(self, trace: Trace, out: IO[bytes], options: Options) -> None:
         """As the module says. Raises UsageError without the package."""
@@ -37,7 +41,7 @@ class Perfetto:
                 "the package perfetto can not be imported", "pip install 'forktrace[perfetto]', or --as chrome"
             ) from None
         with writing():
-            for packet in Packets(Timeline(trace.tree), proto):
+            for packet in Packets(Timeline(trace.tree), proto, trace.meta):
                 out.write(framed(packet.SerializeToString()))
 
 
@@ -53,19 +57,34 @@ def framed(packet: bytes) -> bytes:
 
 
 class Packets:
-    """TracePackets of a time line, parents' tracks before their children's."""
+    """TracePackets of a time line, parents' tracks before their children's; first, what the trace is."""
 
-    def __init__(self, line: Timeline, proto: Any) -> None:
+    def __init__(self, line: Timeline, proto: Any, meta: Meta) -> None:
         self._line = line
         self._proto = proto
+        self._meta = meta
         self._kinds = proto.TrackEvent
 
     def __iter__(self) -> Iterator[Any]:
+        yield from self._about()
         for row, parent, called in self._line.tracks():
             yield self._track(FIRST + row, called, None if parent is None else FIRST + parent)
             yield from self._life(row)
         yield from self._counter(ALIVE, "alive", self._line.alive())
         yield from self._counter(COPIES, "pages copied", self._line.copies())
+
+    def _about(self) -> Iterator[Any]:
+        """A moment at the beginning, to be looked at: which source this is from, and what that one can not know."""
+        yield self._track(ABOUT, "this trace", None)
+        packet = self._event(0, ABOUT, self._kinds.TYPE_INSTANT)
+        packet.track_event.name = name(source(self._meta))
+        told = {key: getattr(self._meta, key) for key in ("host", "kernel", "version")}
+        notes = {f"note {i}": text for i, text in enumerate(sentences(self._meta), 1)}
+        for key, text in {**told, **notes}.items():
+            if text:
+                note = packet.track_event.debug_annotations.add()
+                note.name, note.string_value = key, name(text, _NOTE_MOST)
+        yield packet
 
     def _life(self, row: int) -> Iterator[Any]:
         """All that is on one track, in order of time."""

@@ -42,6 +42,7 @@ class Jsonl:
     name: ClassVar = "jsonl"
     suffixes: ClassVar = (".jsonl", ".ndjson")
     binary: ClassVar = False
+    says_source: ClassVar = False
 
     def write(self, trace: Trace, out: IO[bytes], options: Options) -> None:
         """As the module says."""
@@ -56,6 +57,7 @@ class Csv:
     name: ClassVar = "csv"
     suffixes: ClassVar = (".csv",)
     binary: ClassVar = False
+    says_source: ClassVar = False
 
     def write(self, trace: Trace, out: IO[bytes], options: Options) -> None:
         """As the module says."""
@@ -76,6 +78,7 @@ class Parquet:
     name: ClassVar = "parquet"
     suffixes: ClassVar = (".parquet",)
     binary: ClassVar = True
+    says_source: ClassVar = True
 
     def write(self, trace: Trace, out: IO[bytes], options: Options) -> None:
         """As the module says."""
