@@ -16,6 +16,7 @@ int main(int argc, char **argv)
 		must(getcwd(cwd, sizeof(cwd)));
 		tell_text("cwd", cwd);
 		must(!chdir("/tmp"));
+		tell_text("cwd_later", "/tmp");
 		return 0;
 	}
 	for (int k = 0; k < 3; k++) {

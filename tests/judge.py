@@ -155,6 +155,8 @@ def of_row(life: Life, row: Row, seen: Collection[str], *, late: bool = False) -
             continue  # CLONE_PARENT is a flag: without it nobody knows who called clone
         if row[column] is None and late and column in SNAPSHOT:
             continue
+        if late and column == "cwd" and row[column] == life.fact("cwd_later"):
+            continue
         if row[column] != value:
             yield f"pid {pid}: {column} is {row[column]!r}, and was {value!r}"
     for column, fact in FACT_OF.items():

@@ -316,7 +316,8 @@ def test_a_second_request_leaves_the_program(offer: Callable[..., type[Fake]]) -
     def read(fake: Fake) -> list[Batch]:
         with open(f"/proc/{pids[0]}/comm") as comm:
             ready = comm.read() == "sleep\n"  # it ignores the signal by now
-        if not ready or len(asked) == 2 or (asked and time.monotonic() < asked[0] + 0.03):
+        # One that is handled late is no request of its own (_SAME_REQUEST_S), so it is asked until we are let go.
+        if not ready or (asked and time.monotonic() < asked[-1] + 0.1):
             return []
         asked.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGTERM)
@@ -326,6 +327,7 @@ def test_a_second_request_leaves_the_program(offer: Callable[..., type[Fake]]) -
     one, events = capture(Plan([*SH, "trap '' TERM; exec sleep 100"]))
 
     assert (one.detached, one.status, events[-1].kind) == (True, None, Kind.END)
+    assert len(asked) >= 2
     os.kill(pids[0], signal.SIGKILL)
     os.waitpid(pids[0], 0)
 

@@ -72,12 +72,12 @@ def test_it_plays_to_the_end_and_stays_there_until_q(saved: str) -> None:
 
 
 def test_at_its_own_pace(saved: str) -> None:
-    with replay(saved, "--speed", "0.01") as screen:
-        assert "the end" not in screen.shows("×0.01", "make all")
-        screen.press("+")
-        screen.shows("×0.1")
+    with replay(saved, "--speed", "0.1") as screen:
+        assert "the end" not in screen.shows("×0.1", "make all")
         screen.press("-")
         screen.shows("×0.01")
+        screen.press("+")
+        screen.shows("×0.1")
         screen.press(*"+" * 20)
         screen.shows("the end")
 
@@ -166,8 +166,8 @@ def test_the_screen_follows_the_size_of_the_terminal(saved: str) -> None:
 
 @pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_whoever_ends_it_the_terminal_is_given_back(saved: str, signo: signal.Signals) -> None:
-    with replay(saved, "--speed", "0.01") as screen:
-        screen.shows("×0.01", "make all")
+    with replay(saved, "--speed", "0.1") as screen:
+        screen.shows("×0.1", "make all")
         screen.process.send_signal(signo)
 
         assert screen.ends() == -signo
@@ -175,7 +175,7 @@ def test_whoever_ends_it_the_terminal_is_given_back(saved: str, signo: signal.Si
 
 
 def test_ctrl_c(saved: str) -> None:
-    with replay(saved, "--speed", "0.01") as screen:
+    with replay(saved, "--speed", "0.1") as screen:
         screen.shows("make all")
         screen.keys("\x03")
 
