@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +74,9 @@ def test_a_worker_that_dies_is_done_without(tmp_path: Path, monkeypatch: pytest.
     done = Pool._done
 
     def kill(self: Pool, *args: Any) -> Any:
-        for process in list((self._pool._processes or {}).values()):
-            process.kill()
+        for worker in self.workers:
+            if worker is not None:
+                os.kill(worker.pid, signal.SIGKILL)
         return done(self, *args)
 
     monkeypatch.setattr(Pool, "_done", kill)
@@ -91,3 +97,82 @@ def test_few_lines_of_life_and_death_are_not_worth_a_second_process(
         make(log, 0.5, dense=dense)
         assert Bulk(Stream(Rows(), Skipped())).dense(log.read_bytes()) is dense
     assert not Bulk(Stream(Rows(), Skipped())).dense(b"")
+
+
+SCRIPT = """
+import sys
+from tracer.importers import open_log, strace_jobs
+
+with open(sys.argv[2], "a") as said:
+    said.write(f"{__name__}\\n")
+strace_jobs.LARGE = 1
+strace_jobs.os.sched_getaffinity = lambda pid: {0, 1}
+before = strace_jobs.Worker.give
+given = []
+strace_jobs.Worker.give = lambda worker, request: (given.append(request), before(worker, request))
+_, run = open_log([sys.argv[1]])
+print(sum(map(len, run)), len(given), file=open(sys.argv[2], "a"))
+"""
+
+
+def test_a_script_without_a_guard_runs_once(tmp_path: Path) -> None:
+    """Workers run nothing of their caller's."""
+    log, script, said = tmp_path / "log", tmp_path / "script.py", tmp_path / "said"
+    make(log, 6, dense=True)
+    script.write_text(SCRIPT)
+    here = tmp_path / "here"  # a module there is not taken for Python's own
+    here.mkdir()
+    (here / "pickle.py").write_text(f"open({str(said)!r}, 'a').write('pickle of the current directory\\n')")
+
+    subprocess.run(
+        [sys.executable, script, log, said], check=True, cwd=here,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+
+    alone, _ = rows(log, 1)
+    assert said.read_text() == f"__main__\n{sum(map(len, alone))} 2\n"
+
+
+def test_without_an_interpreter_there_are_no_workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    make(log, 5, dense=True)
+    whole = rows_by_life(rows(log, 1)[0])
+
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
+    assert rows_by_life(rows(log, 2)[0]) == whole
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert rows_by_life(rows(log, 2)[0]) == whole
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert jobs_for(LARGE, 3) == 0
+
+
+def test_workers_end_with_who_started_them(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    make(log, 0.2, dense=True)
+
+    with Pool(str(log), log.stat().st_size, 2) as pool:
+        pids = [worker.pid for worker in pool.workers if worker is not None]
+        assert len(list(pool.read(lambda: True))) == 1
+
+    assert len(pids) == 2
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_worker_whose_caller_is_killed_ends(tmp_path: Path) -> None:
+    code = """
+import os
+from tracer.importers.strace_worker import Worker
+print(Worker().pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=Path(__file__).parents[2])
+
+    assert made.returncode == -signal.SIGKILL
+    with contextlib.suppress(ProcessLookupError):  # it may have ended by now
+        worker = os.pidfd_open(int(made.stdout))
+        ended, _, _ = select.select([worker], [], [], 60)
+        os.close(worker)
+        assert ended

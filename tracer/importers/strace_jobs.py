@@ -6,25 +6,19 @@ that is the smaller part. Knows nothing of what is in a block.
 
 from __future__ import annotations
 
-import marshal
-import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from tracer.importers.opening import BLOCK, MAX_LINE
-from tracer.importers.strace_lives import Execs, Lives, find
-from tracer.importers.strace_texts import Texts
+from tracer.importers.strace_lives import Lives
 from tracer.importers.strace_tokens import Block, Tokenizer
+from tracer.importers.strace_worker import Gone, Request, Worker, possible
 
 LARGE: Final = 64 << 20  # a smaller file is read before the workers have started
 _MOST: Final = 4  # more than that wait for the one that takes in
 _AHEAD: Final = 3  # blocks a worker has in hand
-
-_state: dict[str, Any] = {}
 
 
 def jobs_for(size: int | None, wanted: int | None, *, dense: bool = True) -> int:
@@ -33,7 +27,7 @@ def jobs_for(size: int | None, wanted: int | None, *, dense: bool = True) -> int
     `dense`: it holds calls of life and death above all. Where they are few, one process sorts the others out faster
     than two can hand one another what is left (tests/bench/bench_strace_import.py).
     """
-    if size is None or (wanted is None and size < LARGE):
+    if size is None or (wanted is None and size < LARGE) or not possible():
         return 0
     if wanted is not None:
         return wanted if wanted > 1 else 0
@@ -61,77 +55,63 @@ def blocks(path: str, size: int) -> Iterator[tuple[int, bytes]]:
             offset += len(text)
 
 
-_Found = tuple[tuple[Any, ...], tuple[Any, ...] | None, bytes]
-
-
-def _work(path: str, offset: int, length: int, heads: bool) -> _Found | None:
-    """In a worker: the tokens and the lives of a block."""
-    if "tokenizer" not in _state:
-        _state["tokenizer"], _state["texts"], _state["files"] = Tokenizer(), Texts(), {}
-    files = _state["files"]
-    if path not in files:
-        files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    text = os.pread(files[path], length, offset)
-    block = _state["tokenizer"].tokens(text, heads=heads)
-    if block is None:
-        return None
-    lives = find(block, text, _state["texts"]) if block.ordered else None
-    if lives is None:
-        return tuple(block[1:]), None, b""
-    life, token, *lists = lives.execs  # text goes by marshal, which is four times faster
-    arrays = Execs(life, token, [], [], [], [])
-    return tuple(block[1:]), tuple(lives._replace(execs=arrays)), marshal.dumps(lists)
-
-
 class Pool:
-    """Workers; use as a context."""
+    """Workers; use as a context. Blocks are dealt out in turn, so answers come in turn."""
 
     def __init__(self, path: str, size: int, jobs: int) -> None:
-        self._path, self._size, self._jobs = path, size, jobs
-        context = multiprocessing.get_context("spawn")  # forking a process that has threads is not safe
-        self._pool = ProcessPoolExecutor(jobs, mp_context=context)
+        self._path, self._size = os.path.abspath(path), size  # noqa: PTH100  a str, any bytes
         self._tokenizer = Tokenizer()
+        self._next = 0
+        self.workers: list[Worker | None] = []
+        for _ in range(jobs):
+            try:
+                self.workers.append(Worker())
+            except Gone:
+                self.workers.append(None)
 
     def __enter__(self) -> Pool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        for worker in self.workers:
+            if worker is not None:
+                worker.end()
 
-    def read(self, heads: Any) -> Iterator[tuple[int, bytes, Block | None, Lives | None]]:
+    def read(self, heads: Callable[[], bool]) -> Iterator[tuple[int, bytes, Block | None, Lives | None]]:
         """(offset, text, tokens, lives) of each block, in order. `heads()` is asked as each is given away."""
-        waiting: deque[tuple[int, bytes, Future[Any] | None]] = deque()
+        waiting: deque[tuple[int, bytes, int]] = deque()
         for offset, text in blocks(self._path, self._size):
-            waiting.append((offset, text, self._give(offset, len(text), heads())))
-            if len(waiting) > _AHEAD * self._jobs:
+            waiting.append((offset, text, self._give(Request(self._path, offset, len(text), heads()))))
+            if len(waiting) > _AHEAD * len(self.workers):
                 yield self._done(*waiting.popleft(), heads())
         while waiting:
             yield self._done(*waiting.popleft(), heads())
 
-    def _give(self, offset: int, length: int, heads: bool) -> Future[Any] | None:
-        try:
-            return self._pool.submit(_work, self._path, offset, length, heads)
-        except BrokenProcessPool:
-            return None
+    def _give(self, request: Request) -> int:
+        """Whom it was given to."""
+        which, self._next = self._next, (self._next + 1) % len(self.workers)
+        worker = self.workers[which]
+        if worker is not None:
+            try:
+                worker.give(request)
+            except Gone:
+                self._lose(which)
+        return which
+
+    def _lose(self, which: int) -> None:
+        """A worker was killed: what it had in hand is read here."""
+        worker, self.workers[which] = self.workers[which], None
+        if worker is not None:
+            worker.end()
 
     def _done(
-        self, offset: int, text: bytes, future: Future[Any] | None, heads: bool
+        self, offset: int, text: bytes, which: int, heads: bool
     ) -> tuple[int, bytes, Block | None, Lives | None]:
-        try:
-            if future is None:
-                raise BrokenProcessPool
-            found = future.result()
-        except BrokenProcessPool:
-            # A worker was killed: the rest is read here.
-            block = self._tokenizer.tokens(text, heads=heads) if text[-1:] == b"\n" else None
-            return offset, text, block, None
-        if found is None:
-            return offset, text, None, None
-        arrays, columns, execs = found
-        block = Block(self._tokenizer.np, *arrays)
-        if columns is None:
-            return offset, text, block, None
-        lives = Lives(*columns)
-        lists = marshal.loads(execs)  # noqa: S302 - from our own worker
-        lives = lives._replace(execs=Execs(lives.execs.life, lives.execs.token, *lists))
-        return offset, text, block, lives
+        worker = self.workers[which]
+        if worker is not None:
+            try:
+                return offset, text, *worker.take()
+            except Gone:
+                self._lose(which)
+        block = self._tokenizer.tokens(text, heads=heads) if text[-1:] == b"\n" else None
+        return offset, text, block, None
