@@ -1,6 +1,7 @@
 """Runs the programs of samples/ under a backend, and reads the truth they tell.
 
-`run(sample, backend, folder)` gives an `Outcome`: the trace, the truth, the exit status. `read_truth` turns
+`run(sample, backend, folder)` gives an `Outcome`: the trace, the truth, the exit status; `once` runs each pair but once
+a session, as one run can be judged by its own truth and against the other backends. `read_truth` turns
 the lines (samples/README.md describes them) into one `Life` a process, whose pid another life may bear too.
 Knows nothing of columns and of right and wrong: that is tests/judge.py.
 """
@@ -14,7 +15,10 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import pytest
 
 ROOT: Final = Path(__file__).parents[1]
 BIN: Final = ROOT / "samples" / "bin"
@@ -75,6 +79,7 @@ class Outcome:
     trace: Any
     lives: list[Life]
     status: int | None
+    folder: Path
 
 
 @functools.cache
@@ -122,11 +127,24 @@ def run(sample: Sample, backend: str | None, folder: Path) -> Outcome:
     try:
         if backend is None:
             done = subprocess.run(sample.argv(), pass_fds=(fd,), env=env, check=False, timeout=60)
-            return Outcome(None, read_truth(told.read_bytes()), done.returncode)
+            return Outcome(None, read_truth(told.read_bytes()), done.returncode, folder)
         import tracer
 
         trace = tracer.run(sample.argv(), backend=backend, pass_fds=(fd,), env=env, **sample.options)
         ended = trace.status.exit_code if trace.status else None
-        return Outcome(trace, read_truth(told.read_bytes()), ended)
+        return Outcome(trace, read_truth(told.read_bytes()), ended, folder)
     finally:
         os.close(fd)
+
+
+_OUTCOMES: Final[dict[tuple[str, str], Outcome]] = {}
+
+
+def once(sample: Sample, backend: str, folders: pytest.TempPathFactory) -> Outcome:
+    """What came of the run of this sample under `backend` in this session: the first caller runs it."""
+    key = (str(sample), backend)
+    if key not in _OUTCOMES:
+        folder = folders.mktemp(backend)
+        folder.chmod(0o777)
+        _OUTCOMES[key] = run(sample, backend, folder)
+    return _OUTCOMES[key]

@@ -83,10 +83,10 @@ def test_the_sample_by_itself(sample: Sample, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sample", CASES)
 @pytest.mark.parametrize("backend", TRACED)
-def test_as_it_was(backend: str, sample: Sample, tmp_path: Path) -> None:
+def test_as_it_was(backend: str, sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> None:
     need("cc", backend, *(["root"] if sample.root else []))
 
-    outcome = samples.run(sample, backend, tmp_path)
+    outcome = samples.once(sample, backend, tmp_path_factory)
     trace = outcome.trace
     wrong = judge.differences(outcome.lives, trace.tree.records(), trace.events(), trace.meta.facts)
 
