@@ -19,6 +19,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, Any, Final
 
 from tracer.errors import CannotWriteError
@@ -32,6 +33,16 @@ _THIN_FROM: Final = 0.6  # of the file's bound: only lifecycle from here on
 _RESERVE: Final = 256 << 10  # of the file's bound, for the rows that say what is missing
 _SHARE: Final = 0.05  # seconds of writing per tick
 _AFTER_S: Final = 10.0  # a file that is to end is written to the end, but not for longer than this
+
+
+def fresh(folder: str, stem: str) -> str:
+    """A name in `folder` that no file has: STEM-20261124-130534.ftrace."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for n in range(1000):
+        path = Path(folder) / f"{stem}-{stamp}{f'-{n}' if n else ''}.ftrace"
+        if not path.exists():
+            break
+    return str(path)
 
 
 class _Held:

@@ -17,13 +17,13 @@ from typing import Final
 
 from tracer import procfs
 from tracer.analyses.lives import Key, Life
-from tracer.analyses.storms import Detector, Finding
+from tracer.analyses.storms import MOST, Detector, Finding
 from tracer.analyses.window import Window
 from tracer.cgroups import hierarchy
 from tracer.errors import CannotWriteError
 from tracer.events import Batch, Fact
 from tracer.pressure import Pressure
-from tracer.recorder import Recorder
+from tracer.recorder import Recorder, fresh
 from tracer.session import Session
 
 _NS: Final = 10**9
@@ -58,6 +58,7 @@ class Watch:
         self._save = save
         self._pressure = Pressure()
         self._files = 0
+        self._passed_over = 0
         self._armed_by_us = False
         self._calm_since = time.monotonic()
         self._cpu = (time.monotonic(), _cpu())
@@ -78,6 +79,7 @@ class Watch:
         self._clear_doubts()
         for finding in self.detector.look():
             self._on(finding, now)
+        self._tell_of_others()
         self._arm(now)
         if self._end_at is not None and now >= self._end_at:
             self._end_at = None
@@ -94,8 +96,7 @@ class Watch:
         self.window.advance(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
         for finding in self.detector.look():
             self._on(finding, time.monotonic())
-        last = self.detector.finish()
-        if last is not None:
+        for last in self.detector.finish():
             self._found(last)
         self._written(self.recorder.close())
 
@@ -119,9 +120,17 @@ class Watch:
             self.storms += 1
             self._end_at = None
             self._begin_file()
-        else:
+        elif not self.detector.storming:
             self._end_at = now + _FOLLOW_S
         self._found(finding)
+
+    def _tell_of_others(self) -> None:
+        """Storms that are one too many to be followed: who makes them is said, and they are counted."""
+        known = self.detector.passed_over
+        for who in known[self._passed_over :]:
+            self.storms += 1
+            self._say(f"one more storm, by {who.comm or '?'} ({who.pid}); {MOST} are followed already, this is not")
+        self._passed_over = len(known)
 
     def _begin_file(self) -> None:
         if self._save is None or self.recorder.path is not None:
@@ -144,12 +153,7 @@ class Watch:
                 return where
             stem, dot, suffix = where.rpartition(".")
             return f"{stem}-{self._files + 1}.{suffix}" if dot and "/" not in suffix else f"{where}-{self._files + 1}"
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        for n in range(1000):
-            path = Path(where) / f"forktrace-storm-{stamp}{f'-{n}' if n else ''}.ftrace"
-            if not path.exists():
-                return str(path)
-        return str(path)
+        return fresh(where, "forktrace-storm")
 
     def _written(self, path: str | None) -> None:
         if path is None:

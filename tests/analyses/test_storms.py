@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.stories import ALL, S, Story
-from tracer.analyses.storms import Detector, Finding, storms
+from tracer.analyses.storms import MOST, Detector, Finding, storms
 from tracer.analyses.window import Window
 from tracer.events import Batch, Fact, Kind, Meta
 
@@ -296,3 +297,93 @@ def test_the_last_second_of_a_storm_counts_though_its_maker_ended_in_it_and_noth
 
     assert finding.who is not None
     assert (finding.who.pid, finding.ended_ns, finding.forks) == (who, 30 * S, 2000)
+
+
+def test_two_storms_at_once_are_both_told_each_with_its_own_figures() -> None:
+    host = Host()
+    for second in range(50):
+        host.noise(second)
+    one, other = host.next(), host.next()
+    for at, who, name in ((19.9, one, "./loop"), (23.5, other, "./fan")):
+        host.fork(at, who, BASH)
+        host.exec(at + 0.01, who, name)
+    for second in range(20, 36):
+        respawn(host, second, one)
+        if 24 <= second < 31:
+            fan_out(host, second, other)
+
+    found = host.found(50)
+
+    assert [(f.who and f.who.pid, f.shape, f.ended_ns and f.ended_ns // S, f.beside) for f in found] == [
+        (one, "respawn", None, 0), (other, "fan-out", None, 1), (other, "fan-out", 31, 1), (one, "respawn", 36, 0),
+    ]  # fmt: skip
+    begun, beside, beside_over, over = found
+    assert (begun.began_ns, beside.began_ns) == (20 * S, 24 * S)
+    assert (over.forks, beside_over.forks) == (16 * 200, 7 * 300)
+    assert beside.who is not None
+    assert 0.5 < beside.who.share < 0.7
+
+
+def test_storms_that_begin_together_are_told_together_and_those_beyond_four_by_name_alone() -> None:
+    host = Host()
+    for second in range(40):
+        host.noise(second)
+    makers = [host.next() for _ in range(6)]
+    for k, who in enumerate(makers):
+        host.fork(19.9, who, BASH)
+        host.exec(19.95, who, f"./maker{k}")
+    for second in range(20, 30):
+        for k, who in enumerate(makers):
+            for n in range(200 - 10 * k):
+                host.run(second + n / 200, host.next(), who, "/srv/app", lasts=0.004, code=3)
+    window = Window(60, ALL)
+    detector = Detector(window)
+    found: list[Finding] = []
+    for batch in by_tenths(host):
+        window.feed(batch)
+        found += detector.look()
+
+    begun = [f.who.pid for f in found if f.ended_ns is None and f.who is not None]
+    assert begun[:MOST] == makers[:MOST]
+    assert detector.storming <= MOST
+    assert {who.pid for who in detector.passed_over} == set(makers[MOST:])
+    assert [who.comm for who in detector.passed_over] == ["maker4", "maker5"]
+
+
+def by_tenths(host: Host) -> Iterator[Batch]:
+    rows = sorted(host.rows, key=lambda row: row[1]["ts_ns"])
+    for _, some in itertools.groupby(rows, key=lambda row: row[1]["ts_ns"] * 10 // S):
+        yield Batch.from_rows(list(some))
+
+
+def test_what_a_storm_makes_is_no_second_storm_and_neither_is_who_stands_above_it() -> None:
+    """A shell's loop below a script below another, all of them storming on."""
+    host = Host()
+    for second in range(60):
+        host.noise(second)
+    outer, inner = host.next(), host.next()
+    host.fork(19.8, outer, BASH)
+    host.exec(19.81, outer, "./outer")
+    host.fork(19.9, inner, outer)
+    host.exec(19.91, inner, "./inner")
+    for second in range(20, 40):
+        respawn(host, second, inner)
+        if second >= 30:  # and outer too, a little: far below what is unusual
+            for k in range(10):
+                host.run(second + k / 10, host.next(), outer, "/bin/date", lasts=0.002)
+
+    found = host.found(60)
+
+    assert [(f.who and f.who.pid, f.ended_ns is None) for f in found] == [(inner, True), (inner, False)]
+
+
+def test_with_a_rate_that_was_asked_for_the_rest_must_be_above_it_too() -> None:
+    host = Host()
+    for second in range(40):
+        host.noise(second, 30)
+        if second >= 20:
+            respawn(host, second, BASH)
+
+    begun = [f for f in host.found(40, rate=100) if f.ended_ns is None]
+
+    assert [f.who and f.who.pid for f in begun] == [BASH]

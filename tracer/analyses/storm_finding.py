@@ -80,6 +80,7 @@ class Finding:
     cpu_ns: int | None  # of those that have ended
     lost: int  # records that did not reach us meanwhile
     advice: tuple[Advice, ...]
+    beside: int = 0  # other storms that went on when this was said
 
     def as_dict(self) -> dict[str, Any]:
         """JSON types, keys as the attributes; pairs as {name: n}."""

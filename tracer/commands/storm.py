@@ -170,7 +170,7 @@ class _Teller:
         if self._hook is not None:
             self._hook.tick()
         if self._metrics is not None:
-            self._metrics.storms, self._metrics.storming = self.watch.storms, self.watch.detector.storming
+            self._metrics.storms, self._metrics.storming = self.watch.storms, bool(self.watch.detector.storming)
             self._metrics.tick()
 
     def __enter__(self) -> Self:

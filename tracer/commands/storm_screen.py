@@ -33,6 +33,7 @@ class OnScreen:
         self._watch = watch
         self._terminal = facts(sys.stdout, color=args.color, ascii_only=args.ascii, width=args.width)
         self._found: deque[tuple[Finding, str | None]] = deque(maxlen=_MOST)
+        self._going: dict[tuple[int, int], Finding] = {}
         session = watch.session
         pids = session.plan.pids
         what = f"pid {', '.join(map(str, pids))} and below" if pids else "whole host"
@@ -52,12 +53,18 @@ class OnScreen:
         self._live.say(line)
 
     def found(self, finding: Finding, kept: str | None) -> None:
-        """A storm that began, or is over: the newest stands on top until the next."""
+        """A storm that began, or is over: on top stands the newest that goes on, else what was last said."""
         self._found.append((finding, kept))
-        self._live.found(
-            finding_line(finding, self._watch.session.meta.wall_offset_ns, unicode=self._terminal.unicode),
-            "bad" if finding.ended_ns is None else "note",
-        )
+        key = (finding.who.pid if finding.who is not None else 0, finding.began_ns)
+        if finding.ended_ns is None:
+            self._going[key] = finding
+        else:
+            self._going.pop(key, None)
+        shown = next(reversed(self._going.values()), finding)
+        line = finding_line(shown, self._watch.session.meta.wall_offset_ns, unicode=self._terminal.unicode)
+        if len(self._going) > 1:
+            line = f"{len(self._going)} storms; {line}"
+        self._live.found(line, "bad" if self._going else "note")
 
     def close(self) -> None:
         """The terminal is the user's again."""

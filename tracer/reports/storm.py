@@ -185,6 +185,7 @@ def _facts(finding: Finding, terminal: Terminal) -> list[tuple[str, list[str]]]:
         ("cost", cost),
         ("failed", failed or [UNKNOWN if finding.failures is None else "no fork has failed"]),
         ("why", list(finding.signs) or ["above the rate that was asked for"]),
+        ("beside", [f"{plural(finding.beside, 'other storm')} at the same time"] if finding.beside else []),
         ("lost", [plural(finding.lost, "record")] if finding.lost else []),
     ]  # fmt: skip
 
