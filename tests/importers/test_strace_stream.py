@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,11 @@ import pytest
 
 from tests.importers.seen import lives, lost, read, story
 from tracer.events import Kind
+from tracer.importers import strace_births, strace_ends
+from tracer.importers.strace_owners import Skipped
+from tracer.importers.strace_rows import Rows
+from tracer.importers.strace_stream import Stream
+from tracer.importers.strace_task import Task
 
 EXEC = '100 execve("/bin/sh", ["sh"], 0x7f /* 6 vars */) = 0\n'
 
@@ -250,6 +256,58 @@ def test_a_chain_of_ten_thousand_generations(late: bool) -> None:
     found = {one.tid: one.parent for one in lives(batches)}
     assert found == {100: None, **{pid + 1: pid for pid in range(100, 10_100)}}
     assert time.process_time() - start < _LIMIT_S
+
+
+def _inside(count: int, *, wait: bool = True, signal: bool = False) -> str:
+    """A container: 1001 is the first process of a pid namespace, and told of its children by numbers of its own."""
+    made = "child_stack=NULL, flags={}SIGCHLD"
+    text = [EXEC.replace("100 ", "1000 "), f"1000 clone({made.format('CLONE_NEWPID|')}) = 1001\n"]
+    for i in range(count):
+        outer, inner = 1002 + i, 2 + i
+        text += [f"1001 clone({made.format('')}) = {inner}\n", f"{outer} exit_group({i % 7}) = ?\n",
+                 f"{outer} +++ exited with {i % 7} +++\n"]  # fmt: skip
+        if signal:
+            text.append(
+                f"1001 --- SIGCHLD {{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid={inner}, si_uid=0, "
+                f"si_status={i % 7}, si_utime=0, si_stime=0}} ---\n"
+            )
+        if wait:
+            text.append(f"1001 wait4(-1, [{{WIFEXITED(s) && WEXITSTATUS(s) == {i % 7}}}], 0, NULL) = {inner}\n")
+    return "".join(text)
+
+
+def test_numbers_of_an_inner_namespace_that_reach_those_of_the_outer_one() -> None:
+    """1,001 forks in, the inner number is that of the namespace's own first child outside."""
+    batches, left = read(_inside(2500))
+
+    found = {one.tid: one for one in lives(batches)}
+    assert sorted(found) == list(range(1000, 1002 + 2500))
+    assert {one.parent for tid, one in found.items() if tid > 1001} == {1001}
+    assert [found[1002 + i].end for i in range(2500)] == [f"exit {i % 7}" for i in range(2500)]
+    assert {one.reaped_by for tid, one in found.items() if tid > 1001} == {1001}
+    assert left.lines == 0
+
+
+@pytest.mark.parametrize("shape", [{}, {"wait": False}, {"signal": True}, {"wait": False, "signal": True}])
+def test_who_is_over_is_not_kept(shape: dict[str, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept grows with the log, and the collector walks all of it: of either only so much."""
+    monkeypatch.setattr(strace_ends, "_REMEMBERED", 20)
+    if not shape.get("wait", True):
+        monkeypatch.setattr(strace_births, "_KIDS", 100)
+
+    def kept(count: int) -> int:
+        rows = Rows()
+        stream = Stream(rows, Skipped())
+        for raw in _inside(count, **shape).encode().split(b"\n")[:-1]:
+            stream.feed(raw)
+        gc.collect()
+        return sum(isinstance(one, Task) for one in gc.get_objects()) - before
+
+    gc.collect()  # of earlier tests
+    before = sum(isinstance(one, Task) for one in gc.get_objects())
+    few = kept(400)
+    assert 0 < few < 300
+    assert kept(1600) <= few + 5
 
 
 # -- numbers and times that are none ----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ Knows nothing of text (strace_machine.py reads it) and of ends (strace_ends.py).
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -23,6 +24,7 @@ from tracer.importers.strace_values import End, ForkArgs
 UNKNOWN: Final = ForkArgs(None, None, None)
 _RESERVED: Final = 300  # RESERVED_PIDS, kernel/pid.c
 _LOOKED_AT: Final = 16  # of undecided things, for each new one
+_KIDS: Final = 65536  # of one process in an inner namespace, remembered by the number that it knows
 _LIMIT: Final = 4096  # undecided things remembered at once; more than that is no log, and must not grow
 
 
@@ -153,9 +155,7 @@ class Births:
         if fork.seen is not None and fork.seen != task.tid:
             task.in_ns = True
             creator.lead.in_ns = True
-            if creator.lead.kids is None:
-                creator.lead.kids = {}
-            creator.lead.kids[fork.seen] = task
+            self._know_inside(creator.lead, fork.seen, task)
         elif creator.lead.in_ns or (flags is not None and flags & CLONE_NEWPID):
             task.in_ns = True
         if flags is None:
@@ -175,6 +175,16 @@ class Births:
         self.rows.drain()
         if early is not None:
             self.waited(early)
+
+    def _know_inside(self, lead: Task, number: int, task: Task) -> None:
+        """`lead` will speak of `task` by a number of its own namespace, as long as it may be waited for."""
+        if lead.kids is None:
+            lead.kids = OrderedDict()
+        lead.kids[number] = task
+        if len(lead.kids) > _KIDS:
+            first, old = lead.kids.popitem(last=False)
+            if not old.dead:
+                lead.kids[first] = old
 
     def waited(self, wait: Wait) -> None:
         """A wait returned a child."""
@@ -198,7 +208,8 @@ class Births:
                 lead.followers = [*(lead.followers or ()), thread]
         task.followers = None
         lead.leaving = [*(lead.leaving or ()), *(task.leaving or ())]
-        lead.kids = {**(lead.kids or {}), **(task.kids or {})}
+        if task.kids:
+            lead.kids = OrderedDict({**(lead.kids or {}), **task.kids})
         lead.children += task.children
         if task.called_group_exit:
             lead.dying, lead.dying_ns = task.dying, task.dying_ns
@@ -231,7 +242,9 @@ class Births:
                 if task.placed:
                     self.rows.correct(task)
             return task
-        if real is None and (task is None or not (task in self.strays or task.final or task.reaped)):
+        # What one in an inner namespace is told is never a number of strace's, though one may be the same.
+        inner = creator.lead.in_ns
+        if real is None and (inner or task is None or not (task in self.strays or task.final or task.reaped)):
             if task is not None and task.creator is creator and not task.seen and task.start_ns == fork.start_ns:
                 return task
             found = self._foreign(fork, task)

@@ -9,7 +9,7 @@ Knows nothing of text and of births' riddles.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from itertools import islice
 from typing import Final
 
@@ -41,8 +41,9 @@ class Ends(Births):
 
     def __init__(self, rows: Rows) -> None:
         super().__init__(rows)
-        self.buried: deque[Task] = deque()
-        self.unreaped: deque[Task] = deque()
+        # Who is reaped leaves the second for the first: the garbage collector walks all that is kept, again and again.
+        self.buried: OrderedDict[Task, None] = OrderedDict()
+        self.unreaped: OrderedDict[Task, None] = OrderedDict()
         self.usage: tuple[str, ...] = _USAGE  # which figures of a wait's rusage are told
 
     # -- the task itself
@@ -102,16 +103,20 @@ class Ends(Births):
 
     def bury(self, task: Task) -> None:
         """A task that is over is remembered for a while: longer if it may still be waited for."""
-        graves, most = (self.buried, _REMEMBERED) if task.reaped else (self.unreaped, 8 * _REMEMBERED)
-        graves.append(task)
+        graves, most = self.unreaped, 8 * _REMEMBERED
+        if task.reaped:
+            self.unreaped.pop(task, None)
+            graves, most = self.buried, _REMEMBERED
+        graves[task] = None
         if len(graves) > most:
             self.forget(graves, most)
 
-    def forget(self, graves: deque[Task], most: int) -> None:
+    def forget(self, graves: OrderedDict[Task, None], most: int) -> None:
         """Forget the oldest of those that are over."""
         while len(graves) > most:
-            old = graves.popleft()
-            if old.tid is not None and self.tasks.get(old.tid) is old and (old.reaped or graves is self.unreaped):
+            old, _ = graves.popitem(last=False)
+            old.chld_from = None  # its parent may know it (Task.kids): nothing may go round in a circle
+            if old.tid is not None and self.tasks.get(old.tid) is old:
                 del self.tasks[old.tid]
                 self.unseen.pop(old, None)
 
@@ -221,6 +226,9 @@ class Ends(Births):
             return
         child.reaped = True
         self.unseen.pop(child, None)
+        kids = task.lead.kids
+        if kids is not None and kids.get(number) is child:
+            del kids[number]  # nobody means it by that number any more
         child.pending_reap = wait
         if child.dead:
             self._reap_now(child)

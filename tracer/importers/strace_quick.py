@@ -169,7 +169,7 @@ class Quick:
         self._kind(_EXIT)
         self._exit_ints((NULL if ns is None else ns, pid, pid, task.born, code, NULL, 0, 1, NULL))
         self._exit_text("measured")
-        machine.unreaped.append(task)
+        machine.unreaped[task] = None
         return True
 
     def wait(self, task: Task, block: bytes, row: Row, ns: int | None) -> bool:
@@ -205,7 +205,8 @@ class Quick:
         self._kind(_REAP)
         self._reap_ints((ts, pid, pid, child.born, task.pid, ts, zombie, NULL, NULL, NULL, NULL, NULL))
         self._reap_text("measured" if exact else "inferred")
-        self.machine.buried.append(child)
+        self.machine.unreaped.pop(child, None)
+        self.machine.buried[child] = None
         return True
 
     def no(self, task: Task, block: bytes, row: Row, ns: int | None) -> bool:

@@ -5,6 +5,7 @@ Data only; strace_births.py and strace_ends.py fill it, strace_rows.py tells it.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 from tracer.events import NULL, CloneFlags
@@ -53,7 +54,7 @@ class Task:
     # now
     open: tuple[bytes, bytes, int | None] | None = None  # an unfinished call: name, text, when
     last_ns: int | None = None
-    kids: dict[int, Task] | None = None  # children by the pid that their creator sees, where that differs
+    kids: OrderedDict[int, Task] | None = None  # children by the pid that their creator sees, where that differs
     children = 0  # edges that lead away from it
     exec_thread: Task | None = None  # a thread of this process that has called execve
     old_tid: int | None = None  # the thread whose exec took over this leader's tid
