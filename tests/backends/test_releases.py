@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.backends.test_decode import packed
 from tests.strategies import PROFILE
 from tracer import wire
-from tracer.backends import _decode, _releases
+from tracer.backends import _decode, _polls, _releases
 from tracer.backends._decode import Decoder
 from tracer.backends._reaps import Zombie
 
@@ -21,6 +21,15 @@ BIRTHS = st.sampled_from([0, 5, 9, (1 << 41) + 8, (1 << 41) + 9])  # two of them
 FLAGS = st.sampled_from([wire.WAITED] * 4 + [0, 0, wire.MAYBE, wire.AUTOREAP, wire.WAITED | wire.EDGE, wire.SNAPSHOT])
 KINDS = st.sampled_from([wire.ZOMBIE] * 6 + [wire.FREE] * 6 + [wire.WAIT] * 3 + [wire.ADOPT, wire.REAP, wire.FORK])
 HISTORIES = st.lists(st.tuples(KINDS, PIDS, BIRTHS, FLAGS, PIDS, st.booleans()), max_size=40)
+# Two parents that come for any of their children, mostly: `flags % 3 - 1` is the target where the last is False.
+POLLED = st.lists(
+    st.tuples(
+        st.sampled_from([wire.ZOMBIE] * 5 + [wire.WAIT] * 6 + [wire.FREE] * 3 + [wire.ADOPT]), st.integers(1, 12),
+        st.sampled_from([0, 3, 5, 9]), st.sampled_from([1, 1, 1, 1, 1, 1, 1, 1, 4, 0, wire.WAITED, wire.MAYBE]),
+        st.sampled_from([1, 2]), st.sampled_from([False] * 12 + [True]),
+    ),
+    max_size=60,
+)  # fmt: skip
 
 
 def record(at: int, *what: Any) -> bytes:
@@ -31,7 +40,7 @@ def record(at: int, *what: Any) -> bytes:
     elif kind == wire.FREE:
         said |= {"tid": pid + 100 * (odd and flags == 0), "parent_pid": other, "exit_signal": 17 * odd}
     elif kind == wire.WAIT:
-        said |= {"target": other if odd else flags % 3 - 1}
+        said |= {"pid": other, "target": other if odd else flags % 3 - 1}
     elif kind == wire.ADOPT:
         said |= {"parent_pid": other, "child_pid": 1 + pid % 6 if odd else 0, "flags": flags & wire.WAITED}
     return packed(kind, **said)
@@ -39,17 +48,26 @@ def record(at: int, *what: Any) -> bytes:
 
 def remembered(decoder: Decoder) -> Any:
     return [
-        (child, (each.at, each.parent, each.reap_ns, each.zombie_ns, each.evidence, each.maybe, each.before)
-         if isinstance(each, Zombie) else each)
+        (child, (each.parent, each.reap_ns, each.zombie_ns, each.evidence, each.maybe, each.before)
+         if isinstance(each, Zombie) else (each[1], each[0], each[2] or 0, "inferred", False, False))
         for child, each in sorted(decoder._reaps.pending.items(), key=lambda item: item[0])
     ]  # fmt: skip
 
 
+def waiting(decoder: Decoder) -> dict[int, list[tuple[int, int]]]:
+    """By parent, in the order in which they would be taken."""
+    return {
+        parent: sorted((z.process[1], z.process[0]) for z in each.by_pid.values())
+        for parent, each in decoder._reaps._waiting.items()
+    }
+
+
 @PROFILE
-@given(st.lists(HISTORIES, min_size=1, max_size=5))
+@given(st.lists(HISTORIES | POLLED, min_size=1, max_size=5))
 def test_in_bulk_as_one_by_one(reads: list[list[tuple[int, int, int, int, int, bool]]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wire, "_numpy", lambda n: np)
+        patch.setattr(_polls, "MANY", 1)
         fast = Decoder(str)
         slow = Decoder(str)
         at = 0
@@ -64,6 +82,7 @@ def test_in_bulk_as_one_by_one(reads: list[list[tuple[int, int, int, int, int, b
             patch.setattr(_decode, "bulk", _releases.bulk)
             assert (got and list(got.rows())) == (wanted and list(wanted.rows()))
             assert remembered(fast) == remembered(slow)
+            assert waiting(fast) == waiting(slow)
         got, wanted = fast.rest(), slow.rest()
         patch.undo()
         ours = [(kind, {**row, "ts_ns": None}) for kind, row in got.rows()] if got else []
@@ -88,4 +107,34 @@ def test_in_a_storm_nothing_is_left_to_be_walked(monkeypatch: pytest.MonkeyPatch
     rows = [row for batch in (first, second) if batch for _, row in batch.rows()]
     assert [row["reap_ns"] for row in rows] == list(range(1, 401))
     assert {(row["zombie_ns"], row["reaped_by"], row["evidence"]) for row in rows} == {(0, 1, "inferred")}
-    assert remembered(decoder) == [((9, 2000), (2000, 1))]
+    assert remembered(decoder) == [((9, 2000), (1, 2000, 0, "inferred", False, False))]
+
+
+def test_nor_is_it_where_a_parent_comes_for_any_child_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two waits for each child: one that takes it, one that finds nobody. Two children end in another order."""
+    walked: list[int] = []
+
+    def walk(codes: bytes, columns: Any, reaps: Any) -> Any:
+        walked.append(len(codes))
+        return _walk(codes, columns, reaps)
+
+    _walk = _releases.walk
+    monkeypatch.setattr(_releases, "walk", walk)
+    monkeypatch.setattr(wire, "_numpy", lambda n: np)
+    records = []
+    for i in range(400):
+        k = i ^ 1 if i < 2 else i
+        records.append(record(10 * i, wire.ZOMBIE, 100 + k, 100 + k, 0, 1, False))
+        if i != 0:  # the first two wait together
+            records += [record(10 * i + 3 + n, wire.WAIT, 0, 0, 1, 1, False) for n in range(3)]
+    frees = [record(9000 + i, wire.FREE, 100 + i, 100 + i, 0, 1, False) for i in range(400)]
+    decoder = Decoder(str)
+    first = decoder.batch(b"".join(records), [])
+    second = decoder.batch(b"".join(frees), [])
+
+    assert walked == [0]
+    assert first is not None
+    assert second is not None
+    rows = [row for _, row in second.rows()]
+    assert [(row["reap_ns"], row["zombie_ns"]) for row in rows[:4]] == [(13, 3), (14, 14), (23, 3), (33, 3)]
+    assert not decoder.zombies

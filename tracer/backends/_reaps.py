@@ -46,6 +46,10 @@ class Reap(NamedTuple):
     evidence: str
 
 
+Taken = tuple[int, int, int | None]
+"""(reap_ns, parent, zombie_ns) of one that was waited for; zombie_ns None: its parent was waiting already, so 0."""
+
+
 class _Waiting:
     """The children of one parent that nobody was waiting for: by pid, and by birth."""
 
@@ -75,8 +79,8 @@ class Reaps:
     """Feed it in stream order; `free` answers for one child. Holds only children that are zombies now."""
 
     def __init__(self) -> None:
-        self.pending: dict[Process, Zombie | tuple[int, int]] = {}
-        """Ended, not released; (at, parent): the parent was waiting. Who walks many may put and take these itself."""
+        self.pending: dict[Process, Zombie | Taken] = {}
+        """Ended, not released. Who takes many at once may put and take those that are Taken itself."""
         self._waiting: dict[int, _Waiting] = {}  # by parent pid
 
     @property
@@ -92,7 +96,7 @@ class Reaps:
         if child in self.pending:
             return False
         if waited:
-            self.pending[child] = (at, parent)
+            self.pending[child] = (at, parent, None)
             return False
         z = self.pending[child] = Zombie(child, at, parent, pgid)
         if auto:  # there is nothing to wait for: no reap, and no time as a zombie
@@ -108,6 +112,10 @@ class Reaps:
     def found(self, child: Process, at: int, parent: int, pgid: int) -> bool:
         """It is a zombie now, by a look at all tasks. Whether that is news: of the child, or of its parent."""
         known = self.pending.get(child)
+        if isinstance(known, tuple) and known[2] is not None:  # as one that is not held so briefly
+            taken, known = known, Zombie(child, known[0] - known[2], known[1], pgid)
+            known.reap_ns, known.zombie_ns = taken[0], taken[2]
+            self.pending[child] = known
         if isinstance(known, Zombie) and known.parent == parent:
             known.reap_ns = None
             return False
@@ -153,8 +161,7 @@ class Reaps:
             z = min(group, key=lambda z: z.process[1]) if group else None
         if z is None or z.at > at:
             return
-        self._taken(z, at)
-        self._done(z)
+        self.take(z, at)
 
     def _done(self, z: Zombie) -> None:
         """It waits no longer."""
@@ -166,6 +173,16 @@ class Reaps:
             if not waiting.by_pid:
                 del self._waiting[z.parent]
 
+    def waiting_of(self, parent: int) -> list[Zombie]:
+        """Children of `parent` that it has not come for."""
+        waiting = self._waiting.get(parent)
+        return [*waiting.by_pid.values()] if waiting is not None else []
+
+    def take(self, z: Zombie, at: int) -> None:
+        """Its parent has come for it."""
+        self._taken(z, at)
+        self._done(z)
+
     def exact(self, child: Process, at: int) -> None:
         """The child was reaped at this moment, measured."""
         known = self.pending.get(child)
@@ -173,7 +190,8 @@ class Reaps:
             z = known
             self._taken(z, at)
         else:
-            told, parent = known or (None, None)
+            told, parent, lasted = known or (None, None, None)
+            told = told if told is None or lasted is None else told - lasted
             z = self.pending[child] = Zombie(child, at, parent, 0)
             z.zombie_ns = None if told is None else max(0, at - told)
         z.reap_ns, z.evidence = at, "measured"
@@ -182,14 +200,14 @@ class Reaps:
         """The child is gone. Forgets it."""
         return self.released(self.pending.pop(child, None), exit_signal)
 
-    def released(self, z: Zombie | tuple[int, int] | None, exit_signal: int) -> Reap:
+    def released(self, z: Zombie | Taken | None, exit_signal: int) -> Reap:
         """What is known of a child that is gone; `z`: what was pending of it."""
         if z is None:
             # Nobody was told: SIGCHLD is ignored, and the kernel released it at once. A child that sends no signal
             # at all is a zombie nobody hears of, so nothing is known of its time.
             return Reap(None, 0 if exit_signal > EXIT_SIGNAL_NONE else None, "inferred")
         if isinstance(z, tuple):
-            return Reap(z[0], 0, "inferred")
+            return Reap(z[0], z[2] or 0, "inferred")
         self._done(z)
         if z.reap_ns is None and z.maybe:
             z.reap_ns, z.zombie_ns = z.at, 0
@@ -199,7 +217,7 @@ class Reaps:
         """(child, who reaped it, when) of children known to be reaped whose release has not come. Forgets them."""
         for child, z in list(self.pending.items()):
             if isinstance(z, tuple):
-                found, parent = Reap(z[0], 0, "inferred"), z[1]
+                found, parent = Reap(z[0], z[2] or 0, "inferred"), z[1]
             elif z.reap_ns is not None:
                 found, parent = Reap(z.reap_ns, z.zombie_ns, z.evidence), z.parent or 0
             elif z.zombie_ns is not None:  # nobody was to wait for it

@@ -2,7 +2,8 @@
 
     walk(codes, columns, reaps)     one by one: the truth
     bulk(run, columns, reaps)       the same, but a child whose parent was blocked in a wait as it ended, and whose
-                                    release is in the same run, never meets Python: nothing else can touch it
+                                    release is in the same run, never meets Python: nothing else can touch it; and
+                                    parents of many that come for any of their children are taken one by one (_polls.py)
 
 In a storm that is most children. What is left is walked, in order, so the two agree in every row and in what they
 remember; where they might not (one child told of twice, a look at all tasks, exact reaps), `bulk` returns None.
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from tracer import wire
+from tracer.backends._polls import polls
 from tracer.backends._reaps import Process, Reaps
 from tracer.events import NULL
 
@@ -56,7 +58,7 @@ def walk(codes: bytes | bytearray, columns: Mapping[int, wire.Columns], reaps: R
             known = pending.pop((pid, born), None)
             if type(known) is tuple:  # its parent was waiting, as it nearly always is
                 reap_ns.append(known[0])
-                zombie_ns.append(0)
+                zombie_ns.append(known[2] or 0)
                 evidence.append("inferred")
                 continue
             reaped_at, lasted, sure = reaps.released(known, signal)
@@ -69,7 +71,7 @@ def walk(codes: bytes | bytearray, columns: Mapping[int, wire.Columns], reaps: R
                 told.append(reaps.found((pid, born), at, parent, pgid))
                 continue
             if flags & waited:
-                pending.setdefault((pid, born), (at, parent))
+                pending.setdefault((pid, born), (at, parent, None))
                 told.append(False)
                 continue
             told.append(
@@ -113,61 +115,75 @@ def bulk(run: wire.Run, columns: Mapping[int, wire.Columns], reaps: Reaps) -> Re
     if pending and not pending.keys().isdisjoint(ended):
         return None
 
-    # Of children that somebody was waiting for: which release belongs to which end?
-    waited = np.flatnonzero(young & (flags & wire.WAITED != 0))
-    waited = waited[np.argsort(keys[waited], kind="stable")]
     free_pids, free_borns = f.view(np, "pid"), f.view(np, "born_ns")
     own = free_pids == f.view(np, "tid")  # a thread's goes by its process' birth, and says nothing of it
-    met, ends = np.zeros(f.n, bool), waited[:0]
-    if len(waited) and f.n:
-        free_keys = (free_borns - np.uint64(least)) << np.uint64(_PID_BITS) | free_pids
-        at = waited[np.minimum(np.searchsorted(keys[waited], free_keys), len(waited) - 1)]
+    free_keys = (free_borns - np.uint64(least)) << np.uint64(_PID_BITS) | free_pids
+    polled = polls(run, columns, reaps, keys=keys, young=young, own=own, free_keys=free_keys, least=least)
+
+    # Of children that somebody was waiting for, or came for: which release belongs to which end?
+    waited = young & (flags & wire.WAITED != 0)
+    quick = np.flatnonzero(waited | polled.taken)
+    quick = quick[np.argsort(keys[quick], kind="stable")]
+    met, ends = np.zeros(f.n, bool), quick[:0]
+    if len(quick) and f.n:
+        at = quick[np.minimum(np.searchsorted(keys[quick], free_keys), len(quick) - 1)]
         met = own & (borns[at] == free_borns) & (pids[at] == free_pids)
         ends = at[met]
         if _twice(np, ends) or (run.where(wire.ZOMBIE)[ends] > run.where(wire.FREE)[met]).any():
             return None
     reap_ns, zombie_ns = np.full(f.n, NULL), np.full(f.n, NULL)
-    reap_ns[met], zombie_ns[met] = z.view(np, "time_ns")[ends].astype("i8"), 0
+    reaped, lasted = np.where(waited, z.view(np, "time_ns").astype("i8"), polled.reap_ns), polled.zombie_ns
+    reap_ns[met], zombie_ns[met] = reaped[ends], lasted[ends]
 
     # Others ended in an earlier run.
     older = np.flatnonzero(own & ~met)
     gone = list(zip(free_pids[older].tolist(), free_borns[older].astype("i8").tolist(), strict=True))
     if len(set(gone)) < len(gone):
         return None
+    polled.settle(reaps)  # from here on nothing turns back
     known = list(map(pending.get, gone))
     plain = np.fromiter((type(each) is tuple for each in known), bool, len(known))
     reap_ns[older[plain]] = [each[0] for each in known if type(each) is tuple]
-    zombie_ns[older[plain]] = 0
+    zombie_ns[older[plain]] = [each[2] or 0 for each in known if type(each) is tuple]
     for child, each in zip(gone, known, strict=True):
         if type(each) is tuple:
             del pending[child]
 
     # What is left is walked, in order; then those that nobody has let go of yet are remembered.
-    rest_z, rest_f = np.ones(z.n, bool), np.zeros(f.n, bool)
-    rest_z[waited], rest_f[older[~plain]] = False, True
-    picked = {kind: c for kind, c in columns.items() if kind in (wire.WAIT, wire.ADOPT)}
+    rest_z, rest_f = ~(waited | polled.of), np.zeros(f.n, bool)
+    rest_f[older[~plain]] = True
+    picked = {kind: c for kind, c in columns.items() if kind == wire.ADOPT}
+    waits = columns.get(wire.WAIT)
+    rest_w = ~polled.waits
+    if waits is not None:
+        picked[wire.WAIT] = waits.picked(rest_w)
     picked |= {wire.ZOMBIE: z.picked(rest_z), wire.FREE: f.picked(rest_f)}
     numbers = np.concatenate([
-        *(run.where(kind) for kind in (wire.WAIT, wire.ADOPT)),
-        run.where(wire.ZOMBIE)[rest_z], run.where(wire.FREE)[rest_f],
+        run.where(wire.ADOPT), run.where(wire.WAIT)[rest_w], run.where(wire.ZOMBIE)[rest_z],
+        run.where(wire.FREE)[rest_f],
     ])  # fmt: skip
     numbers.sort()
     walked = walk(run.kinds[numbers].astype("u1").tobytes(), picked, reaps)
-    rest_z[ends] = True
-    times, parents = z.narrow("time_ns"), z.narrow("parent_pid")
-    pending.update((ended[i], (times[i], parents[i])) for i in np.flatnonzero(~rest_z).tolist())
+    kept = waited | polled.taken
+    kept[ends] = False
+    kept = np.flatnonzero(kept)
+    parents = z.view(np, "parent_pid")[kept].tolist()
+    at_once = waited[kept].tolist()
+    briefly = [None if so else ns for so, ns in zip(at_once, lasted[kept].tolist(), strict=True)]
+    taken = zip(reaped[kept].tolist(), parents, briefly, strict=True)
+    pending.update(zip((ended[i] for i in kept.tolist()), taken, strict=True))
 
     told = np.ones(z.n, bool)
     told[waited] = False
-    told[told] = walked.told
+    told[rest_z] = walked.told
     reap_ns[rest_f], zombie_ns[rest_f] = walked.reap_ns, walked.zombie_ns
     evidence: list[str | None] = ["inferred"] * f.n
     for number in np.flatnonzero(~own).tolist():
         evidence[number] = None
     for number, sure in zip(np.flatnonzero(rest_f).tolist(), walked.evidence, strict=True):
         evidence[number] = sure
-    reaped_at, lasted = array("q", reap_ns.tobytes()), array("q", zombie_ns.tobytes())
-    return Releases(told.tolist(), walked.moved, reaped_at, lasted, evidence, walked.adopted)
+    reaped_at, zombie_for = array("q", reap_ns.tobytes()), array("q", zombie_ns.tobytes())
+    return Releases(told.tolist(), walked.moved, reaped_at, zombie_for, evidence, walked.adopted)
 
 
 def _twice(np: Any, numbers: Any) -> bool:
