@@ -19,6 +19,9 @@ strings = st.one_of(
     st.binary(max_size=12).map(lambda b: b.decode("utf-8", "surrogateescape")),
 )
 integers = st.integers(NULL + 1, (1 << 63) - 1)
+LATEST_NS: Final = 1 << 62
+durations = st.integers(1 - LATEST_NS, LATEST_NS - 1)
+stamps = st.integers(0, LATEST_NS - 1)
 VALUES: Final[dict[str, st.SearchStrategy[Any]]] = {
     "i": integers,
     "b": st.booleans(),
@@ -34,8 +37,13 @@ def rows(draw: st.DrawFn, kinds: tuple[Kind, ...] = tuple(k for k in Kind if k !
     made = []
     for kind in draw(st.lists(st.sampled_from(kinds), max_size=12)):
         names = draw(st.lists(st.sampled_from(list(FIELD_TYPES)), unique=True, max_size=6))
-        made.append((kind, {name: draw(VALUES[FIELD_TYPES[name]]) for name in names}))
+        made.append((kind, {name: draw(_of(name)) for name in names}))
     return made
+
+
+def _of(name: str) -> st.SearchStrategy[Any]:
+    """Times are such as a reader takes."""
+    return stamps if name == "ts_ns" else durations if name.endswith("_ns") else VALUES[FIELD_TYPES[name]]
 
 
 batches = rows().map(Batch.from_rows)

@@ -215,6 +215,31 @@ def test_a_forged_column_ends_the_reading(name: str) -> None:
     assert "a record is damaged" in str(reader.damage)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ts_ns", -1), ("ts_ns", 1 << 62), ("born_ns", -(1 << 62)), ("zombie_ns", (1 << 63) - 1), ("fork_ns", -(1 << 62))],
+)
+def test_a_time_that_no_clock_tells_ends_the_reading(name: str, value: int) -> None:
+    """Differences of such would be beyond what a column holds."""
+    odd = Kind.REAP, {"ts_ns": 30, "pid": 2, "tid": 2, "born_ns": 20} | {name: value}
+    data = trace(*(Batch.from_rows(rows) for rows in ([fork(1)], [fork(2), odd], [fork(3)])))
+    reader = Reader(io.BytesIO(data))
+
+    assert pids(reader) == [1]
+    assert reader.broken
+    assert f"a record has a time that no clock tells, in {name}, and what comes behind was not" in str(reader.damage)
+
+
+def test_times_at_the_edge_are_read() -> None:
+    edge = (1 << 62) - 1
+    rows = [fork(1), (Kind.REAP, {"ts_ns": edge, "pid": 1, "tid": 1, "born_ns": -edge, "zombie_ns": -5})]
+
+    reader = Reader(io.BytesIO(trace(Batch.from_rows(rows))))
+
+    assert pids(reader) == [1, 1]
+    assert not reader.torn
+
+
 def test_columns_may_be_missing_and_others_there() -> None:
     schema = header.header(META)
     for name in ("comm", "ts_ns"):

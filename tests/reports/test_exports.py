@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,35 @@ def test_hostile_names_go_through(name: str) -> None:
     assert data
     if name in UTF8:
         data.decode("utf-8")
+
+
+@pytest.mark.parametrize("forged", hostile.FORGED)
+@pytest.mark.parametrize("name", NAMES)
+def test_histories_that_no_kernel_tells_go_through(name: str, forged: str) -> None:
+    data = exported(name, hostile.FORGED[forged], **({"weight": "count"} if name == "folded" else {}))
+
+    assert len(data) < 3_000_000
+    if name in UTF8:
+        data.decode("utf-8")
+
+
+@pytest.mark.parametrize("forged", hostile.FORGED)
+@pytest.mark.parametrize("name", ["jsonl", "csv", "parquet"])
+def test_every_event_of_such_a_history_is_a_row(name: str, forged: str) -> None:
+    trace = hostile.FORGED[forged]
+    data = exported(name, trace, table="events")
+
+    n = sum(map(len, trace.batches()))
+    if name == "jsonl":
+        assert len([json.loads(each) for each in data.splitlines()]) == n
+    elif name == "csv":
+        csv.field_size_limit(1 << 23)
+        text = data.decode("utf-8", "surrogateescape")
+        assert len(list(csv.reader(io.StringIO(text, newline="")))) == n + 1
+    else:
+        import pyarrow.parquet as pq
+
+        assert pq.read_table(io.BytesIO(data)).num_rows == n
 
 
 def test_formulas_are_text_in_csv_and_can_be_had_back() -> None:

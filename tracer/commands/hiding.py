@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracer.commands import say
 from tracer.events import Batch, Meta
-from tracer.redact import RULES, load_rules, redact, redact_batch
+from tracer.redact import RULES, load_rules, redact_batch, redact_meta
 from tracer.trace import Trace
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """--no-redact and --redact-rules."""
-    parser.add_argument("--no-redact", action="store_true", help="leave secrets in argv and environment there")
+    parser.add_argument("--no-redact", action="store_true", help="leave secrets in commands, paths and environment")
     parser.add_argument("--redact-rules", metavar="FILE", help="a TOML file with more rules of what is a secret")
 
 
@@ -52,19 +51,19 @@ class Hiding:
 
     def of(self, trace: Trace) -> Trace:
         """The same trace, its argv and environment without secrets."""
-        command, _ = redact(list(trace.meta.command), self._rules)
+        meta, told = redact_meta(trace.meta, self._rules)
+        self.count = told
 
         def batches() -> Iterator[Batch]:
-            self.count = 0  # of one reading, however often it is read
+            self.count = told  # of one reading, however often it is read
             for batch in trace.batches():
                 self.count += redact_batch(batch, self._rules)
                 yield batch
 
-        meta = replace(trace.meta, command=tuple(command))
         return Trace(meta, batches, status=trace.status, damage=lambda: trace.damage, broken=lambda: trace.broken)
 
     def say(self) -> None:
         """How many were hidden, if any was."""
         if self.count:
             what = f"{self.count:,} secret{'s' if self.count > 1 else ''}"
-            say(f"{what} hidden in argv and environment (--no-redact leaves them)")
+            say(f"{what} hidden in commands, paths and environment (--no-redact leaves them)")

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from tracer.analyses.window import Window
-from tracer.events import NULL, Batch, Event
+from tracer.errors import BadDataError, UsageError
+from tracer.events import NULL, Batch, Event, Kind
 from tracer.live.tape import Tape
 from tracer.live.telling import told
 from tracer.reports.storm import Second, heading, second_json, second_text
@@ -63,16 +64,26 @@ class _Lines:
         self._began_ns = 0
 
     def play(self, begin: When | None, end: When | None) -> None:
+        timeless = 0
         while (first := self._tape.next_ns()) == NULL:  # rows without a stamp, before the first with one
             batch = self._tape.until(NULL)
             if batch is not None:
+                timeless += len(batch) - batch.kinds.count(Kind.END)
                 self._window.feed(batch)
         if first is None:
+            if timeless:
+                mend = "see `forktrace report`, or `forktrace export --table events`"
+                raise BadDataError("no record of this trace has a time, so there is nothing to play", mend)
             return
         self._first = first
         start = first if begin is None else max(begin(first), first)
         until = None if end is None else end(first)
+        if until is not None and until < start:
+            raise UsageError("--until is before what is to be played", "give a later time")
         at = first // _NS if start == first else self._skip(start)
+        if self._tape.next_ns() is None:
+            long = duration(max(self._tape.at_ns - first, 0), ascii_only=not self._terminal.unicode)
+            raise UsageError("--from is after the end of the trace", f"it is {long} long")
         self._began, self._began_ns = time.monotonic(), start
         while (coming := self._tape.next_ns()) is not None and (until is None or coming <= until):
             if coming // _NS - at > _GAP_S:

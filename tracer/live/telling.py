@@ -32,14 +32,14 @@ def _more(e: Event, terminal: Terminal) -> str:
         if e.tid is not None and e.tid != e.pid:
             how = "a thread"
         else:
-            how = e.how if kind == Kind.FORK else ""
-        words = [how or "", f"by {above}" if above is not None and kind == Kind.FORK else ""]
+            how = _clean(e.how or "", terminal) if kind == Kind.FORK else ""
+        words = [how, f"by {above}" if above is not None and kind == Kind.FORK else ""]
         words.append(_command(e, terminal) if e.argv else f"({_clean(e.comm, terminal)})" if e.comm is not None else "")
         return " ".join(word for word in words if word)
     if kind == Kind.EXEC:
         return _command(e, terminal)
     if kind == Kind.EXEC_FAILED:
-        return f"{e.error or '?'} {_command(e, terminal)}"
+        return f"{_clean(e.error or '?', terminal)} {_command(e, terminal)}"
     if kind == Kind.EXIT:
         return _end(e)
     if kind == Kind.REAP:

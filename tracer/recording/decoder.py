@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
+from tracer.recording import arrays
 from tracer.recording.columns import COLUMNS
 from tracer.recording.frames import Message, RefusedError, Type
+
+LATEST_NS: Final = 1 << 62
 
 
 class Decoder:
@@ -53,6 +56,7 @@ class Decoder:
         batch, metadata = self._stream.read_next_batch_with_custom_metadata()
         # Offsets, null counts and UTF-8, too: only then is it safe to look into the buffers.
         batch.validate(full=True)
+        _refuse_odd_times(batch)
         return batch, metadata
 
     def _filled(self, message: Message) -> frozenset[int]:
@@ -72,6 +76,20 @@ class Decoder:
             self._feed.put(self._head)
             options = pa.ipc.IpcReadOptions(included_fields=sorted(included))
             self._stream = pa.ipc.open_stream(self._feed, options=options)
+
+
+def _refuse_odd_times(batch: Any) -> None:
+    """Nothing happens before the boot; and from 146 years after it, differences are beyond an integer column."""
+    import pyarrow as pa
+
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if not name.endswith("_ns") or column.type != pa.int64() or column.null_count == len(column):
+            continue
+        held = arrays.read_integers(column)
+        if column.null_count:
+            held = held[arrays.is_valid(column)]
+        if held.min() <= (-1 if name == "ts_ns" else -LATEST_NS) or held.max() >= LATEST_NS:
+            raise RefusedError(f"a record has a time that no clock tells, in {name}")
 
 
 class _Feed(io.RawIOBase):

@@ -1,4 +1,4 @@
-"""Takes secrets out of argument lists and environments before they are shared.
+"""Takes secrets out of argument lists, environments, paths and notes before they are shared.
 
 `redact(argv)` is pure: it knows no files, no processes, no formats. It looks at an argument list as a shell
 user would write it, and into strings that are themselves command lines (`sh -c "..."`), headers, URLs or
@@ -17,6 +17,9 @@ The rules, all of which a TOML file can extend (`load_rules`):
     keep         names that end like a secret's and are none
     always       scheme://user:X@host, and private keys in PEM
 
+A path (exe, cwd, interpreter), a comm, a control group and a note are looked at as one argument that stands alone; of
+the names of functions, where `token::next` is no secret, only tokens and URLs are taken.
+
     # redact.toml
     names = ["pin", "door-code"]
     environment = ["BADGE"]
@@ -29,13 +32,16 @@ The rules, all of which a TOML file can extend (`load_rules`):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
-from tracer.events import Batch
+from tracer.events import Batch, Meta
 from tracer.redact.rules import RULES, Rules, load_rules
 from tracer.redact.words import MARK, Pass, settle
 
-__all__ = ["MARK", "RULES", "Rules", "load_rules", "redact", "redact_batch", "redact_environment"]
+__all__ = ["MARK", "RULES", "Rules", "load_rules", "redact", "redact_batch", "redact_environment", "redact_meta"]
+
+_TEXTS: Final = ("exe", "cwd", "interpreter", "comm", "cgroup", "cause")
 
 
 def redact(argv: Sequence[str], rules: Rules = RULES) -> tuple[list[str], int]:
@@ -49,12 +55,18 @@ def redact_environment(variables: Sequence[str], rules: Rules = RULES) -> tuple[
 
 
 def redact_batch(batch: Batch, rules: Rules = RULES) -> int:
-    """Take the secrets out of a batch's argv and env columns, in place. Returns how many were replaced.
+    """Take the secrets out of a batch's texts, in place. Returns how many were replaced.
 
     Storms run the same commands over and over: each different list is looked at once a batch.
     """
+
+    def functions(frames: Sequence[str], rules: Rules) -> tuple[list[str], int]:
+        return settle(list(frames), rules, Pass.functions)
+
     count = 0
-    for column, once in (("argv", redact), ("env", redact_environment)):
+    lists: tuple[tuple[str, Callable[[Sequence[str], Rules], tuple[list[str], int]]], ...]
+    lists = (("argv", redact), ("env", redact_environment), ("frames", functions))
+    for column, once in lists:
         done: dict[tuple[str, ...], tuple[list[str], int]] = {}
         for part in batch.parts.values():
             rows: list[list[str] | None] = part.get(column, [])
@@ -65,4 +77,38 @@ def redact_batch(batch: Batch, rules: Rules = RULES) -> int:
                         done[key] = once(words, rules)
                     rows[i] = list(done[key][0])
                     count += done[key][1]
+    for part in batch.parts.values():
+        count += sum(_redact_column(part, column, rules) for column in _TEXTS if column in part)
     return count
+
+
+def redact_meta(meta: Meta, rules: Rules = RULES) -> tuple[Meta, int]:
+    """What a trace says of itself, without secrets. Not counted are those in its command: its first argv has them."""
+    command, _ = redact(meta.command, rules)
+    found = [0]
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, str):
+            text, n = redact([value], rules)
+            found.append(n)
+            return text[0]
+        if isinstance(value, list | tuple):
+            return [clean(each) for each in value]
+        return {clean(k): clean(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    said = {"command": command, "notes": clean(meta.notes), "options": clean(dict(meta.options))}
+    return Meta.from_dict({**meta.as_dict(), **said}), sum(found)
+
+
+def _redact_column(part: dict[str, Any], column: str, rules: Rules) -> int:
+    rows: list[str | None] = part[column]
+    changed = {}
+    for text in set(rows):
+        if text and rules.interesting.search(text) is not None:
+            words, n = redact([text], rules)
+            if n:
+                changed[text] = words[0], n
+    if not changed:
+        return 0
+    part[column] = [changed[text][0] if text in changed else text for text in rows]
+    return sum(changed[text][1] for text in rows if text in changed)

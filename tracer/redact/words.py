@@ -84,6 +84,10 @@ class Pass:
                 out.append(f"{name}{equals}{self._part(value, 0)}")
         return out
 
+    def functions(self, names: list[str]) -> list[str]:
+        """Names of functions, and the files that stand with them: `:` is no separator there."""
+        return [self.rules.token.sub(lambda m: self._mark(m[0]), self._urls(name)) for name in names]
+
     def _mark(self, value: str) -> str:
         if value in ("", MARK):
             return value

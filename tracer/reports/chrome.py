@@ -73,7 +73,11 @@ def events(line: Timeline) -> Iterator[dict[str, Any]]:
             number += 1
             both = {"name": what, "cat": what, "id": number}
             # A flow belongs to the slice that is there at its time, and at its end a slice is there no more
-            at = max(line.begin[source], at - 1) if what == "reap" else at
+            at = max(line.begin[source], min(at, line.stop(source) - 1))
+            last = max(line.begin[target], line.stop(target) - 1)
+            then = max(at, line.begin[target], min(then, last))
+            if then > last:  # ended before the other began: only clocks that disagree, or lies, make that
+                continue
             yield {"ph": "s", **both, "pid": source + 1, "tid": source + 1, "ts": at / 1000}
             yield {"ph": "f", "bp": "e", **both, "pid": target + 1, "tid": target + 1, "ts": then / 1000}
     for called, values in (("alive", line.alive()), ("pages copied", line.copies())):
