@@ -105,6 +105,13 @@ def test_a_zombie_that_nobody_came_for() -> None:
     assert (s.zombies, s.zombie_max_ns, s.zombie_max_row, s.unreaped) == (1, 401 * MS, 1, 1)
 
 
+def test_how_late_forktrace_waits_for_the_program_is_no_zombie_of_the_programs() -> None:
+    s = summarize(tree(root(1, "sh"), fork(1, 2), exit_(2), reap(2, 1, zombie_ms=30), exit_(1), zombie(1), after(400),
+                       reap(1, 999, zombie_ms=401), end()))  # fmt: skip
+
+    assert (s.zombies, s.zombie_max_ns, s.zombie_max_row, s.unreaped) == (1, 30 * MS, 1, 0)
+
+
 def test_who_was_there_before() -> None:
     s = summarize(tree(existing(1), existing(2, 1), fork(2, 3), exit_(3)))
 

@@ -179,10 +179,13 @@ def _most_within(stamps: Sequence[int], window: int) -> int:
 
 
 def _zombies(tree: ProcessTree) -> tuple[int, int | None, int | None, int]:
-    """(how many waited, longest wait, whose, how many wait still)."""
+    """(how many waited, longest wait, whose, how many wait still). Not the program itself: it waits for forktrace."""
     waits = array("q", tree.column("zombie_ns"))
     unreaped = 0
-    for row, wait in enumerate(waits):
+    for row, (wait, how) in enumerate(zip(waits, tree.column("how"), strict=True)):
+        if how == "root":
+            waits[row] = NULL
+            continue
         since = tree.zombie_since(row) if wait == NULL else None
         if since is not None and not tree.released(row):
             unreaped += 1

@@ -193,6 +193,8 @@ class Rows:
         longest = unreaped = 0
         for row in rows:
             wait = self._waits[row]
+            if tree.value(row, "how") == "root":  # it is forktrace that waits for that one
+                continue
             if wait == NULL and last is not None:
                 since = tree.zombie_since(row)
                 if since is not None and not tree.released(row):

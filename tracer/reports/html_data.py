@@ -151,6 +151,8 @@ def _us(ns: int) -> float | None:
 
 def _waits(line: Timeline, row: int) -> int | None:
     """How long it was a zombie, until the end of the trace if it is one still."""
+    if line.tree.value(row, "how") == "root":  # it is forktrace that waits for that one
+        return None
     wait: int | None = line.tree.value(row, "zombie_ns")
     since = line.tree.zombie_since(row) if wait is None else None
     if since is not None and not line.tree.released(row):

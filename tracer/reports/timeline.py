@@ -132,7 +132,7 @@ class Timeline:
         since, wait, reaped = self.tree.zombie_since(row), self.tree.value(row, "zombie_ns"), self._reap[row]
         if since is None and wait and reaped != NULL:
             since = reaped - wait
-        if since is None or self.end[row] == NULL:
+        if since is None or self.end[row] == NULL or self._fork[row] == "root":  # forktrace waits for that one
             return
         until = self.last_ns if reaped == NULL and not self.tree.released(row) else max(reaped, since + (wait or 0))
         until = until if until == self.last_ns else self.at(until)
