@@ -77,6 +77,7 @@ def test_fork_and_exec_by_a_large_parent() -> None:
         fork_execs(7, 100_000),  # a small parent
         fork_execs(1, 2 * MS),  # once, and little
         fork_execs(7, None),  # not measured
+        fork_execs(7, 70 * MS, pgtables_bytes=36 << 10),  # waited for a processor, and copied little
         [s for pid in range(10, 20) for s in (spawn(1, pid), exec_(pid, "true"), exit_(pid), reap(pid, 1))],
         [s for pid in range(10, 20) for s in (fork(1, pid, fork_ns=9 * MS), exit_(pid), reap(pid, 1))],  # no exec
     ],

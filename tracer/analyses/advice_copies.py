@@ -19,6 +19,9 @@ from tracer.tree import ProcessTree
 DEAR_FORK_NS: Final = 300_000
 """A fork whose page-table copy took that long has a large parent."""
 
+_SLOWEST_NS: Final = 50
+"""A byte of page tables takes 9 ns to copy where nothing is in the way; who took longer than this was scheduled out."""
+
 _WORTH_NS: Final = 5_000_000
 _WORTH_BYTES: Final = 16 << 20
 _WASTE_BYTES: Final = 1 << 20
@@ -59,14 +62,13 @@ def before_exec(forks: Forks) -> Iterator[Finding]:
     """fork and exec by a large parent: all of the page-table copy is for nothing, and what was copied meanwhile."""
     for maker, edges in forks.by_maker.items():
         wasted = [edge for edge in edges if edge.wasted]
-        dear = [edge.fork_ns for edge in wasted if (edge.fork_ns or 0) >= DEAR_FORK_NS]
-        fork_ns = sum(ns for ns in dear if ns is not None)
+        dear = [edge for edge in wasted if _is_dear(edge)]
+        fork_ns = sum(edge.fork_ns or 0 for edge in dear)
         many = [edge for edge in wasted if (edge.copies or 0) >= _WASTE_PAGES]
         copied = sum(edge.copies or 0 for edge in many) * PAGE
         rss = [edge.rss_bytes for edge in wasted if edge.rss_bytes]
         if fork_ns >= _WORTH_NS:
-            about = [edge for edge in wasted if (edge.fork_ns or 0) >= DEAR_FORK_NS]
-            kind = "fork_exec"
+            about, kind = dear, "fork_exec"
         elif copied >= _WASTE_BYTES:
             about, kind = many, "copied_before_exec"
         else:
@@ -77,6 +79,12 @@ def before_exec(forks: Forks) -> Iterator[Finding]:
              "rss_bytes": int(median(rss)) if rss else None},
             fork_ns + copied // PAGE * PAGE_WEIGHT_NS,
         )  # fmt: skip
+
+
+def _is_dear(edge: Edge) -> bool:
+    """Its time is that of copying, and not of waiting for a processor: that is not saved by any other call."""
+    ns, tables = edge.fork_ns or 0, edge.pgtables_bytes
+    return ns >= DEAR_FORK_NS and (tables is None or ns <= tables * _SLOWEST_NS)
 
 
 def snapshots(forks: Forks) -> Iterator[Finding]:
