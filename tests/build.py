@@ -225,7 +225,7 @@ def batch(*steps: Step) -> Batch:
 
 def tree(*steps: Step, meta: Meta = META, **changes: Any) -> ProcessTree:
     """The tree of them. `changes` are of the Meta: facts, notes, machine..."""
-    result = ProcessTree(replace(meta, **changes))
+    result = ProcessTree(meta._replace(**changes))
     result.feed(batch(*steps))
     return result
 
@@ -233,4 +233,4 @@ def tree(*steps: Step, meta: Meta = META, **changes: Any) -> ProcessTree:
 def trace(*steps: Step, meta: Meta = META, torn: bool = False, **changes: Any) -> Trace:
     """The trace of them, as if loaded from a file."""
     whole = batch(*steps)
-    return Trace(replace(meta, **changes), lambda: [whole], damage=lambda: TORN if torn else None)
+    return Trace(meta._replace(**changes), lambda: [whole], damage=lambda: TORN if torn else None)

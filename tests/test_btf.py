@@ -98,6 +98,16 @@ def test_prototypes_of_tracepoints_and_functions() -> None:
     assert found.prototype("no_such") is None
 
 
+def test_members_are_told_where_a_type_before_them_is_of_a_later_format() -> None:
+    blob = Blob()
+    blob.add(31, "a_new_kind", 0)
+    blob.struct("wanted", 8, [("a", blob.integer("u32", 4), 0)])
+
+    assert blob.btf().member_names("wanted") == ("a",)
+    with pytest.raises(BadDataError, match="newer than this program"):
+        blob.btf().struct("wanted")
+
+
 def test_a_type_is_found_by_name_and_kind_and_nothing_else_that_looks_like_it() -> None:
     blob = Blob()
     u32 = blob.integer("u32", 4)
@@ -110,6 +120,7 @@ def test_a_type_is_found_by_name_and_kind_and_nothing_else_that_looks_like_it() 
     blob.add(btf.TYPEDEF, "wanted", u32)
     number = blob.struct("wanted", 4, [("real", u32, 0)])
     blob.struct("wanted_not", 4, [])
+    assert blob.btf().member_names("wanted") == ("real",)  # without a walk from the first type
     found = blob.btf()
 
     assert found.type_id("wanted", btf.STRUCT) == number

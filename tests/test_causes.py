@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,7 +70,7 @@ QUIET = Limits(
 def test_the_bound_that_was_reached_is_named_with_how_it_stood(
     tmp_path: Path, error: int, changes: dict[str, object], text: str | None, evidence: str | None
 ) -> None:
-    assert cause(error, 0, replace(QUIET, **changes), host(tmp_path)) == (text, evidence)  # type: ignore[arg-type]
+    assert cause(error, 0, QUIET._replace(**changes), host(tmp_path)) == (text, evidence)  # type: ignore[arg-type]
 
 
 def test_what_bounds_the_host_is_read_when_nothing_nearer_was_reached(tmp_path: Path) -> None:
@@ -86,7 +85,7 @@ def test_a_namespace_that_may_not_be_made_names_its_setting(tmp_path: Path) -> N
     assert cause(errno.ENOSPC, flags, QUIET, host(tmp_path)) == ("user.max_user_namespaces", "inferred")
     flags |= CloneFlags.CLONE_NEWPID
     assert cause(errno.ENOSPC, flags, QUIET, host(tmp_path)) == ("user.max_*_namespaces", "inferred")
-    assert cause(errno.EPERM, flags, replace(QUIET, seccomp=True), host(tmp_path)) == (None, None)
+    assert cause(errno.EPERM, flags, QUIET._replace(seccomp=True), host(tmp_path)) == (None, None)
 
 
 def test_a_host_that_can_not_be_read_is_no_cause(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 # From the bottom up. A new module or package of tracer/ gets its place here, once.
 LAYERS = (
-    ("errors", "choices"),
+    ("errors", "choices", "record"),
     ("events",),
     ("processes", "status", "matching"),
     ("btf", "wire", "recording", "spool", "procfs", "cgroups", "groups", "causes", "limits", "redact", "symbols"),

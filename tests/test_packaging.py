@@ -75,5 +75,5 @@ def test_the_wheel_holds_the_command_the_probes_and_both_licences(tmp_path: Path
     assert sources | objects | beside <= names
     assert {name.split("/")[0] for name in names} == {"tracer", metadata.name}
     assert not [name for name in names if "__pycache__" in name]
-    assert "forktrace = tracer.commands:main" in (metadata / "entry_points.txt").read_text()
+    assert "forktrace = tracer.commands:program" in (metadata / "entry_points.txt").read_text()
     assert {path.name for path in (metadata / "licenses").rglob("LICENSE")} == {"LICENSE"}

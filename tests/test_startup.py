@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.conftest import need
+
 HEAVY = frozenset({"elftools", "numpy", "pandas", "pyarrow", "pyroute2", "rich"})
 ROOT = Path(__file__).parents[1]
 
@@ -20,6 +22,11 @@ import json, os, runpy, sys
 report, module, *words = sys.argv[1:]
 sys.argv = [module, *words]
 status = None
+
+def leave(status):
+    raise SystemExit(status)
+
+os._exit = leave  # what is loaded shall be told first
 try:
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 except SystemExit as end:
@@ -67,6 +74,19 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
     assert "forktrace" in done.output
     assert not done.status
     assert not done.packages & HEAVY
+
+
+SLOW = frozenset({"dataclasses", "inspect", "pickle", "shutil", "statistics"})
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("words", [["-q"], ["--ascii"], ["--no-color"]], ids=" ".join)
+def test_a_run_and_its_report_load_nothing_slow(words: list[str]) -> None:
+    need("bpf", "root")
+    done = run_module("tracer", *words, "--", "true")
+
+    assert not done.status
+    assert not done.packages & (HEAVY | SLOW)
 
 
 def test_the_version_loads_nothing_heavy() -> None:

@@ -1,7 +1,5 @@
 """`python -m tracer` is `forktrace`."""
 
-import sys
+from tracer.commands import program
 
-from tracer.commands import main
-
-sys.exit(main())
+program()

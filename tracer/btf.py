@@ -18,9 +18,8 @@ import struct
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from tracer.errors import BadDataError, NoInputError
 
@@ -35,11 +34,11 @@ _ITEM_WORDS: Final = {STRUCT: 3, UNION: 3, ENUM: 2, FUNC_PROTO: 2, DATASEC: 3, E
 _PLAIN: Final = frozenset({TYPEDEF << 24, *(FUNC << 24 | linkage for linkage in range(3))})
 _TO_PROTOTYPE: Final = _ALIASES | {FUNC, PTR}
 _MAX_DEPTH: Final = 32  # deeper nesting of types is not C but a damaged file
+_FOLLOWING: Final = 16  # each has a name by accident once in ten at best
 _MAX_MEMBERS: Final = 1 << 16  # in one struct, so that nested nameless ones can not multiply without end
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A member of a struct or union: `offset` and `size` in bytes; `bits` is a bit-field's width, else 0."""
 
     name: str
@@ -49,8 +48,7 @@ class Member:
     bits: int = 0
 
 
-@dataclass(frozen=True)
-class Struct:
+class Struct(NamedTuple):
     """A struct or union; members of nameless inner ones stand among its own, as C sees them."""
 
     name: str
@@ -62,8 +60,7 @@ class Struct:
         return next((m for m in self.members if m.name == name), None)
 
 
-@dataclass(frozen=True)
-class Prototype:
+class Prototype(NamedTuple):
     """What a function takes, (name, type) pairs with "" for a nameless parameter, and what it returns."""
 
     params: tuple[tuple[str, str], ...]
@@ -131,7 +128,7 @@ class Btf:
 
     def member_names(self, name: str) -> tuple[str, ...]:
         """Names of the members of struct or union `name`, as in `struct` but sooner; () if there is none."""
-        at = next(self._named(name, STRUCT, UNION), None)
+        at = next(self._named(name, STRUCT, UNION, plainly=True), None)
         return () if at is None else tuple(self._string(self._words[i]) for i, _, _ in self._items(at))
 
     # shapes
@@ -200,7 +197,8 @@ class Btf:
         The name's offset is looked for as bytes among the types. Members and parameters hold it too, other
         words by accident: the kind sorts most of those out, and the rest are not where a type begins. To know where
         types begin all before must be walked, 15 ms: `plainly`, functions and typedefs go by their second word,
-        which is their kind and next to nothing, where a member or parameter has the number of its type.
+        which is their kind and next to nothing, where a member or parameter has the number of its type; others by
+        the types that follow, which make sense one after the other only where the first one does.
         """
         wanted = b"\0" + name.encode("utf-8", "surrogateescape") + b"\0"
         data, end = self._data, self._types_end
@@ -209,12 +207,11 @@ class Btf:
             return
         pattern = struct.pack("=I", found + 1 - self._strings_at)
         pos = data.find(pattern, self._types_at, end)
+        begins = self._seems_to_begin if plainly else self._begins
         while pos >= 0:
             at, rest = divmod(pos - self._types_at, 4)
-            if not rest and at + 3 <= len(self._words) and self._kind(at) in kinds:
-                alone = plainly and self._words[at + 1] in _PLAIN
-                if alone or self._begins(at):
-                    yield at
+            if not rest and at + 3 <= len(self._words) and self._kind(at) in kinds and begins(at):
+                yield at
             pos = data.find(pattern, pos + 1, end)
 
     def _begins(self, at: int) -> bool:
@@ -223,6 +220,27 @@ class Btf:
             self._walk(until=at + 1)
         i = bisect_left(self._found, at, 1)
         return i < len(self._found) and self._found[i] == at
+
+    def _seems_to_begin(self, at: int) -> bool:
+        """By _FOLLOWING types that stand one after the other from word `at`, each with a kind and a name or none."""
+        words, size = self._words, len(self._words)
+        if words[at + 1] in _PLAIN:
+            return True
+        for _ in range(_FOLLOWING):
+            if at == size:
+                return True
+            if at + 3 > size or not self._names(words[at]):
+                return False
+            try:
+                at += self._steps[words[at + 1]]
+            except KeyError:
+                return False
+        return at <= size
+
+    def _names(self, offset: int) -> bool:
+        """Whether a name begins at that offset among the names; the first one is the empty name."""
+        at = self._strings_at + offset
+        return not offset or (at < self._strings_end and self._data[at - 1] == 0)
 
     def _at(self, type_id: int) -> int | None:
         """Word index of a type id; None for void."""

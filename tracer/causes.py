@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -51,8 +50,7 @@ class Bound(NamedTuple):
         return f"{self.now}/{self.most}" + (f" of {self.of}" if self.of else "")
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """The bounds that one caller is under, where each stood. None: there is none, or it could not be read."""
 
     pids: Bound | None = None  # of the control group above it with the least room

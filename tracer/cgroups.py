@@ -11,13 +11,11 @@ events, processes, limits and their values.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -29,8 +27,7 @@ _CONTROLLERS: Final = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Hierarchy:
+class Hierarchy(NamedTuple):
     """The tree of groups that places processes: `version` 1 (its pids controller) or 2."""
 
     version: int
@@ -257,6 +254,8 @@ def container_name(whole_id: str, root: Path = Path("/")) -> str | None:
 
 
 def _json(path: Path) -> Any:
+    import json
+
     try:
         with path.open("rb") as file:
             return json.loads(file.read(_MAX_JSON))

@@ -22,7 +22,6 @@ from __future__ import annotations
 import enum
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 NULL: Final = -(1 << 63)
@@ -244,8 +243,7 @@ class Fact(enum.StrEnum):
     STACKS = "stacks"  # which code copied
 
 
-@dataclass(frozen=True)
-class Meta:
+class Meta(NamedTuple):
     """What is true of a whole trace. JSON-safe by `as_dict`; stored in the file's schema metadata."""
 
     source: str  # bpf, bcc, netlink, strace, strace-log, perf-script
@@ -257,7 +255,7 @@ class Meta:
     boot_id: str = ""
     machine: str = ""
     command: tuple[str, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = {}
     notes: tuple[str, ...] = ()  # sentences a report must repeat: what this trace can not know, and why
 
     def as_dict(self) -> dict[str, Any]:

@@ -9,7 +9,6 @@ or moved to another group, and once when forktrace attaches. Knows no kernel and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +23,7 @@ class Group(NamedTuple):
     controller: str | None  # of a v1 hierarchy one of those it has; None: v2
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """Empty means: nobody beside those that are named."""
 
     groups: tuple[Group, ...] = ()

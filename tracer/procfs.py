@@ -16,7 +16,6 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -26,8 +25,7 @@ PF_KTHREAD: Final = 0x00200000  # include/linux/sched.h
 INITIAL_PID_NS: Final = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/uapi/linux/nsfs.h: the same on every host
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """One process. None: could not be read, or there is none (argv of a kernel thread or a zombie)."""
 
     pid: int
@@ -195,8 +193,7 @@ def wall_offset_ns() -> int:
     return offset
 
 
-@dataclass(frozen=True)
-class PidNamespace:
+class PidNamespace(NamedTuple):
     """The pid namespace we are in. `level` 0 is the host's own; None where nothing in sight tells."""
 
     inum: int | None

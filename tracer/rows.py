@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from tracer.events import NULL, Event, Meta, Part
 from tracer.processes import LISTS, add_rows, set_rows
+from tracer.record import record
 
 _CLONE_THREAD: Final = 0x10000
 
@@ -27,7 +27,7 @@ _BIRTH: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@record
 class Loss:
     """Records that are missing, and where they went missing; `time_ns` may be unknown."""
 

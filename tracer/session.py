@@ -13,9 +13,8 @@ import select
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from tracer import backends, procfs
 from tracer.backends import BackendProtocol, Options
@@ -37,15 +36,14 @@ _SAY_WHO_ROWS: Final = 100_000  # to find their names in more would keep us from
 Sink = Callable[[Batch], None]
 
 
-@dataclass
-class Plan:
+class Plan(NamedTuple):
     """What to capture and how. `argv` empty with `pids`, `options.everyone` or `options.match`: attach, not start."""
 
     argv: Sequence[str] = ()
     pids: Sequence[int] = ()
     backend: str = "auto"
     need: frozenset[str] = frozenset()  # Fact values that must be seen
-    options: Options = field(default_factory=Options)
+    options: Options = Options()
     wait: bool = True  # for descendants that outlive the program
     duration: float | None = None
     env: Mapping[str, str] | None = None
@@ -220,7 +218,7 @@ class Session:
             for batch in backend.finish():
                 self._give(batch)
             self._give(self._end())
-            self.meta = replace(self.meta, notes=(*backend.notes, *self._notes), facts=backend.facts)
+            self.meta = self.meta._replace(notes=(*backend.notes, *self._notes), facts=backend.facts)
         finally:
             backend.close()
             self.status = target.status if target is not None else None
@@ -312,7 +310,7 @@ class Session:
         if self._backend is None or arm is None or not arm(on):
             return False
         notes = (*self._backend.notes, *self._notes)
-        self.meta = replace(self.meta, notes=notes, facts=self._backend.facts)
+        self.meta = self.meta._replace(notes=notes, facts=self._backend.facts)
         return True
 
     def close(self) -> None:

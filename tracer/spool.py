@@ -58,8 +58,9 @@ class Spool:
         self._held = 0
 
     def __iter__(self) -> Iterator[Batch]:
-        import pickle
-        import zlib
+        if self._spilled:
+            import pickle
+            import zlib
 
         for offset, size in self._spilled:
             assert self._file is not None

@@ -11,13 +11,13 @@ from __future__ import annotations
 import signal as _signal
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from tracer.cgroups import place
 from tracer.events import NULL, Fact, Meta, flag_names
 from tracer.growth import Growth
 from tracer.processes import COLUMN_TYPES, LISTS, PROCESS_COLUMNS, cpu_split
+from tracer.record import record
 from tracer.rows import Loss
 
 __all__ = ["Exec", "Loss", "ProcessTree", "signal_name"]
@@ -33,7 +33,7 @@ def signal_name(number: int) -> str:
     return f"SIGRTMIN+{number - rtmin}" if rtmin < number <= int(_signal.SIGRTMAX) else f"SIG{number}"
 
 
-@dataclass(frozen=True)
+@record
 class Exec:
     """One image of a process. `old_tid`: the thread that called execve, which takes the leader's place."""
 

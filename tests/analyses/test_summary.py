@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,6 +31,7 @@ from tests.strategies import META, PROFILE, History, histories
 from tracer.analyses.shape import Shape
 from tracer.analyses.summary import Failure, Summary, program, summarize
 from tracer.events import NULL, Batch, Fact
+from tracer.record import replace
 from tracer.tree import Loss, ProcessTree
 
 NOTHING = Summary(

@@ -51,7 +51,7 @@ def story() -> Story:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> str:
-    return save(tmp_path / "x.ftrace", story(), Meta(**{**ALL.__dict__, "wall_offset_ns": WALL}))
+    return save(tmp_path / "x.ftrace", story(), Meta(**{**ALL._asdict(), "wall_offset_ns": WALL}))
 
 
 def replay(*words: str, width: int = 80) -> Screen:
@@ -205,7 +205,7 @@ def test_hostile_names_are_inert(tmp_path: Path) -> None:
     told.existing(1, comm=HOSTILE[:15], argv=[HOSTILE, "x"])
     for n in range(5):
         told.run(n + 0.5, 100 + n, 1, HOSTILE, HOSTILE, lasts=0.1)
-    path = save(tmp_path / "x.ftrace", told, Meta(**{**ALL.__dict__, "command": (HOSTILE,), "host": HOSTILE}))
+    path = save(tmp_path / "x.ftrace", told, Meta(**{**ALL._asdict(), "command": (HOSTILE,), "host": HOSTILE}))
     with replay(path, "--speed", "max") as screen:
         screen.shows("the end", "\\x1b[31mred")
         screen.press("t")

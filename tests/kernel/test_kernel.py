@@ -6,7 +6,7 @@ import pytest
 
 from tests.btf_blob import Blob
 from tests.kernel.fakes import FakeHost
-from tracer import kernel
+from tracer import btf, kernel
 from tracer.errors import UsageError
 from tracer.kernel import Check, Host
 
@@ -55,9 +55,9 @@ def test_this_host_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_types_of_a_later_format_are_unknown_and_no_traceback(tmp_path: Path) -> None:
     later = Blob()
     later.add(31, "a_new_kind", 0)
-    later.struct("trace_event_raw_sched_process_exit", 8, [])
+    later.add(btf.TYPEDEF, "btf_trace_task_newtask", 0)
     host = FakeHost(tmp_path).put("sys/kernel/btf/vmlinux", later.bytes())
-    check = kernel.feature("group_dead", host)
+    check = kernel.feature("tp_btf", host)
 
     assert check.ok is None
     assert "newer than this program" in check.detail

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from tests.strategies import PROFILE
+from tracer.reports import terminal
 from tracer.reports.terminal import PIPE_WIDTH, Terminal, cells, clean, cut, facts, quoted
 
 ANY = st.text(st.characters(codec=None), max_size=40)  # surrogates too
@@ -170,3 +171,9 @@ def test_what_is_cut_fits(text: str, width: int) -> None:
 def test_two_mebibytes_are_cut_at_once() -> None:
     assert cut("x" * (2 << 20), 4) == "xxx…"
     assert cut("é" * (2 << 20), 4) == "ééé…"
+
+
+def test_what_reports_write_themselves_is_a_column_each() -> None:
+    for code in terminal._NARROW:
+        assert cell_len(chr(code)) == 1, chr(code)
+    assert cells("\u00e9\u4e2d…") == cell_len("\u00e9\u4e2d…") == 4

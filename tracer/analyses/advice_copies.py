@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from statistics import median
 from typing import Final
 
 from tracer.analyses.cow import PAGE, Edge, edges_of
 from tracer.analyses.finding import PAGE_WEIGHT_NS, Finding
+from tracer.analyses.middle import median
 from tracer.analyses.stacks import sites
 from tracer.events import NULL
 from tracer.tree import ProcessTree

@@ -6,13 +6,13 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from statistics import median
 from typing import Final
 
 from tracer.analyses.alike import Alike
 from tracer.analyses.churn import Churn
 from tracer.analyses.failures import failed_forks
 from tracer.analyses.finding import Finding
+from tracer.analyses.middle import median
 from tracer.analyses.shape import Shape
 from tracer.analyses.zombies import Zombies
 from tracer.events import NULL, Fact

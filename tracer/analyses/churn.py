@@ -14,12 +14,12 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from tracer.analyses.alike import Alike
 from tracer.analyses.shape import Shape
 from tracer.events import NULL
+from tracer.record import record
 from tracer.tree import ProcessTree
 
 SHORT_NS: Final = 10_000_000
@@ -38,7 +38,7 @@ _BUILT_IN: Final = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True)
+@record
 class Repeated:
     """Short processes of one template and one parent or many. `words`: of the command, None for what differs."""
 
@@ -52,7 +52,7 @@ class Repeated:
     cpu_ns: int | None
 
 
-@dataclass(frozen=True)
+@record
 class Probing:
     """Execs of one name that failed with ENOENT, folder by folder. `wasted_ns`: at least, see `probes`."""
 
@@ -64,7 +64,7 @@ class Probing:
     rows: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@record
 class Wrapped:
     """`sh -c` around one plain command. `in_place`: of `count`, those that exec'd it themselves."""
 
@@ -75,7 +75,7 @@ class Wrapped:
     rows: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@record
 class Churn:
     """Each most first. `short` of `ended`: how many lived for SHORT_NS or less."""
 

@@ -13,11 +13,11 @@ Pure: a tree in, frozen results out. Refuses to know how it is printed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import median
 from typing import Final
 
+from tracer.analyses.middle import median
 from tracer.events import NULL
+from tracer.record import record
 from tracer.tree import ProcessTree
 
 MIB: Final = 1 << 20
@@ -26,7 +26,7 @@ _SPREAD: Final = 1.5  # the largest over the smallest size
 _POINTS: Final = 200  # so that the pairs are few
 
 
-@dataclass(frozen=True)
+@record
 class Fit:
     """fork_ns = base_ns + slope_ns * size in MiB. `low_ns` to `high_ns`: the middle half of the slopes."""
 
@@ -40,7 +40,7 @@ class Fit:
     most_bytes: int
 
 
-@dataclass(frozen=True)
+@record
 class Maker:
     """Who forked, and what page-table copies took. `row`: its own; None outside of the trace."""
 
@@ -50,7 +50,7 @@ class Maker:
     rss_bytes: int | None  # at the largest
 
 
-@dataclass(frozen=True)
+@record
 class Cost:
     """`forks`: those whose page-table copy was timed. `makers`: the dearest first."""
 

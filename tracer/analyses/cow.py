@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from tracer.events import NULL, Fact
+from tracer.record import record
 from tracer.tree import ProcessTree
 
 PAGE: Final = 4096
@@ -26,7 +26,7 @@ _CLONE_VM: Final = 0x100
 _NO_FORKS: Final = (None, "root", "existing")
 
 
-@dataclass(frozen=True)
+@record
 class Edge:
     """One fork. Pages and ns; None is not measured. `row`: the child's; `parent`: its creator's, None outside."""
 
@@ -65,7 +65,7 @@ class Edge:
         return self.to_exec_ns is not None and not self.shares_memory
 
 
-@dataclass(frozen=True)
+@record
 class Ledger:
     """`edges`: the dearest first. Totals are of the whole trace, not only of `edges`."""
 

@@ -25,9 +25,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import comb
-from statistics import median
 from typing import Final
 
+from tracer.analyses.middle import median
 from tracer.analyses.shape import Shape
 from tracer.analyses.summary import summarize
 from tracer.events import NULL, Fact

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from tracer.analyses.summary import program
 from tracer.events import NULL, Event, Fact
+from tracer.record import record
 from tracer.tree import ProcessTree
 
 
-@dataclass(frozen=True)
+@record
 class Failed:
     """Calls that failed alike. `what`: of an exec the path, of a fork the system call's name or None."""
 
@@ -28,7 +28,7 @@ class Failed:
     rows: tuple[int, ...]  # the callers, each once, in order of their first
 
 
-@dataclass(frozen=True)
+@record
 class Ended:
     """Processes of one program that ended alike. One of `code` and `signal` is None."""
 
@@ -38,7 +38,7 @@ class Ended:
     count: int
 
 
-@dataclass(frozen=True)
+@record
 class Failures:
     """`ends`: those that ended by a signal or with a status other than 0."""
 

@@ -8,13 +8,14 @@ what such a fault takes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from tracer.record import record
 
 PAGE_WEIGHT_NS: Final = 1000
 
 
-@dataclass(frozen=True)
+@record
 class Finding:
     """`maker`: the row that is to be changed, None where it is outside or there are several. `rows`: some examples."""
 

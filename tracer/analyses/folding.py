@@ -16,13 +16,13 @@ import enum
 import heapq
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from tracer.analyses.alike import Alike
 from tracer.analyses.shape import Shape
 from tracer.analyses.templates import ALIKE
 from tracer.events import NULL
+from tracer.record import record
 from tracer.tree import ProcessTree
 
 LIMIT: Final = 60
@@ -41,7 +41,7 @@ class Sort(enum.Enum):
     MORE = "more"  # what there was no room for
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Line:
     """`rows`: the processes, in order of birth; of MORE, the first of each hidden line.
 
@@ -58,7 +58,7 @@ class Line:
     processes: int = 1  # of MORE: how many it stands for, with all below them
 
 
-@dataclass(frozen=True)
+@record
 class Fold:
     """`hidden`: processes that only a MORE line stands for. `idle`: there before, did nothing, left out."""
 
@@ -67,15 +67,19 @@ class Fold:
     idle: int
 
 
-@dataclass(slots=True)
 class _Node:
-    rows: Sequence[int]
-    parent: int
-    levels: int = 1
-    tops: int = 0  # of a chain: rows of its first generation
-    kids: list[int] = field(default_factory=list)
-    shown: bool = False
-    shown_kids: int = 0
+    __slots__ = ("kids", "levels", "parent", "rows", "shown", "shown_kids", "tops")
+
+    def __init__(
+        self, rows: Sequence[int], parent: int, *, levels: int = 1, tops: int = 0, shown: bool = False
+    ) -> None:
+        self.rows = rows
+        self.parent = parent
+        self.levels = levels
+        self.tops = tops  # of a chain: rows of its first generation
+        self.kids: list[int] = []
+        self.shown = shown
+        self.shown_kids = 0
 
 
 class Folder:

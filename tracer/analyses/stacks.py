@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from tracer.analyses.templates import Commands, templates
+from tracer.record import record
 from tracer.symbols import UNKNOWN
 from tracer.tree import ProcessTree
 
 _TOLD_APART: Final = 3
 
 
-@dataclass(frozen=True)
+@record
 class Site:
     """`frames`: the function that wrote first; of several stacks as far as they agree. `copies`: pages."""
 
@@ -31,7 +31,7 @@ class Site:
     copies: int
 
 
-@dataclass(frozen=True)
+@record
 class Sites:
     """The dearest first. Copies are pages; estimates where `sampled`."""
 

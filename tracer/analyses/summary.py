@@ -10,18 +10,18 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from tracer.analyses.shape import Shape
 from tracer.events import NULL, Fact
+from tracer.record import record
 from tracer.tree import Loss, ProcessTree
 
 _SECOND: Final = 10**9
 _NOT_BORN_HERE: Final = frozenset({"root", "existing"})
 
 
-@dataclass(frozen=True)
+@record
 class Failure:
     """Processes of one program that ended by one signal, or with these statuses (sorted, each once)."""
 
@@ -31,7 +31,7 @@ class Failure:
     count: int
 
 
-@dataclass(frozen=True)
+@record
 class Summary:
     """Times are ns. Failures are sorted, most first; `ways` counts births by how, most first."""
 

@@ -15,18 +15,18 @@ import heapq
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from tracer.analyses.summary import peak
 from tracer.events import NULL, Fact
+from tracer.record import record
 from tracer.tree import ProcessTree
 
 POINTS: Final = 32
 _AT_ONCE_NS: Final = 10**9  # one in between, in a double fork, lives no longer
 
 
-@dataclass(frozen=True)
+@record
 class Waiting:
     """Zombies of one parent. `row`: the parent's, None where it is outside of the trace."""
 
@@ -41,7 +41,7 @@ class Waiting:
     sigchld: str | None  # what the parent does with SIGCHLD, if that is known
 
 
-@dataclass(frozen=True)
+@record
 class Adopter:
     """Who got orphans."""
 
@@ -50,7 +50,7 @@ class Adopter:
     count: int
 
 
-@dataclass(frozen=True)
+@record
 class Zombies:
     """`parents`: most zombie time first. `growth`: (ns since the trace began, zombies then), evenly spaced."""
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 from tracer.backends import cover
 from tracer.choices import BACKENDS as BACKENDS
@@ -32,13 +31,7 @@ class Readiness(NamedTuple):
     mend: str | None = None
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a capture is asked for. Bytes and names; every backend ignores what it can not do and says so in `notes`.
-
-    Raises UsageError for what none can do.
-    """
-
+class _Options(NamedTuple):
     cow: str = "full"  # off light fork full
     cow_stacks: int | None = None  # stacks at copies: samples a second and CPU; 0: every copy; None: none
     argv_max: int = 32768
@@ -46,12 +39,27 @@ class Options:
     reap_exact: bool = False
     failures: bool = False  # -e fail
     everyone: bool = False  # -a
-    match: Match = field(default_factory=Match)  # whom to follow beside the pids
+    match: Match = Match()  # whom to follow beside the pids
     delayacct: bool = False  # --delayacct: the session switches kernel.task_delayacct on
     buffer_bytes: int = 16 << 20  # rounded up to a power of two
     strace_safe: bool = False  # no seccomp filter of strace's on the program
 
-    def __post_init__(self) -> None:
+
+class Options(_Options):
+    """What a capture is asked for. Bytes and names; every backend ignores what it can not do and says so in `notes`.
+
+    Raises UsageError for what none can do.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """As the fields are; what they say is looked at."""
+        self = super().__new__(cls, *args, **kwargs)
+        self._look()
+        return self
+
+    def _look(self) -> None:
         if self.cow not in COW_LEVELS:
             raise UsageError(f"there is no cow level {self.cow!r}", f"choose one of: {', '.join(COW_LEVELS)}")
         if self.cow_stacks is not None and self.cow != "full":

@@ -6,7 +6,6 @@ Cheap: one BTF search each, nothing loaded. The reasons and the mends are kernel
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -104,7 +103,7 @@ def pid_namespace(ask: Callable[[int], int | None] = lambda inum: None) -> tuple
     """
     namespace = procfs.pid_namespace()
     if namespace.inum is not None and namespace.level is None:
-        namespace = replace(namespace, level=ask(namespace.inum))
+        namespace = namespace._replace(level=ask(namespace.inum))
     if namespace.inum is None or namespace.level is None:
         raise ProbesRefusedError(
             "the depth of this pid namespace can not be told, so pids would be wrong",

@@ -117,7 +117,7 @@ class Backend:
     @classmethod
     def readiness(cls) -> Readiness:
         """BTF, capabilities and the library; the kernel's last word comes with the load."""
-        for feature in ("libbpf", "btf", "tp_btf", "capabilities"):
+        for feature in ("libbpf", "btf", "capabilities"):
             check = kernel.feature(feature)
             if check.ok is False:
                 return Readiness(False, check.detail, check.mend)

@@ -7,7 +7,6 @@ no backend.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from tracer.errors import UsageError
@@ -55,7 +54,7 @@ def with_options(cover: Cover, options: Options) -> dict[str, str]:
     return {
         fact: words
         for fact, (words, changes) in OPTIONS.items()
-        if fact not in have and fact in cover(replace(options, **changes))
+        if fact not in have and fact in cover(options._replace(**changes))
     }
 
 

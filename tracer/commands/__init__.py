@@ -8,14 +8,16 @@ the verbs, when they run: `forktrace --help` needs none.
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
+import functools
 import gc
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from tracer.errors import CannotWriteError, ForktraceError, UsageError
 
@@ -60,6 +62,10 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         raise UsageError(f"{message}", f"see `{self.prog} --help`")
 
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        """Asked for with each option that is added; argparse's own imports shutil for the width, and asks each time."""
+        return self.formatter_class(self.prog, width=_columns() - 2)  # type: ignore[call-arg]  # any formatter's
+
     def format_help(self) -> str:
         """With the list of verbs."""
         if self.prog == "forktrace":
@@ -69,6 +75,17 @@ class _Parser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: Any = None) -> None:
         """argparse's own would take a full disk for a success."""
         (file or sys.stdout).write(message)
+
+
+@functools.cache
+def _columns() -> int:
+    """As wide as help may be."""
+    with suppress(ValueError):
+        if (asked := int(os.environ.get("COLUMNS", ""))) > 0:
+            return asked
+    with suppress(OSError, ValueError, AttributeError):  # no terminal, closed, none at all
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
+    return 80
 
 
 def load(verb: str) -> Command:
@@ -188,6 +205,23 @@ def main(words: Sequence[str] | None = None) -> int:
         return lost.exit_status
     else:
         return status
+
+
+def program() -> NoReturn:
+    """`main` as a program of its own. Where nobody waits for the interpreter's end it is not taken apart: 18 ms.
+
+    Those who do wait are libraries with handlers (pyarrow has them), threads, and whoever traces or profiles Python.
+    """
+    status = main()
+    threads = sys.modules.get("threading")
+    awaited = atexit._ncallbacks() or (threads is not None and threads.active_count() > 1)
+    if awaited or sys.gettrace() is not None or sys.getprofile() is not None:
+        sys.exit(status)
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()  # nothing is left there but what could not be written, and was told of
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.flush()
+    os._exit(status)
 
 
 def say(line: str) -> None:

@@ -5,8 +5,7 @@ Knows nothing of what is asked, nor of why.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from tracer import btf
 from tracer.kernel.bpfcall import Answer
@@ -17,8 +16,7 @@ OTHER_BACKEND: Final = "use --backend netlink or --backend strace"
 NEWER: Final = "use a kernel of Linux {} or newer"
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(NamedTuple):
     """Something bpf(2) is asked for: the check's name, the thing in words, why, and since which Linux."""
 
     name: str

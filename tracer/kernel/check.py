@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(NamedTuple):
     """One feature of the host: is it there, what was seen, why it matters, and what puts it right.
 
     `ok` None is "could not be found out from here", never a guess. `mend` is a command or a sentence; None

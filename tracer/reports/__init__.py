@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import PurePath
 from typing import IO, TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
 from tracer.errors import CannotWriteError, UsageError
+from tracer.record import record
 
 if TYPE_CHECKING:
     from tracer.trace import Trace
 
 
-@dataclass(frozen=True)
+@record
 class Options:
     """What a report may be asked. Each reads what concerns it."""
 

@@ -15,7 +15,6 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from tracer.analyses.advice import advise
@@ -242,6 +241,8 @@ def title(tree: ProcessTree, name: str, terminal: Terminal) -> list[Spans]:
         chunks.append([(clean(seen, unicode=terminal.unicode), "")])
     if meta.wall_offset_ns is not None and tree.first_ns is not None:
         with contextlib.suppress(OverflowError, OSError, ValueError):  # a file may claim any year
+            from datetime import UTC, datetime
+
             at = datetime.fromtimestamp((meta.wall_offset_ns + tree.first_ns) / 1e9, UTC).astimezone()
             chunks.append([(at.strftime("%Y-%m-%d %H:%M:%S"), "")])
     return wrap(("trace", "label"), chunks, terminal)

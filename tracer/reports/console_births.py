@@ -7,10 +7,10 @@ small number, in the tree and in the legend. Knows no layout.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Final
 
 from tracer.events import NULL
+from tracer.record import record
 from tracer.reports.words import UNKNOWN, is_plain_fork, sharing
 from tracer.tree import ProcessTree, signal_name
 
@@ -20,7 +20,7 @@ _NOT_MADE_HERE: Final = frozenset({"root", "existing"})
 _Key = tuple[str, tuple[str, ...] | None, int]  # how, its flags, exit signal
 
 
-@dataclass(frozen=True)
+@record
 class Birth:
     """One way: its label in the tree, how often it came, and what it shared, in words."""
 

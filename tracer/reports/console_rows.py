@@ -6,13 +6,13 @@ Knows the tree and the words; knows neither columns nor colours: a span is (text
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from tracer.analyses.folding import Line, Sort
 from tracer.analyses.shape import Shape
 from tracer.analyses.templates import Commands
 from tracer.events import NULL
+from tracer.record import record
 from tracer.reports.console_births import Births
 from tracer.reports.console_commands import CommandWords
 from tracer.reports.console_text import Span
@@ -27,7 +27,7 @@ _THREADS_MOST: Final = 8
 _PAGE_BYTES: Final = {"x86_64": 4096, "i686": 4096, "i386": 4096, "s390x": 4096}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Row:
     """One line of the report, as text. An empty figure is nothing worth saying; an unknown one is `-`."""
 

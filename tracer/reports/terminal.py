@@ -15,8 +15,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import IO, Final
+
+from tracer.record import record
 
 PIPE_WIDTH: Final = 100
 _NARROWEST: Final = 40
@@ -24,9 +25,11 @@ _NARROWEST: Final = 40
 _SAFE_WORD: Final = re.compile(r"[\w@%+=:,./^-]+\Z")
 _NAMED: Final = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _COMBINING_MOST: Final = 3
+_NARROW: Final = str.maketrans(dict.fromkeys("…·×µ→←›⋯─│├└━▁▂▃▄▅▆▇█⁰¹²³⁴⁵⁶⁷⁸⁹", " "))
+"""What reports write beyond ASCII, a column each: rich, that knows all others, takes 3 ms to import."""
 
 
-@dataclass(frozen=True)
+@record
 class Terminal:
     """`width` in columns; `color`: escape sequences may be written; `unicode`: more than ASCII may."""
 
@@ -131,7 +134,7 @@ def quoted(word: str, *, unicode: bool = True) -> str:
 
 def cells(text: str) -> int:
     """Columns that clean `text` takes."""
-    if text.isascii():
+    if text.isascii() or text.translate(_NARROW).isascii():
         return len(text)
     from rich.cells import cell_len
 

@@ -6,8 +6,9 @@ Pure text from plain values. Knows no terminal beyond "may I use more than ASCII
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from tracer.record import record
 
 UNKNOWN: Final = "-"
 
@@ -123,7 +124,7 @@ _BOOKKEEPING: Final = frozenset(
 _SIGCHLD: Final = "SIGCHLD"
 
 
-@dataclass(frozen=True)
+@record
 class Sharing:
     """What a birth shared, what it copied, and what else was special about it; each a tuple of words."""
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -42,7 +41,6 @@ class PerfSource(NamedTuple):
     owners: frozenset[int]  # uids that are believed
 
 
-@dataclass(frozen=True, eq=False)
 class Code:
     """What lies where. Forks of one program share theirs, and so what is known of its addresses.
 
@@ -52,10 +50,19 @@ class Code:
     files that have no name any more, owned by whoever made this.
     """
 
-    maps: tuple[Maps, ...] = ()
-    root: str = ""
-    born_s: float | None = None
-    held: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    __slots__ = ("born_s", "held", "maps", "root")
+
+    def __init__(
+        self,
+        maps: tuple[Maps, ...] = (),
+        root: str = "",
+        born_s: float | None = None,
+        held: Mapping[tuple[int, int], int] | None = None,
+    ) -> None:
+        self.maps = maps
+        self.root = root
+        self.born_s = born_s
+        self.held: Mapping[tuple[int, int], int] = held if held is not None else {}
 
     def find(self, address: int) -> Mapped | None:
         """The mapping that `address` lies in."""
