@@ -24,9 +24,9 @@ HISTORIES = st.lists(st.tuples(KINDS, PIDS, BIRTHS, FLAGS, PIDS, st.booleans()),
 # Two parents that come for any of their children, mostly: `flags % 3 - 1` is the target where the last is False.
 POLLED = st.lists(
     st.tuples(
-        st.sampled_from([wire.ZOMBIE] * 5 + [wire.WAIT] * 6 + [wire.FREE] * 3 + [wire.ADOPT]), st.integers(1, 12),
-        st.sampled_from([0, 3, 5, 9]), st.sampled_from([1, 1, 1, 1, 1, 1, 1, 1, 4, 0, wire.WAITED, wire.MAYBE]),
-        st.sampled_from([1, 2]), st.sampled_from([False] * 12 + [True]),
+        st.sampled_from([wire.ZOMBIE] * 12 + [wire.WAIT] * 12 + [wire.FREE] * 4 + [wire.ADOPT]), st.integers(1, 12),
+        st.sampled_from([0, 3, 5, 9]), st.sampled_from([1] * 30 + [0, wire.WAITED, wire.MAYBE]),
+        st.sampled_from([1, 2]), st.sampled_from([False] * 40 + [True]),
     ),
     max_size=60,
 )  # fmt: skip

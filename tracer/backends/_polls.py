@@ -18,6 +18,7 @@ from tracer.backends._reaps import Process, Reaps, Zombie
 
 MANY: Final = 32  # children in a read: fewer are walked
 _PID_BITS: Final = 22
+_PID: Final = (1 << _PID_BITS) - 1
 _OF_ONE: Final = ("pid", "born_ns", "time_ns", "pgid")
 
 
@@ -88,6 +89,8 @@ class _Read:
         older = self._reaps.waiting_of(parent)
         numbers += [(each.process[1] - self._least) << _PID_BITS | each.process[0] for each in older]
         stamps += [each.at for each in older]
+        if len({number & _PID for number in numbers}) < len(numbers):
+            return  # a pid that is used again: the release of the one before was lost
         taken = self._in_turn(numbers, stamps, ends, waits)
         if taken is None:
             return
