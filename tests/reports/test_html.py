@@ -132,6 +132,14 @@ def test_what_is_too_much_is_counted_and_curves_are_of_all() -> None:
     assert "curve" not in json.loads(Tags(exported("html", hostile.fan(5))).scripts[0])
 
 
+def test_no_time_went_into_page_tables_where_no_fork_copied_any() -> None:
+    spawned = build.trace(root(1, "x"), build.spawn(1, 2), exit_(2), exit_(1), end())
+    unseen = build.trace(root(1, "x"), build.spawn(1, 2), exit_(2), exit_(1), end(), facts=frozenset())
+
+    assert "copying page tables0 ns" in Tags(exported("html", spawned)).text
+    assert "copying page tables-" in Tags(exported("html", unseen)).text
+
+
 # -- in a browser -----------------------------------------------------------------------------------------------
 
 
@@ -291,6 +299,32 @@ def test_every_control_has_a_name_and_can_be_reached(browser: Any, tmp_path: Pat
     )
     assert unnamed == []
     assert shown.wrong == []
+
+
+def test_scrolling_the_tree_does_not_draw_the_time_line_again(browser: Any, tmp_path: Path) -> None:
+    shown = Shown(browser, tmp_path / "a.html", build_of(300))
+
+    shown.page.evaluate(
+        """() => { window.drawn = 0; const draw = CanvasRenderingContext2D.prototype.fillRect;
+            CanvasRenderingContext2D.prototype.fillRect = function (...a) { window.drawn++; draw.apply(this, a); };
+            document.getElementById('expand').click(); }"""
+    )
+    shown.drawn()
+    assert shown.page.evaluate("window.drawn") > 300
+    shown.page.evaluate("() => { window.drawn = 0; document.getElementById('tree').scrollTop = 2400; }")
+    assert "f59.c" in shown.rows()[-1]
+    assert shown.page.evaluate("window.drawn") == 0
+
+
+def test_a_small_tree_takes_no_more_room_than_it_has_rows(browser: Any, tmp_path: Path) -> None:
+    heights = [
+        Shown(browser, tmp_path / f"{n}.html", build_of(n), viewport={"width": 1300, "height": 900}).page.evaluate(
+            "document.getElementById('tree').clientHeight"
+        )
+        for n in (1, 3, 300)
+    ]
+
+    assert heights == [4 * 24, 8 * 24, 540]
 
 
 def test_hostile_names_do_nothing(browser: Any, tmp_path: Path) -> None:

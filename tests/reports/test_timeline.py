@@ -52,6 +52,25 @@ def test_the_root_begins_at_its_exec_as_in_the_report() -> None:
     assert line.end[0] == Shape(told).life[0]
 
 
+def test_the_line_ends_with_the_last_of_them_and_not_with_forktrace() -> None:
+    line = Timeline(
+        tree(root(1, "x"), fork(1, 2), exit_(2), zombie(2), after(30), reap(2, 1, zombie_ms=30), exit_(1), zombie(1),
+             after(900), reap(1, 999, zombie_ms=900), after(5000), end())
+    )  # fmt: skip
+
+    assert line.last_ns == line.end[0]
+    assert [each.sort for each in line.slices(0)] == ["process"]  # it is forktrace that waits for that one
+
+
+def test_what_still_waits_or_lives_goes_on_to_the_end_of_the_trace() -> None:
+    steps = (root(1, "x"), fork(1, 2), exit_(2), zombie(2), exit_(1))
+    waits = Timeline(tree(*steps, after(500), reap(1, 999), end()))
+    lives = Timeline(tree(root(1, "x"), fork(1, 2), exit_(2), reap(2, 1), after(500), alive(1), end()))
+
+    assert waits.last_ns > waits.end[0] + 400 * MS
+    assert lives.last_ns == lives.stop(0) > lives.end[1] + 400 * MS
+
+
 def test_who_was_there_before_begins_with_the_trace_and_goes_on() -> None:
     line = Timeline(tree(existing(1), existing(5, 1), fork(5, 6), after(20), exit_(6), end()))
 

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, ClassVar, Final
 from tracer.analyses.advice import advise
 from tracer.analyses.cow import PAGE, Edge, Ledger, ledger
 from tracer.analyses.summary import Summary, summarize
+from tracer.events import Fact
 from tracer.outline import plain
 from tracer.reports import Options, writing
 from tracer.reports.findings import sentences
@@ -121,7 +122,7 @@ def _figures(tree: ProcessTree, summary: Summary, book: Ledger) -> Iterator[str]
         ("CPU", duration(summary.cpu_ns)),
         ("copied on write", _pages(book.copies)),
         ("write-protect faults", count(book.wp_faults)),
-        ("copying page tables", duration(book.fork_ns)),
+        ("copying page tables", duration(_tables_ns(tree, book))),
     ]
     if summary.existing:
         told.insert(1, ("there before", count(summary.existing)))
@@ -130,6 +131,11 @@ def _figures(tree: ProcessTree, summary: Summary, book: Ledger) -> Iterator[str]
     for label, value in told:
         mark = ' class="bad"' if label in bad and value not in ("0", UNKNOWN) else ""
         yield f"<div{mark}><dt>{plain(label)}</dt><dd>{plain(value)}</dd></div>"
+
+
+def _tables_ns(tree: ProcessTree, book: Ledger) -> int | None:
+    """None was copied where no fork copied any, if forks are timed at all."""
+    return 0 if not book.forks and Fact.FORK_COST in tree.meta.facts else book.fork_ns
 
 
 def _notes(trace: Trace) -> Iterator[str]:

@@ -64,7 +64,7 @@ class Timeline:
         if begins and len(begins) == len(tree) and "existing" not in tree.column("how"):
             first = max(first, min(begins))  # the root is held for a while before it begins
         self.begin_ns = first
-        self.last_ns = self.at(max((t for t in (tree.last_ns, *tree.column("exit_ns")) if t is not None), default=0))
+        self.last_ns = self.at(self._last())
         self.begin = array("q", [NULL if at == NULL else self.at(at) for at in shape.begin])
         self.end = self._ends()
         self._fork, self._reap = tree.column("how"), tree.column("reap_ns")
@@ -74,6 +74,19 @@ class Timeline:
         """Columns of what is known of any of them."""
         columns = {key: self.tree.column(key) for key in _FACTS}
         return {key: c for key, c in columns.items() if any(v is not None and v != NULL for v in c)}
+
+    def _last(self) -> int:
+        """The last that happened to any of them, where all came to their end: forktrace itself ends later."""
+        tree = self.tree
+        ends, reaps = tree.column("exit_ns"), tree.column("reap_ns")
+        seen = max(ends, default=NULL)
+        if seen == NULL or not all(self.shape.ended) or any(map(self._unreaped, range(len(tree)))):
+            return max((t for t in (tree.last_ns, *ends) if t is not None), default=0)
+        by_others = (at for at, how in zip(reaps, tree.column("how"), strict=True) if how != "root")
+        return max(seen, max(by_others, default=NULL))
+
+    def _unreaped(self, row: int) -> bool:
+        return self.tree.zombie_since(row) is not None and not self.tree.released(row)
 
     def at(self, ns: int) -> int:
         """Since the beginning; what was there before begins then."""

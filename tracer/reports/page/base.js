@@ -55,9 +55,8 @@ const plural = (n, one, many) => number(n) + ' ' + (n === 1 ? one : many);
 // What is shown of time, by both the time line and the bars of the tree.
 const range = {from: 0, to: span};
 const redraws = [];
-let due = false;
-function redraw() {
-  if (due) return;
-  due = true;
-  requestAnimationFrame(() => { due = false; redraws.forEach(draw => draw()); });
+const due = new Set();
+function redraw(only) { // all, or one of them: who scrolls the tree does not wait for 20,000 bars
+  if (!due.size) requestAnimationFrame(() => { const now = [...due]; due.clear(); now.forEach(draw => draw()); });
+  for (const draw of only ? [only] : redraws) due.add(draw);
 }

@@ -11,6 +11,6 @@ document.addEventListener('keydown', event => {
   keys[event.key]();
   event.preventDefault();
 });
-window.addEventListener('resize', redraw);
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
+window.addEventListener('resize', () => redraw());
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => redraw());
 list();

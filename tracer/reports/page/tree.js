@@ -24,6 +24,7 @@ const open = new Uint8Array(total);
   }
 })();
 
+tree.style.setProperty('--all', Math.max(3, total) * ROW + 'px'); // no higher than all of them
 let rows = [], hits = null, selected = -1;
 const chosen = () => selected < 0 ? -1 : rows[selected];
 
@@ -225,7 +226,7 @@ tree.addEventListener('keydown', event => {
   keys[event.key]();
   event.preventDefault();
 });
-tree.addEventListener('scroll', redraw);
+tree.addEventListener('scroll', () => redraw(draw_tree));
 byId('expand').onclick = () => { open.fill(1); list(); };
 byId('collapse').onclick = () => { open.fill(0); list(); };
 redraws.push(draw_tree);
