@@ -65,9 +65,13 @@ static __always_inline void put_cwd(struct scratch *s, struct task_struct *t)
 	if (!fs)
 		return;
 	__u64 start = s->off;
-	struct walk w = { .s = s, .d = fs->pwd.dentry, .root_d = fs->root.dentry, .root_m = fs->root.mnt };
+	struct dentry *cwd = fs->pwd.dentry;
+	struct walk w = { .s = s, .d = cwd, .root_d = fs->root.dentry, .root_m = fs->root.mnt };
 	w.m = (void *)fs->pwd.mnt - bpf_core_field_offset(struct mount, mnt);
 	bpf_loop(192, walk_up, &w, 0);
+	/* d_unlinked(), by which /proc/PID/cwd ends in " (deleted)". The top of a file system hangs in no hash either. */
+	if (!BPF_CORE_READ(cwd, d_hash.pprev) && BPF_CORE_READ(cwd, d_parent) != cwd)
+		s->t.failed |= 16;
 	if (s->off == start) {	/* the root itself: one empty component */
 		s->data[start & OFF_MASK] = 0;
 		s->off = start + 1;

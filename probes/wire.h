@@ -277,7 +277,7 @@ struct ft_text {
 	__u16 cwd_len;
 	__u16 argv_len;
 	__u16 env_len;
-	__u16 failed;	/* bit 0 argv, 1 env, 2 exe, 3 cwd could not be read (whole) */
+	__u16 failed;	/* bit 0 argv, 1 env, 2 exe, 3 cwd could not be read (whole); 4 cwd is gone */
 	__u32 unused;
 };
 

@@ -383,6 +383,7 @@ class Columns:
 
 
 _COMMS: dict[bytes, str] = {}
+_CWD_DELETED: Final = 16  # ft_text.failed
 
 
 class Words:
@@ -420,7 +421,7 @@ class Words:
         if interpreter:
             self.interpreter = _text(interpreter)
         if cwd:
-            self.cwd = _path(cwd)
+            self.cwd = _path(cwd) + (" (deleted)" if failed & _CWD_DELETED else "")
         self._argv.append(argv)
         self._env.append(env)
 

@@ -303,6 +303,16 @@ def test_what_is_cut_of_argv_is_marked(size: int, argv: list[str]) -> None:
 
 
 @kernel
+@pytest.mark.parametrize("then", ["", "; rmdir ../x", "; cd /proc", "; cd /", "; mkdir y; cd y; rmdir ../y"])
+def test_a_working_directory_that_is_gone_is_marked_as_proc_marks_it(tmp_path: Path, then: str) -> None:
+    tmp_path.chmod(0o777)
+    script = f"mkdir x; cd x{then}; exec readlink /proc/self/cwd >{tmp_path}/told"
+    trace = tracer.run(["sh", "-c", script], backend="bpf", cow="off", cwd=str(tmp_path))
+
+    assert trace.tree.value(0, "cwd") == (tmp_path / "told").read_text().rstrip("\n")
+
+
+@kernel
 def test_exact_reaps_confirm_what_is_inferred(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same records, decoded with and without the exact ones."""
     records: list[tuple[bytes, list[bytes]]] = []
