@@ -19,11 +19,12 @@ import pytest
 LAYERS = (
     ("errors", "choices", "record"),
     ("events",),
+    ("whole",),
     ("processes", "status", "matching"),
     ("btf", "wire", "recording", "spool", "procfs", "cgroups", "groups", "causes", "limits", "redact", "symbols"),
     ("kernel", "privileges", "terminal", "launch", "target", "delayacct"),
     ("outlet", "hook", "pressure"),
-    ("rows", "growth", "tree", "outline", "backends", "importers"),
+    ("index", "rows", "bulk", "growth", "derived", "tree", "outline", "backends", "importers"),
     ("session",),
     ("tables",),
     ("analyses",),

@@ -10,6 +10,7 @@ from array import array
 from typing import Any, Final
 
 from tracer.events import NULL, Field
+from tracer.whole import numpy_of, view
 
 PROCESS_COLUMNS: Final = (
     Field("id", "i", "row number, in order of birth"),
@@ -81,6 +82,8 @@ COW_COLUMNS: Final = tuple(_NAMES[_NAMES.index("wp_faults") : _NAMES.index("fail
 
 
 _MOST: Final = (1 << 63) - 1  # a forged file may count to there
+_LARGE: Final = 1 << 61
+_SMALL: Final = 1 << 40  # so many thousands of millions of these are less than that
 
 
 def cpu_split(utime: int, stime: int, runtime: int) -> tuple[int, int]:
@@ -94,20 +97,66 @@ def cpu_split(utime: int, stime: int, runtime: int) -> tuple[int, int]:
 
 
 def set_rows(column: Any, rows: Any, values: Any) -> None:
-    """column[rows[i]] = values[i], in order; NULL and None leave what is there."""
+    """column[rows[i]] = values[i], in order; NULL and None leave what is there. `rows`: a list, or numpy's."""
+    np = numpy_of(rows)
     if isinstance(column, list):
-        for row, value in zip(rows, values, strict=True):
+        for row, value in zip(rows if np is None else rows.tolist(), values, strict=True):
             if value is not None:
                 column[row] = value
+        return
+    if np is not None:
+        new = view(np, values)
+        known = new != NULL
+        view(np, column)[rows[known]] = new[known]  # of a row that comes more than once, the last one stays
         return
     for row, value in zip(rows, values, strict=True):
         if value != NULL:
             column[row] = value
 
 
+def mark_rows(column: array[int], rows: Any) -> None:
+    """column[row] = 1 for all of them."""
+    np = numpy_of(rows)
+    if np is not None:
+        view(np, column)[rows] = 1
+        return
+    for row in rows:
+        column[row] = 1
+
+
 def add_rows(column: array[int], rows: Any, values: Any) -> None:
     """column[rows[i]] += values[i], where NULL is nothing yet."""
+    np = numpy_of(rows)
+    if np is not None:
+        if _add_many(np, column, rows, view(np, values)):
+            return
+        rows = rows.tolist()
     for row, value in zip(rows, values, strict=True):
         if value != NULL:
             have = column[row]
-            column[row] = value if have == NULL else min(have + value, _MOST)
+            column[row] = value if have == NULL else max(-_MOST, min(have + value, _MOST))
+
+
+def _add_many(np: Any, column: array[int], rows: Any, values: Any) -> bool:
+    """False, and nothing done, where a sum might not fit into 64 bits."""
+    known = values != NULL
+    if not known.all():
+        rows, values = rows[known], values[known]
+    if not len(rows):
+        return True
+    have = view(np, column)
+    if (rows[1:] <= rows[:-1]).any():  # threads, each with its own: first what comes to one row is one sum
+        if values.min() < -_SMALL or values.max() > _SMALL:
+            return False
+        order = np.argsort(rows, kind="stable")
+        rows = rows[order]
+        starts = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]]))
+        rows, values = rows[starts], np.add.reduceat(values[order], starts)
+    before = have[rows]
+    old = before[before != NULL]
+    if len(old) and (old.max() > _LARGE or old.min() < -_LARGE):
+        return False
+    if values.max() > _LARGE or values.min() < -_LARGE:
+        return False
+    have[rows] = np.where(before == NULL, values, before + values)
+    return True

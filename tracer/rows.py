@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from tracer.events import NULL, Event, Meta, Part
+from tracer.index import Index
 from tracer.processes import LISTS, add_rows, set_rows
 from tracer.record import record
 
-_CLONE_THREAD: Final = 0x10000
+CLONE_THREAD: Final = 0x10000
 
 # Columns that come with a birth, and the event field each is.
-_BIRTH: Final = (
+BIRTH: Final = (
     ("pid", "pid"), ("born_ns", "born_ns"), ("ppid", "ppid"), ("creator_pid", "creator_pid"), ("pgid", "pgid"),
     ("sid", "sid"), ("uid", "uid"), ("clone_flags", "clone_flags"), ("fork_ns", "fork_ns"),
     ("pgtables_bytes", "pgtables_bytes"), ("rss_bytes", "rss_bytes"), ("how", "how"), ("syscall", "syscall"),
@@ -57,8 +58,8 @@ class Rows:
         self.last_ns: int | None = None
         self.counts: dict[str, int] = {}
         self._n = 0
-        self._columns: dict[str, Any] = {}
-        self._index: dict[tuple[int, int], int] = {}
+        self._columns: dict[str, Any] = {"pid": array("q"), "born_ns": array("q")}
+        self._index = Index(self._columns["pid"], self._columns["born_ns"])
         self._parent = array("q")  # row, -1: outside
         self._parent_keys: dict[int, tuple[int, int]] = {}  # rows whose parent was not there yet
         self._strays: dict[tuple[int, int], list[int]] = {}  # the same by parent
@@ -67,8 +68,9 @@ class Rows:
         self._exec_row, self._exec_ts, self._exec_old_tid = array("q"), array("q"), array("q")
         self._exec_exe: list[str | None] = []
         self._exec_words: dict[str, list[str | None]] = {}  # interpreter, cwd; may be shorter than the execs
-        self._exec_argv: list[tuple[str, ...] | None] = []
-        self._known_argv: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._exec_argv = array("q")  # where in _argvs; NULL: not known
+        self._argvs: list[tuple[str, ...]] = []  # each different one, once at least
+        self._known_argv: dict[tuple[str, ...], int] = {}
         # threads: process row, tid, birth, end
         self._thread_row, self._thread_tid = array("q"), array("q")
         self._thread_born, self._thread_end = array("q"), array("q")
@@ -98,34 +100,30 @@ class Rows:
         pids, borns = part["pid"], part["born_ns"]
         n = len(pids)
         tids: Any = part.get("tid", pids)
-        ppids: Any = part.get("ppid")
-        parent_borns: Any = part.get("parent_born_ns")
         fresh: list[int] = []
-        again: list[tuple[int, int, tuple[int, int] | None]] = []
+        again: list[tuple[int, int]] = []
         threads: list[tuple[tuple[int, int], int, int]] = []
         index, parent = self._index, self._parent
-        row = self._n
+        row = first = self._n
         for i in range(n):
             key = (pids[i], borns[i])
-            if tids[i] != pids[i] or (flags is not None and flags[i] != NULL and flags[i] & _CLONE_THREAD):
+            if tids[i] != pids[i] or (flags is not None and flags[i] != NULL and flags[i] & CLONE_THREAD):
                 if how[i] != "io_worker":
                     threads.append((key, tids[i], part["ts_ns"][i]))
                 continue
-            above = None
-            if ppids is not None and parent_borns is not None and how[i] != "root":
-                above = (ppids[i], parent_borns[i])
             known = index.get(key)
-            if known is not None and known >= self._n:
+            if known >= first:
                 if fork:  # a source has put itself right within one batch
-                    again.append((known, i, above))
+                    again.append((known, i))
                 continue
-            if known is not None:
+            if known >= 0:
                 # A fork record is the truth about parentage; anything else only fills gaps.
                 if fork or self._gap[known]:
-                    self._rebirth(known, part, i, above)
+                    self._rebirth(known, part, i)
                 continue
             index[key] = row
-            above_row = index.get(above, -1) if above and above != key else -1
+            above = self._above(part, i)
+            above_row = index.get(above) if above and above != key else -1
             if above and above_row < 0:
                 self._await_parent(row, above)
             parent.append(above_row)
@@ -134,31 +132,38 @@ class Rows:
             row += 1
         if fresh:
             whole = len(fresh) == n
-            for name, source in _BIRTH:
+            for name, source in BIRTH:
                 values = part.get(source)
                 if values is not None:
                     self._col(name).extend(values if whole else type(values)(*typed(values, fresh)))
             self._grow(len(fresh))
-            if self._strays:
-                for at in range(self._n - len(fresh), self._n):
-                    self._gather((self._col("pid")[at], self._col("born_ns")[at]), at)
-        for known, i, above in again:
-            self._rebirth(known, part, i, above)
+            self._gather_all(first)
+        for known, i in again:
+            self._rebirth(known, part, i)
         for key, tid, ts in threads:
             self._thread_birth(key, tid, ts)
 
-    def _rebirth(self, row: int, part: Part, i: int, above: tuple[int, int] | None) -> None:
-        for name, source in _BIRTH:
+    def _above(self, part: Part, i: int) -> tuple[int, int] | None:
+        """Who the parent of a birth is; None if that is nobody's business, or not known."""
+        ppids, borns, how = part.get("ppid"), part.get("parent_born_ns"), part.get("how")
+        if ppids is None or borns is None or (how is not None and how[i] == "root"):
+            return None
+        return ppids[i], borns[i]
+
+    def _rebirth(self, row: int, part: Part, i: int) -> None:
+        for name, source in BIRTH:
             values = part.get(source)
             if values is not None:
                 set_rows(self._col(name), (row,), (values[i],))
         self._gap[row] = 0
+        above = self._above(part, i)
         if above:
             self._link_or_await(row, above)
 
     def _link_or_await(self, row: int, key: tuple[int, int]) -> None:
-        if key in self._index:
-            self._link(row, self._index[key])
+        known = self._index.get(key)
+        if known >= 0:
+            self._link(row, known)
         else:
             self._parent[row] = -1
             self._await_parent(row, key)
@@ -166,6 +171,18 @@ class Rows:
     def _await_parent(self, row: int, key: tuple[int, int]) -> None:
         self._parent_keys[row] = key
         self._strays.setdefault(key, []).append(row)
+
+    def _gather_all(self, first: int) -> None:
+        """The rows from `first` on are new, and some of them may be waited for."""
+        if not self._strays:
+            return
+        if len(self._strays) * 8 < self._n - first:
+            found = [(row, key) for key in self._strays if (row := self._index.get(key)) >= first]
+        else:
+            keys = zip(self._columns["pid"][first:], self._columns["born_ns"][first:], strict=True)
+            found = [(row, key) for row, key in enumerate(keys, first) if key in self._strays]
+        for row, key in sorted(found):
+            self._gather(key, row)
 
     def _gather(self, key: tuple[int, int], parent: int) -> None:
         """A process has got its row after its children had theirs."""
@@ -186,7 +203,7 @@ class Rows:
 
     def _thread_birth(self, key: tuple[int, int], tid: int, ts: int) -> None:
         row = self._index.get(key)
-        if row is None:
+        if row < 0:
             row = self._gap_row(key)
         self._live_threads[tid, row] = (*self._live_threads.get((tid, row), ()), len(self._thread_row))
         self._thread_row.append(row)
@@ -219,25 +236,27 @@ class Rows:
         self._gather(key, row)
         return row
 
-    def _rows(self, part: Part) -> list[int]:
-        """The row of each event of a part; unknown processes get a gap row."""
-        index = self._index
-        keys = list(zip(part["pid"], part["born_ns"], strict=True))
-        rows = [index.get(key, -1) for key in keys]
+    def _rows(self, part: Part) -> Any:
+        """The row of each event of a part, as a list or numpy's; unknown processes get a gap row."""
+        get = self._index.get
+        rows = list(map(get, zip(part["pid"], part["born_ns"], strict=True)))
         if -1 in rows:
-            ppids, parent_borns = part.get("ppid"), part.get("parent_born_ns")
             for i, row in enumerate(rows):
-                if row >= 0:
-                    continue
-                row = index.get(keys[i], -1)
                 if row < 0:
-                    row = self._gap_row(keys[i])
-                    if ppids is not None:
-                        self._col("ppid")[row] = ppids[i]
-                        if parent_borns is not None:
-                            self._link_or_await(row, (ppids[i], parent_borns[i]))
-                rows[i] = row
+                    rows[i] = self._found_or_gap(part, i)
         return rows
+
+    def _found_or_gap(self, part: Part, i: int) -> int:
+        key = part["pid"][i], part["born_ns"][i]
+        row = self._index.get(key)
+        if row < 0:
+            row = self._gap_row(key)
+            ppids, parent_borns = part.get("ppid"), part.get("parent_born_ns")
+            if ppids is not None:
+                self._col("ppid")[row] = ppids[i]
+                if parent_borns is not None:
+                    self._link_or_await(row, (ppids[i], parent_borns[i]))
+        return row
 
 
 def typed(values: Any, keep: Sequence[int]) -> tuple[Any, ...]:

@@ -2,35 +2,23 @@
 
     tree = ProcessTree(meta); tree.feed(batch) ...; tree.children(row); tree.value(row, "argv"); tree.column("pid")
 
-What growth.py has filled is given out as it stands, or derived: an id, a name for a signal, CPU time split as the
-kernel does. Knows no source and no report. A million processes are some 60 arrays, not a million objects.
+Columns are derived.py's. Knows no source and no report. A million processes are some 60 arrays, not a million objects.
 """
 
 from __future__ import annotations
 
-import signal as _signal
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
-from tracer.cgroups import place
-from tracer.events import NULL, Fact, Meta, flag_names
-from tracer.growth import Growth
-from tracer.processes import COLUMN_TYPES, LISTS, PROCESS_COLUMNS, cpu_split
+from tracer.derived import Derived, signal_name
+from tracer.events import NULL, Meta
+from tracer.processes import COLUMN_TYPES, PROCESS_COLUMNS
 from tracer.record import record
 from tracer.rows import Loss
+from tracer.whole import Groups, numpy_for, view
 
 __all__ = ["Exec", "Loss", "ProcessTree", "signal_name"]
-
-_SIGNALS: Final = {int(s): s.name for s in _signal.Signals}
-
-
-def signal_name(number: int) -> str:
-    """SIGKILL for 9; a real-time signal as SIGRTMIN+n by the C library's numbers; else SIG99."""
-    if number in _SIGNALS:
-        return _SIGNALS[number]
-    rtmin = int(_signal.SIGRTMIN)
-    return f"SIGRTMIN+{number - rtmin}" if rtmin < number <= int(_signal.SIGRTMAX) else f"SIG{number}"
 
 
 @record
@@ -43,53 +31,13 @@ class Exec:
     old_tid: int | None
 
 
-class _Nothing:
-    """A column of nulls of any length: eight bytes a process are not spent on what no source told."""
-
-    def __init__(self, null: Any) -> None:
-        self._null = null
-
-    def __getitem__(self, row: int) -> Any:
-        return self._null
-
-
-class Groups:
-    """Which of `of`'s places belong to row n: places(n). Built once, in two passes over `of`; -1 belongs to none."""
-
-    def __init__(self, of: Sequence[int], rows: int) -> None:
-        start = array("q", [0]) * (rows + 1)
-        for row in of:
-            if row >= 0:
-                start[row + 1] += 1
-        for i in range(rows):
-            start[i + 1] += start[i]
-        at, places = array("q", start), array("q", [0]) * start[-1]
-        for place_, row in enumerate(of):
-            if row >= 0:
-                places[at[row]] = place_
-                at[row] += 1
-        self._start, self._places = start, places
-
-    def places(self, row: int) -> Sequence[int]:
-        """In order."""
-        return self._places[self._start[row] : self._start[row + 1]]
-
-
-_NO_NUMBERS: Final = _Nothing(NULL)
-_NO_WORDS: Final = _Nothing(None)
-
-
-class ProcessTree(Growth):
+class ProcessTree(Derived):
     """Feed it batches in stream order; read it at any time."""
 
     def __init__(self, meta: Meta | None = None) -> None:
         super().__init__(meta)
         self._grouped: dict[str, tuple[tuple[int, int], Groups]] = {}
-
-    def _peek(self, name: str) -> Any:
-        """A stored column to look into; one that nothing was ever put in reads as null everywhere."""
-        column = self._columns.get(name)
-        return column if column is not None else _NO_WORDS if name in LISTS else _NO_NUMBERS
+        self._worded: dict[str, tuple[tuple[int, int], tuple[Any, list[str | None]]]] = {}
 
     def _groups(self, name: str, of: Sequence[int]) -> Groups:
         """Made anew when the tree has grown since."""
@@ -107,8 +55,9 @@ class ProcessTree(Growth):
     # -- reading ----------------------------------------------------------------------------------------------
 
     def row(self, pid: int, born_ns: int) -> int | None:
-        """The row of a process."""
-        return self._index.get((pid, born_ns))
+        """The row of a process; None if there is none."""
+        row = self._index.get((pid, born_ns))
+        return row if row >= 0 else None
 
     def parent(self, row: int) -> int | None:
         """Row of the parent, None if it is outside."""
@@ -154,7 +103,7 @@ class ProcessTree(Growth):
         """Every image it had, in order."""
         return [
             Exec(
-                self._exec_ts[i], self._exec_exe[i], self._exec_argv[i],
+                self._exec_ts[i], self._exec_exe[i], self._argv_of(i),
                 None if self._exec_old_tid[i] == NULL else self._exec_old_tid[i],
             )
             for i in self._groups("execs", self._exec_row).places(row)
@@ -164,9 +113,52 @@ class ProcessTree(Growth):
         """(process row, time) of every exec, in stream order."""
         return self._exec_row, self._exec_ts
 
-    def exec_argvs(self) -> Sequence[tuple[str, ...] | None]:
-        """The arguments of every exec, as `all_execs` has them; equal ones are mostly one object."""
-        return self._exec_argv
+    def argvs(self) -> tuple[Sequence[tuple[str, ...]], Sequence[int]]:
+        """(arguments, each different one once at least; where in these those of every exec are, NULL: not known).
+
+        The execs are as `all_execs` has them.
+        """
+        return self._argvs, self._exec_argv
+
+    def stored(self, name: str) -> Any:
+        """A column as it is kept: a signal by its number, flags by their bits. Not to be changed."""
+        return self._whole(name)
+
+    def counters(self, name: str) -> Any:
+        """A stored counter, less what was there at the beginning. Not to be changed."""
+        return self._counters(name)
+
+    def marks(self, name: str) -> bytearray:
+        """1 where a stored column is 1."""
+        column = self._columns.get(name)
+        np = numpy_for(self._n)
+        if column is None:
+            return bytearray(self._n)
+        return bytearray(v == 1 for v in column) if np is None else bytearray((view(np, column) == 1).tobytes())
+
+    def keeps(self, name: str) -> bool:
+        """Whether any source has told anything for a stored column."""
+        return name in self._columns
+
+    def above(self) -> array[int]:
+        """Row of the parent of each, -1 for none. Not to be changed."""
+        return self._parent
+
+    def gaps(self) -> bytearray:
+        """1 where the birth was not seen. Not to be changed."""
+        return self._gap
+
+    def words(self, name: str) -> tuple[Any, list[str | None]]:
+        """A column of words as numbers (numpy's), and the word that each stands for. For who has numpy."""
+        import numpy as np
+
+        known = self._worded.get(name)
+        if known is None or known[0] != (self._n, self._changes):
+            column = self._whole(name)
+            numbers: dict[str | None, int] = {word: n for n, word in enumerate(dict.fromkeys(column))}
+            codes = np.fromiter(map(numbers.__getitem__, column), np.int64, self._n)
+            known = self._worded[name] = ((self._n, self._changes), (codes, list(numbers)))
+        return known[1]
 
     def threads(self, row: int) -> list[tuple[int, int | None, int | None]]:
         """(tid, birth, end) of each thread it made, in order of birth."""
@@ -182,12 +174,6 @@ class ProcessTree(Growth):
         if make is not None:
             return make()
         return self._whole(name)
-
-    def _whole(self, name: str) -> Any:
-        column = self._columns.get(name)
-        if column is None:  # not kept
-            return [None] * self._n if name in LISTS else array("q", [NULL]) * self._n
-        return column
 
     def value(self, row: int, name: str) -> Any:
         """One value of one process, None for null; booleans as bool."""
@@ -207,140 +193,3 @@ class ProcessTree(Growth):
         """`record` of every process, in order of birth."""
         for row in range(self._n):
             yield self.record(row)
-
-    # Derived columns: `_one_X` gives one value, `_make_X` the whole column.
-
-    def _one_id(self, row: int) -> int:
-        return row
-
-    def _make_id(self) -> array[int]:
-        return array("q", range(self._n))
-
-    def _one_parent_id(self, row: int) -> int | None:
-        return self.parent(row)
-
-    def _make_parent_id(self) -> array[int]:
-        return array("q", [NULL if above < 0 else above for above in self._parent])
-
-    def _one_flags(self, row: int) -> list[str] | None:
-        bits = self._peek("clone_flags")[row]
-        return None if bits == NULL else flag_names(bits)
-
-    def _make_flags(self) -> list[list[str] | None]:
-        names: dict[int, list[str] | None] = {NULL: None}
-        return [names[b] if b in names else names.setdefault(b, flag_names(b)) for b in self._whole("clone_flags")]
-
-    def _one_ns_pids(self, row: int) -> list[int] | None:
-        pids = self._peek("ns_pids")[row]
-        return None if pids is None else list(pids)
-
-    def _make_ns_pids(self) -> list[Any]:
-        return [None if p is None else list(p) for p in self._whole("ns_pids")]
-
-    def _of_exec(self, row: int, table: Sequence[Any]) -> Any:
-        at = self._peek("last_exec")[row]
-        return None if at == NULL or at >= len(table) else table[at]
-
-    def _one_exe(self, row: int) -> str | None:
-        return self._of_exec(row, self._exec_exe)  # type: ignore[no-any-return]
-
-    def _make_exe(self) -> list[str | None]:
-        return [self._of_exec(row, self._exec_exe) for row in range(self._n)]
-
-    def _one_argv(self, row: int) -> list[str] | None:
-        argv = self._of_exec(row, self._exec_argv)
-        return None if argv is None else list(argv)
-
-    def _make_argv(self) -> list[Any]:
-        return [self._of_exec(row, self._exec_argv) for row in range(self._n)]
-
-    def _one_interpreter(self, row: int) -> str | None:
-        return self._of_exec(row, self._exec_words.get("interpreter", ()))  # type: ignore[no-any-return]
-
-    def _make_interpreter(self) -> list[str | None]:
-        return [self._one_interpreter(row) for row in range(self._n)]
-
-    def _one_cwd(self, row: int) -> str | None:
-        return self._of_exec(row, self._exec_words.get("cwd", ()))  # type: ignore[no-any-return]
-
-    def _make_cwd(self) -> list[str | None]:
-        return [self._one_cwd(row) for row in range(self._n)]
-
-    def _one_execs(self, row: int) -> int:
-        n = self._peek("execs")[row]
-        return 0 if n == NULL else int(n)
-
-    def _make_execs(self) -> array[int]:
-        return array("q", [0 if n == NULL else n for n in self._whole("execs")])
-
-    def _one_threads(self, row: int) -> int | None:
-        n = self._peek("threads")[row]
-        return (0 if Fact.THREADS in self.meta.facts else None) if n == NULL else int(n)
-
-    def _make_threads(self) -> array[int]:
-        none = 0 if Fact.THREADS in self.meta.facts else NULL
-        return array("q", [none if n == NULL else n for n in self._whole("threads")])
-
-    def _one_signal(self, row: int) -> str | None:
-        n = self._peek("signal")[row]
-        return None if n == NULL else signal_name(n)
-
-    def _make_signal(self) -> list[str | None]:
-        return [None if n == NULL else signal_name(n) for n in self._whole("signal")]
-
-    def _one_container(self, row: int) -> str | None:
-        path = self._peek("cgroup")[row]
-        return place(path).container if path else None
-
-    def _make_container(self) -> list[str | None]:
-        known: dict[str | None, str | None] = {None: None}
-        return [
-            known[p] if p in known else known.setdefault(p, place(p).container if p else None)
-            for p in self._whole("cgroup")
-        ]
-
-    def _counter(self, row: int, name: str) -> int | None:
-        value, base = self._peek(name)[row], self._peek("base_" + name)[row]
-        if value == NULL:
-            return None
-        return int(value) if base == NULL else max(0, value - base)
-
-    def _one_min_flt(self, row: int) -> int | None:
-        return self._counter(row, "min_flt")
-
-    def _one_maj_flt(self, row: int) -> int | None:
-        return self._counter(row, "maj_flt")
-
-    def _one_wpcopy_count(self, row: int) -> int | None:
-        return self._counter(row, "wpcopy_count")
-
-    def _make_wpcopy_count(self) -> array[int]:
-        return self._by_row(self._one_wpcopy_count)
-
-    def _one_cpu_user_ns(self, row: int) -> int | None:
-        return self._cpu(row)[0]
-
-    def _one_cpu_system_ns(self, row: int) -> int | None:
-        return self._cpu(row)[1]
-
-    def _cpu(self, row: int) -> tuple[int | None, int | None]:
-        runtime = self._counter(row, "runtime_ns")
-        utime, stime = self._counter(row, "utime_ns"), self._counter(row, "stime_ns")
-        if utime is None or stime is None:
-            return None, None
-        return (utime, stime) if runtime is None else cpu_split(utime, stime, runtime)
-
-    def _make_min_flt(self) -> array[int]:
-        return self._by_row(self._one_min_flt)
-
-    def _make_maj_flt(self) -> array[int]:
-        return self._by_row(self._one_maj_flt)
-
-    def _make_cpu_user_ns(self) -> array[int]:
-        return self._by_row(self._one_cpu_user_ns)
-
-    def _make_cpu_system_ns(self) -> array[int]:
-        return self._by_row(self._one_cpu_system_ns)
-
-    def _by_row(self, one: Any) -> array[int]:
-        return array("q", [NULL if (v := one(row)) is None else v for row in range(self._n)])

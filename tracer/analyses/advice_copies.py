@@ -6,7 +6,7 @@ Each takes a `Forks`, the forks of a tree that are worth a look, by who made the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from tracer.analyses.cow import PAGE, Edge, edges_of
@@ -15,6 +15,7 @@ from tracer.analyses.middle import median
 from tracer.analyses.stacks import sites
 from tracer.events import NULL
 from tracer.tree import ProcessTree
+from tracer.whole import numpy_for, view, where
 
 DEAR_FORK_NS: Final = 300_000
 """A fork whose page-table copy took that long has a large parent."""
@@ -48,14 +49,20 @@ class Forks:
                 self.by_maker.setdefault(-1 if edge.parent is None else edge.parent, []).append(edge)
 
 
-def _candidates(tree: ProcessTree) -> Iterator[int]:
+def _candidates(tree: ProcessTree) -> Iterable[int]:
     took, copies = tree.column("fork_ns"), tree.column("cow_copies")
     before, after = tree.column("parent_cow_birth"), tree.column("parent_cow_end")
-    for row, (ns, n, first, last) in enumerate(zip(took, copies, before, after, strict=True)):
-        # what the parent copied may be known only to the parent's end
-        of_parent = first != NULL and (last == NULL or last - first >= _WASTE_PAGES)
-        if ns >= DEAR_FORK_NS or n >= _WASTE_PAGES or of_parent:
-            yield row
+    np = numpy_for(len(tree))
+    # what the parent copied may be known only to the parent's end
+    if np is not None:
+        ns, n, first, last = (view(np, column) for column in (took, copies, before, after))
+        of_parent = (first != NULL) & ((last == NULL) | (last - first >= _WASTE_PAGES))
+        return where(np, (ns >= DEAR_FORK_NS) | (n >= _WASTE_PAGES) | of_parent)
+    return [
+        row for row, (ns, n, first, last) in enumerate(zip(took, copies, before, after, strict=True))
+        if ns >= DEAR_FORK_NS or n >= _WASTE_PAGES
+        or (first != NULL and (last == NULL or last - first >= _WASTE_PAGES))
+    ]  # fmt: skip
 
 
 def before_exec(forks: Forks) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -14,9 +15,11 @@ from tracer.analyses.failures import failed_forks
 from tracer.analyses.finding import Finding
 from tracer.analyses.middle import median
 from tracer.analyses.shape import Shape
+from tracer.analyses.summary import badly_ended
 from tracer.analyses.zombies import Zombies
 from tracer.events import NULL, Fact
 from tracer.tree import ProcessTree
+from tracer.whole import above_zero
 
 _SAID: Final = 8
 _SECOND: Final = 10**9
@@ -53,23 +56,28 @@ def refused(tree: ProcessTree) -> Iterator[Finding]:
 
 def respawned(tree: ProcessTree, shape: Shape, alike: Alike) -> Iterator[Finding]:
     """The same command, by the same parent, again as soon as it has failed."""
-    codes, signals, ends = tree.column("exit_code"), tree.column("signal"), tree.column("exit_ns")
+    codes, signals, ends = tree.column("exit_code"), tree.stored("signal"), tree.column("exit_ns")
     of, parent, begin = alike.commands.of, shape.parent, shape.begin
     found: dict[tuple[int, int], list[int]] = {}
-    for row, (code, signal) in enumerate(zip(codes, signals, strict=True)):
-        if (code > 0 or signal is not None) and parent[row] >= 0:
+    for row in badly_ended(tree):
+        if (codes[row] > 0 or signals[row] != NULL) and parent[row] >= 0:
             found.setdefault((parent[row], of[row]), []).append(row)
+    siblings: dict[int, dict[int, list[int]]] = {}  # by parent, by command
     for (above, command), rows in found.items():
         if len(rows) < _RESPAWNS or _answers(tree, rows):
             continue
-        whole = [row for row in shape.children(above) if of[row] == command]
+        if above not in siblings:
+            siblings[above] = {}
+            for row in shape.children(above):
+                siblings[above].setdefault(of[row], []).append(row)
+        whole = siblings[above][command]
         if len(rows) < _FAILED * len(whole) or NULL in [begin[row] for row in whole]:
             continue
         gaps = [begin[b] - ends[a] for a, b in pairwise(whole) if ends[a] != NULL]
         soon = [gap for gap in gaps if 0 <= gap <= _SOON_NS]
         if len(soon) < _FAILED * (len(whole) - 1):
             continue
-        outcome = Counter(signals[row] or codes[row] for row in rows).most_common(1)[0][0]
+        outcome = Counter(tree.value(row, "signal") or codes[row] for row in rows).most_common(1)[0][0]
         yield Finding(
             "respawn", above, tuple(rows[:_SAID]),
             {"times": len(whole), "failed": len(rows), "outcome": outcome,
@@ -144,16 +152,14 @@ def with_threads(tree: ProcessTree) -> Iterator[Finding]:
     if Fact.THREADS not in tree.meta.facts or Fact.FLAGS not in tree.meta.facts:
         return
     how, execs, born = tree.column("how"), tree.column("execs"), tree.column("birth_ts")
-    for maker, n in enumerate(tree.column("threads")):
-        if n <= 0:
-            continue
+    for maker in above_zero(tree.column("threads")):
         threads = tree.threads(maker)
         begins = array("q", sorted(begin for _, begin, _ in threads if begin is not None))
         ends = array("q", sorted(end for _, _, end in threads if end is not None))
         found: list[tuple[int, int]] = []
         for row in tree.children(maker):
             if how[row] == "fork" and not execs[row] and born[row] != NULL:
-                living = sum(at < born[row] for at in begins) - sum(at < born[row] for at in ends)
+                living = bisect_left(begins, born[row]) - bisect_left(ends, born[row])
                 if living > 0 and tree.value(row, "creator_pid") == tree.value(maker, "pid"):
                     found.append((living, row))
         if found:
@@ -170,4 +176,3 @@ def _sum(column: Sequence[int], rows: Sequence[int]) -> int | None:
 
 def _rate(n: int, first: int, last: int) -> float | None:
     return (n - 1) * _SECOND / (last - first) if last > first else None
-

@@ -7,10 +7,12 @@ Pure; how commands are compared is templates.py's.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from tracer.analyses.templates import Commands, common, templates
+from tracer.events import NULL
 from tracer.tree import ProcessTree
+from tracer.whole import numpy_for, view
 
 _COMPARED: Final = 1000  # commands, for the words they share
 
@@ -19,7 +21,8 @@ class Alike:
     """Which commands are alike: `commands`, and the number of the template of each."""
 
     def __init__(self, tree: ProcessTree) -> None:
-        self.commands = Commands(tree.column("argv"), tree.column("comm"))
+        np = numpy_for(len(tree))
+        self.commands = Commands(tree.column("argv"), tree.column("comm")) if np is None else _commands(np, tree)
         self.templates = templates(self.commands)
         self._members: dict[int, list[int]] | None = None
 
@@ -35,3 +38,10 @@ class Alike:
         if not members:
             return None, table[template]
         return tuple(common([table[n] for n in members[:_COMPARED]])), None
+
+
+def _commands(np: Any, tree: ProcessTree) -> Commands:
+    argvs, _ = tree.argvs()
+    argv = view(np, tree.last_argvs())
+    comm, words = tree.words("comm")
+    return Commands.numbered(np, np.where(argv == NULL, comm + len(argvs), argv), [*argvs, *words])

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from tracer.analyses.alike import Alike
@@ -21,6 +21,7 @@ from tracer.analyses.shape import Shape
 from tracer.events import NULL
 from tracer.record import record
 from tracer.tree import ProcessTree
+from tracer.whole import different, numpy_for, ordered, packed, taken, total, view, where
 
 SHORT_NS: Final = 10_000_000
 """A process that lives no longer is a short one."""
@@ -90,50 +91,58 @@ def churn(tree: ProcessTree, shape: Shape | None = None, alike: Alike | None = N
     """Commands that came `least` times and more."""
     shape = shape or Shape(tree)
     alike = alike or Alike(tree)
-    short = [
-        row
-        for row, (life, dead) in enumerate(zip(shape.life, shape.ended, strict=True))
-        if dead and 0 <= life <= SHORT_NS
-    ]
-    of, template = alike.commands.of, alike.templates
-    counts = Counter(template[of[row]] for row in short)
-    many = {number: Group() for number, n in counts.items() if n >= least}
-    if many:
-        parent, life, runtime = shape.parent, shape.life, tree.column("runtime_ns")
-        for row in short:
-            group = many.get(template[of[row]])
-            if group is not None:
-                group.rows.append(row)
-        for group in many.values():
-            group.sum(parent, life, runtime)
+    short = _short(shape)
+    groups = _groups(taken(alike.templates, taken(alike.commands.of, short)), short, least)
+    runtime = tree.column("runtime_ns")
     return Churn(
         short=len(short),
-        ended=sum(shape.ended),
+        ended=shape.ended.count(1),
         repeated=tuple(
-            Repeated(*alike.words(number), tuple(group.rows[:_SAID]), len(group.rows), group.parents,
-                     group.life_ns, group.lives_ns, group.cpu_ns)
-            for number, group in sorted(many.items(), key=lambda item: -len(item[1].rows))
+            _repeated(alike.words(number), rows, shape, runtime)
+            for number, rows in sorted(groups.items(), key=lambda item: -len(item[1]))
         ),
         probing=tuple(sorted(probes(tree), key=lambda p: -p.failed)),
         wrapped=tuple(sorted(wrappers(tree, shape), key=lambda w: -w.count)),
     )  # fmt: skip
 
 
-class Group:
-    """Rows of one template, and their sums."""
+def _short(shape: Shape) -> Sequence[int]:
+    """Rows of those that lived for SHORT_NS or less."""
+    np = numpy_for(len(shape))
+    if np is not None:
+        life = view(np, shape.life)
+        return where(np, (np.frombuffer(shape.ended, np.uint8) == 1) & (life >= 0) & (life <= SHORT_NS))
+    lives = enumerate(zip(shape.life, shape.ended, strict=True))
+    return array("q", [row for row, (life, dead) in lives if dead and 0 <= life <= SHORT_NS])
 
-    def __init__(self) -> None:
-        self.rows = array("q")
-        self.parents = self.life_ns = self.lives_ns = 0
-        self.cpu_ns: int | None = None
 
-    def sum(self, parent: Sequence[int], life: Sequence[int], runtime: Sequence[int]) -> None:
-        """Over its rows."""
-        lives = sorted(life[row] for row in self.rows)
-        self.life_ns, self.lives_ns = lives[len(lives) // 2], sum(lives)
-        self.parents = len({parent[row] for row in self.rows})
-        cpu = [runtime[row] for row in self.rows if runtime[row] != NULL]
-        self.cpu_ns = sum(cpu) if cpu else None
+def _groups(templates: Sequence[int], rows: Sequence[int], least: int) -> dict[int, Sequence[int]]:
+    """The rows of each template that comes `least` times, in the order in which they come first."""
+    np = numpy_for(len(rows))
+    if np is None:
+        counts = Counter(templates)
+        found: dict[int, Sequence[int]] = {number: array("q") for number, n in counts.items() if n >= least}
+        for number, row in zip(templates, rows, strict=True):
+            if number in found:
+                found[number].append(row)  # type: ignore[attr-defined]
+        return found
+    template = view(np, templates)
+    counts = np.bincount(template)
+    at = np.flatnonzero((counts >= least)[template])
+    at = at[np.argsort(template[at], kind="stable")]
+    parts = np.split(at, np.flatnonzero(np.diff(template[at])) + 1) if len(at) else []
+    parts.sort(key=lambda part: part[0])
+    return {int(template[part[0]]): packed(view(np, rows)[part]) for part in parts}
+
+
+def _repeated(
+    words: tuple[tuple[str | None, ...] | None, str | None], rows: Sequence[int], shape: Shape, runtime: Sequence[int]
+) -> Repeated:
+    lives = ordered(taken(shape.life, rows))
+    return Repeated(
+        *words, tuple(rows[:_SAID]), len(rows), different(taken(shape.parent, rows)), lives[len(lives) // 2],
+        total(lives) or 0, total(taken(runtime, rows)),
+    )  # fmt: skip
 
 
 def probes(tree: ProcessTree) -> Iterator[Probing]:
@@ -192,15 +201,18 @@ def wrappers(tree: ProcessTree, shape: Shape) -> Iterator[Wrapped]:
 def _scripts(tree: ProcessTree) -> Iterator[tuple[int, str]]:
     """(row, script) of each process whose first image was `sh -c script`."""
     rows, _ = tree.all_execs()
+    argvs, numbers = tree.argvs()
+    scripts = list(map(_script, argvs))
+    execs: Iterable[int] = range(len(rows))
+    np = numpy_for(len(rows))
+    if np is not None:
+        has = np.array([script is not None for script in scripts] or [False])
+        number = view(np, numbers)
+        execs = np.flatnonzero((number != NULL) & has[np.maximum(number, 0)]).tolist()
     seen: set[int] = set()
-    known: dict[int, str | None] = {}  # by identity: equal ones are one object, and to compare words takes long
-    for row, argv in zip(rows, tree.exec_argvs(), strict=True):
-        if argv is None or row in seen:
-            continue
-        if id(argv) not in known:
-            known[id(argv)] = _script(argv)
-        script = known[id(argv)]
-        if script is not None:
+    for at in execs:
+        row, script = rows[at], None if numbers[at] == NULL else scripts[numbers[at]]
+        if script is not None and row not in seen:
             seen.add(row)
             yield row, script
 
@@ -224,15 +236,17 @@ def _plain(script: str) -> list[str] | None:
 
 def _own(tree: ProcessTree, shape: Shape, row: int, name: str) -> tuple[bool, int] | None:
     """(whether it exec'd the command itself, ns that the shell itself took); None: it did something else."""
+    children = shape.children(row)
+    if tree.value(row, "execs") < 2 and (len(children) != 1 or not shape.ended[row]):
+        return None
     images = tree.execs(row)
     at = next((i for i, image in enumerate(images) if image.argv and _script(image.argv) is not None), len(images))
-    children = shape.children(row)
     if at + 1 < len(images):
         if children or NULL in (images[at].ts_ns, images[at + 1].ts_ns):
             return None
         return True, max(0, images[at + 1].ts_ns - images[at].ts_ns)
     if len(children) != 1 or not shape.ended[row]:
-        return None
+        return None  # after an exec that is no script
     child = children[0]
     name = name.rpartition("/")[2]
     if not any(image.argv and image.argv[0].rpartition("/")[2] == name for image in tree.execs(child)):

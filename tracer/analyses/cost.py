@@ -12,13 +12,14 @@ Pure: a tree in, frozen results out. Refuses to know how it is printed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
 from tracer.analyses.middle import median
 from tracer.events import NULL
 from tracer.record import record
 from tracer.tree import ProcessTree
+from tracer.whole import above_zero, coded, least_and_most, numpy_for, taken, total, view
 
 MIB: Final = 1 << 20
 _LEAST: Final = 10  # forks, for a fit
@@ -64,45 +65,62 @@ class Cost:
 
 def cost(tree: ProcessTree, limit: int = 8) -> Cost:
     """Of all forks that copied page tables."""
-    took = tree.column("fork_ns")
-    rows = [row for row, ns in enumerate(took) if ns > 0]
-    if not rows:
+    rows, ns = _timed(tree)
+    longest = least_and_most(ns, range(len(ns)))
+    if longest is None:
         return Cost(0, None, None, None, None, ())
-    ns = [took[row] for row in rows]
-    tables, rss, above = tree.column("pgtables_bytes"), tree.column("rss_bytes"), tree.column("parent_id")
-    makers: dict[int, list[int]] = {}
-    for row, each in zip(rows, ns, strict=True):
-        sums = makers.get(above[row])
-        if sums is None:
-            makers[above[row]] = [1, each, rss[row]]
-            continue
-        sums[0] += 1
-        sums[1] += each
-        sums[2] = max(sums[2], rss[row])
-    dearest = sorted(makers.items(), key=lambda item: -item[1][1])[:limit]
     return Cost(
         forks=len(rows),
-        fork_ns=sum(ns),
-        longest_ns=max(ns),
-        by_tables=fit([tables[row] for row in rows], ns),
-        by_rss=fit([rss[row] for row in rows], ns),
-        makers=tuple(
-            Maker(None if row == NULL else row, n, total, None if most == NULL else most)
-            for row, (n, total, most) in dearest
-        ),
+        fork_ns=total(ns),
+        longest_ns=longest[1],
+        by_tables=fit(taken(tree.column("pgtables_bytes"), rows), ns),
+        by_rss=fit(taken(tree.column("rss_bytes"), rows), ns),
+        makers=tuple(_makers(tree, rows, ns, limit)),
     )
+
+
+def _timed(tree: ProcessTree) -> tuple[Sequence[int], Sequence[int]]:
+    """Rows of the forks whose page-table copy was timed, and what it took."""
+    took = tree.column("fork_ns")
+    rows = above_zero(took)
+    return rows, taken(took, rows)
+
+
+def _makers(tree: ProcessTree, rows: Sequence[int], ns: Sequence[int], limit: int) -> Iterator[Maker]:
+    """The dearest; of equal ones who forked first."""
+    above, rss = taken(tree.column("parent_id"), rows), taken(tree.column("rss_bytes"), rows)
+    np = numpy_for(len(rows))
+    found: Iterable[tuple[int, ...]]
+    if np is not None:
+        codes, n = coded(np, view(np, above))
+        order = np.argsort(codes, kind="stable")
+        counts = np.bincount(codes, minlength=n)
+        starts = np.cumsum(counts) - counts
+        sums = np.add.reduceat(view(np, ns)[order], starts)
+        most = np.maximum.reduceat(view(np, rss)[order], starts)
+        dearest = np.lexsort((order[starts], -sums))[:limit]
+        who = view(np, above)[order[starts]]
+        found = zip(*(each[dearest].tolist() for each in (who, counts, sums, most)), strict=True)
+    else:
+        makers: dict[int, list[int]] = {}
+        for maker, each, size in zip(above, ns, rss, strict=True):
+            known = makers.setdefault(maker, [0, 0, NULL])
+            known[0] += 1
+            known[1] += each
+            known[2] = max(known[2], size)
+        found = ((who, *sums) for who, sums in sorted(makers.items(), key=lambda item: -item[1][1])[:limit])
+    for maker, n, spent, size in found:
+        yield Maker(None if maker == NULL else maker, n, spent, None if size == NULL else size)
 
 
 def fit(sizes: Sequence[int], times: Sequence[int]) -> Fit | None:
     """A line through (bytes, ns); NULL sizes are left out. None where there is none to be seen."""
-    by_size: dict[int, list[int]] = {}
-    for size, ns in zip(sizes, times, strict=True):
-        if size > 0:
-            by_size.setdefault(size, []).append(ns)
-    n = sum(map(len, by_size.values()))
-    if n < _LEAST or max(by_size) < _SPREAD * min(by_size):
+    np = numpy_for(len(sizes))
+    points = _points(sizes, times) if np is None else _many_points(np, sizes, times)
+    n = sum(m for *_, m in points)
+    if n < _LEAST or points[-1][0] < _SPREAD * points[0][0]:
         return None
-    points = [(size, float(median(found)), len(found)) for size, found in sorted(by_size.items())]
+    least, most = points[0][0], points[-1][0]
     points = _thinned(points)
     slopes = sorted(
         ((y1 - y0) / (x1 - x0), (x1 - x0) * min(n0, n1))
@@ -113,8 +131,36 @@ def fit(sizes: Sequence[int], times: Sequence[int]) -> Fit | None:
     if low <= 0:
         return None
     base = _quantile(sorted((y - slope * x, m) for x, y, m in points), 0.5)
-    off = _quantile(sorted((abs(ns - base - slope * size), 1) for size, found in by_size.items() for ns in found), 0.5)
-    return Fit(n, slope * MIB, low * MIB, high * MIB, base, off, min(by_size), max(by_size))
+    if np is None:
+        pairs = zip(sizes, times, strict=True)
+        off = _quantile(sorted((abs(ns - base - slope * size), 1) for size, ns in pairs if size > 0), 0.5)
+    else:
+        known = view(np, sizes) > 0
+        apart = np.abs(view(np, times)[known] - base - slope * view(np, sizes)[known])
+        off = float(np.partition(apart, (n - 1) // 2)[(n - 1) // 2])
+    return Fit(n, slope * MIB, low * MIB, high * MIB, base, off, least, most)
+
+
+def _points(sizes: Sequence[int], times: Sequence[int]) -> list[tuple[int, float, int]]:
+    """(size, median time, how many) of each size that is known, the least first."""
+    by_size: dict[int, list[int]] = {}
+    for size, ns in zip(sizes, times, strict=True):
+        if size > 0:
+            by_size.setdefault(size, []).append(ns)
+    return [(size, float(median(found)), len(found)) for size, found in sorted(by_size.items())]
+
+
+def _many_points(np: Any, sizes: Sequence[int], times: Sequence[int]) -> list[tuple[int, float, int]]:
+    size, ns = view(np, sizes), view(np, times)
+    size, ns = size[size > 0], ns[size > 0]
+    if not len(size) or size.min() == size.max():
+        return [(int(size[0]), 0.0, len(size))] if len(size) else []  # through one point there is no line
+    order = np.lexsort((ns, size))
+    size, ns = size[order], ns[order]
+    starts = np.flatnonzero(np.concatenate([[True], size[1:] != size[:-1]]))
+    counts = np.diff(np.concatenate([starts, [len(size)]]))
+    medians = (ns[starts + (counts - 1) // 2] + ns[starts + counts // 2]) / 2
+    return list(zip(size[starts].tolist(), medians.tolist(), counts.tolist(), strict=True))
 
 
 def _thinned(points: list[tuple[int, float, int]]) -> list[tuple[int, float, int]]:

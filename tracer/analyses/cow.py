@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from tracer.events import NULL, Fact
 from tracer.record import record
 from tracer.tree import ProcessTree
+from tracer.whole import exact_sum, numpy_for, total, view
 
 PAGE: Final = 4096
 """Bytes of a copy. Copies of huge pages are made 4 KiB at a time since v5.8."""
@@ -24,6 +25,7 @@ OTHERS: Final = ("reuses", "mkwrites", "zero_copies", "file_copies", "large_copi
 
 _CLONE_VM: Final = 0x100
 _NO_FORKS: Final = (None, "root", "existing")
+_SHARING: Final = ("vfork", "posix_spawn")
 
 
 @record
@@ -84,25 +86,25 @@ class Ledger:
 
 def ledger(tree: ProcessTree, limit: int | None = 20) -> Ledger:
     """The dearest `limit` forks (None: all), by bytes, then by page-table copy time."""
-    costs, wasted = _costs(tree)
-    dearest = sorted(costs, reverse=True) if limit is None else heapq.nlargest(limit, costs)
+    np = numpy_for(len(tree))
+    dearest, forks, wasted = _dearest(tree, limit) if np is None else _many_dearest(np, tree, limit)
     return Ledger(
-        edges=tuple(edges_of(tree, (-at for *_, at in dearest))),
-        forks=len(costs),
-        copies=_total(tree, "cow_copies"),
-        wp_faults=_total(tree, "wp_faults"),
-        reuses=_total(tree, "reuses"),
+        edges=tuple(edges_of(tree, dearest)),
+        forks=forks,
+        copies=total(tree.column("cow_copies")),
+        wp_faults=total(tree.column("wp_faults")),
+        reuses=total(tree.column("reuses")),
         before_exec=wasted if Fact.COW in tree.meta.facts else None,
-        fork_ns=_total(tree, "fork_ns"),
+        fork_ns=total(tree.column("fork_ns")),
         since_birth=_histogram(tree, own=False),
         since_fork=_histogram(tree, own=True),
-        gup=_total(tree, "cow_gup"),
-        others=tuple((name, n) for name in OTHERS if (n := _total(tree, name)) is not None),
+        gup=total(tree.column("cow_gup")),
+        others=tuple((name, n) for name in OTHERS if (n := total(tree.column(name))) is not None),
     )
 
 
-def _costs(tree: ProcessTree) -> tuple[list[tuple[int, int, int]], int]:
-    """((pages copied, page-table copy ns, -row) of each fork that copied an address space; pages copied for nothing).
+def _dearest(tree: ProcessTree, limit: int | None) -> tuple[list[int], int, int]:
+    """(rows of the dearest forks, forks that copied an address space, pages that were copied for nothing).
 
     The same as edges_of says, without an object a fork: a million would take seconds.
     """
@@ -128,7 +130,42 @@ def _costs(tree: ProcessTree) -> tuple[list[tuple[int, int, int]], int]:
         if birth != NULL and end > birth:
             pages += end - birth
         costs.append((pages, ns if ns > 0 else 0, -row))
-    return costs, wasted
+    dearest = sorted(costs, reverse=True) if limit is None else heapq.nlargest(limit, costs)
+    return [-at for *_, at in dearest], len(costs), wasted
+
+
+def _many_dearest(np: Any, tree: ProcessTree, limit: int | None) -> tuple[list[int], int, int]:
+    """The same, of many at a time."""
+    how, words = tree.words("how")
+    apart = [n for n, word in enumerate(words) if word in _NO_FORKS or word in _SHARING]
+    flags = view(np, tree.column("clone_flags"))
+    rows = np.flatnonzero(~np.isin(how, apart) & ((flags == NULL) | (flags & _CLONE_VM == 0)))
+
+    def column(name: str) -> Any:
+        return view(np, tree.stored(name))[rows]
+
+    above, birth, end = view(np, tree.above())[rows], column("parent_cow_birth"), column("parent_cow_end")
+    of_parent = (end == NULL) & (birth != NULL) & (above >= 0)
+    end = np.where(of_parent, view(np, tree.stored("cow_total"))[above], end)
+    early, execed = column("cow_before_exec"), column("exec_ns") != NULL
+    wasted = exact_sum(np, early[execed & (early > 0) & (column("birth_ts") != NULL)])
+    pages = np.maximum(np.where(execed, early, column("cow_copies")), 0)
+    pages += np.where((birth != NULL) & (end > birth), end - birth, 0)
+    most = len(rows) if limit is None else limit
+    best = _first_by(np, (pages, np.maximum(column("fork_ns"), 0)), most)
+    return rows[best].tolist(), len(rows), wasted
+
+
+def _first_by(np: Any, keys: tuple[Any, ...], most: int) -> Any:
+    """Where the `most` largest are, by the first key, then by the next; of equal ones the first. Sorts no more."""
+    at = np.arange(len(keys[0]))
+    if 0 < most < len(at):
+        least = np.partition(keys[0], len(at) - most)[len(at) - most]
+        sure, maybe = at[keys[0] > least], at[keys[0] == least]
+        if len(keys) > 1:
+            maybe = maybe[_first_by(np, tuple(key[maybe] for key in keys[1:]), most - len(sure))]
+        at = np.sort(np.concatenate([sure, maybe[: most - len(sure)]]))
+    return at[np.lexsort(tuple(-key[at] for key in reversed(keys)))][:most]
 
 
 def edges(tree: ProcessTree) -> Iterator[Edge]:
@@ -169,16 +206,11 @@ def edges_of(tree: ProcessTree, rows: Iterable[int]) -> Iterator[Edge]:
 
 
 def _shared(how: str, flags: int) -> bool:
-    return how in ("vfork", "posix_spawn") or (flags != NULL and bool(flags & _CLONE_VM))
+    return how in _SHARING or (flags != NULL and bool(flags & _CLONE_VM))
 
 
 def _known(value: int) -> int | None:
     return None if value == NULL else value
-
-
-def _total(tree: ProcessTree, name: str) -> int | None:
-    known = [v for v in tree.column(name) if v != NULL]
-    return sum(known) if known else None
 
 
 def _histogram(tree: ProcessTree, *, own: bool) -> tuple[int, ...]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from tracer.analyses.summary import program
-from tracer.events import NULL, Event, Fact
+from tracer.analyses.summary import badly_ended, program
+from tracer.events import Event, Fact
 from tracer.record import record
 from tracer.tree import ProcessTree
 
@@ -77,11 +77,9 @@ def _calls(tree: ProcessTree, events: Iterable[Event], of: str) -> tuple[Failed,
 
 
 def _ends(tree: ProcessTree) -> tuple[Ended, ...]:
-    codes, signals = tree.column("exit_code"), tree.column("signal")
     counts: Counter[tuple[str, int | None, str | None]] = Counter()
-    for row, (code, signal) in enumerate(zip(codes, signals, strict=True)):
-        if signal is not None:
-            counts[program(tree.value(row, "argv"), tree.value(row, "comm")), None, signal] += 1
-        elif code not in (0, NULL):
-            counts[program(tree.value(row, "argv"), tree.value(row, "comm")), code, None] += 1
+    for row in badly_ended(tree):
+        signal = tree.value(row, "signal")
+        code = None if signal is not None else tree.value(row, "exit_code")
+        counts[program(tree.value(row, "argv"), tree.value(row, "comm")), code, signal] += 1
     return tuple(Ended(name, code, signal, n) for (name, code, signal), n in counts.most_common())

@@ -18,17 +18,15 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from tracer.analyses.alike import Alike
+from tracer.analyses.folder import Folder
 from tracer.analyses.shape import Shape
-from tracer.analyses.templates import ALIKE
-from tracer.events import NULL
 from tracer.record import record
 from tracer.tree import ProcessTree
+from tracer.whole import sum_at
 
 LIMIT: Final = 60
 GUIDES: Final = 64  # levels of guides that a line carries; no screen shows more
 _CHAIN: Final = 7  # nodes in a row, each the only child of the one before and like it
-_FAILED_COUNTS: Final = 4
 _TRIES: Final = 1000
 
 
@@ -82,112 +80,6 @@ class _Node:
         self.shown_kids = 0
 
 
-class Folder:
-    """The keys by which siblings are alike, for one tree; then any number of foldings."""
-
-    def __init__(self, tree: ProcessTree, shape: Shape | None = None) -> None:
-        self.tree = tree
-        self.shape = shape or Shape(tree)
-        self.alike = Alike(tree)
-        self.commands = self.alike.commands
-        self.own = self._own()
-        self.idle = bytearray(len(tree))
-        self.size, self.weight = self._sizes()
-        self.deep = self._deep()
-
-    def _own(self) -> array[int]:
-        """By a process itself: template, how it came to be, how it ended."""
-        tree, ended = self.tree, self.shape.ended
-        alike = self.alike.templates
-        births: dict[tuple[str | None, str | None, int, int], int] = {}
-        birth = births.setdefault
-        columns = [tree.column(name) for name in ("how", "syscall", "clone_flags", "exit_signal")]
-        how = array("q", (birth(key, len(births)) for key in zip(*columns, strict=True)))
-        numbers: dict[tuple[int, int, str | int | None], int] = {}
-        number = numbers.setdefault
-        self.failed = bytearray(len(tree))
-        own = array("q")
-        ends = zip(ended, tree.column("exit_code"), tree.column("signal"), strict=True)
-        for row, (command, (dead, code, signal)) in enumerate(zip(self.commands.of, ends, strict=True)):
-            outcome: str | int | None = None if code == NULL else int(code != 0)
-            if signal is not None:
-                outcome = signal
-            elif not dead:
-                outcome = -1
-            if outcome and dead:
-                self.failed[row] = 1
-            own.append(number((alike[command], how[row], outcome), len(numbers)))
-        return own
-
-    def _sizes(self) -> tuple[array[int], array[int]]:
-        """Processes at and below each row, and the same with failures counting for more; marks what is idle."""
-        tree, parent, ended = self.tree, self.shape.parent, self.shape.ended
-        size = array("q", [1]) * len(tree)
-        weight = array("q", [_FAILED_COUNTS if bad else 1 for bad in self.failed])
-        how, execs = tree.column("how"), tree.column("execs")
-        busy = bytearray(len(tree))
-        for row in reversed(self.shape.order):
-            if ended[row] or how[row] != "existing" or execs[row]:
-                busy[row] = 1
-            self.idle[row] = not busy[row]
-            above = parent[row]
-            if above >= 0:
-                size[above] += size[row]
-                weight[above] += weight[row]
-                busy[above] |= busy[row]
-        return size, weight
-
-    def _deep(self) -> array[int]:
-        """By a process and the kinds of trees below it, not their numbers."""
-        own, parent = self.own, self.shape.parent
-        deep = array("q", [-1]) * len(own)
-        first = array("q", [-1]) * len(own)
-        more: dict[int, set[int]] = {}
-        numbers: dict[tuple[int, int | frozenset[int]], int] = {}
-        for row in reversed(self.shape.order):
-            below: int | frozenset[int] = first[row]
-            if row in more:
-                below = frozenset(more.pop(row))
-            mine = deep[row] = numbers.setdefault((own[row], below), len(numbers))
-            above = parent[row]
-            if above < 0 or first[above] == mine:
-                continue
-            if first[above] < 0:
-                first[above] = mine
-            else:
-                more.setdefault(above, {first[above]}).add(mine)
-        return deep
-
-    # -- nodes ------------------------------------------------------------------------------------------------
-
-    def groups(self, rows: Sequence[int], *, loose: bool, idle: bool) -> list[Sequence[int]]:
-        """Siblings as lines: alike ones together, where the first of them stands."""
-        key, least = (self.own, 2) if loose else (self.deep, ALIKE)
-        hide = self.idle
-        found: dict[int, array[int]] = {}
-        for row in rows:
-            if idle or not hide[row]:
-                found.setdefault(key[row], array("q")).append(row)
-        lines: list[Sequence[int]] = []
-        for group in found.values():
-            lines += [group] if len(group) >= least else [array("q", (row,)) for row in group]
-        if len(lines) != len(found):
-            lines.sort(key=lambda group: group[0])
-        return lines
-
-    def below(self, rows: Sequence[int]) -> Sequence[int]:
-        """Rows of all children of `rows`, in order of birth."""
-        if len(rows) == 1:
-            return self.shape.children(rows[0])
-        size, children = self.size, self.shape.children
-        found: list[int] = []
-        for row in rows:
-            if size[row] > 1:
-                found.extend(children(row))
-        found.sort()
-        return found
-
-
 def fold(tree: ProcessTree, *, limit: int = LIMIT, folder: Folder | None = None) -> Fold:
     """At most about `limit` lines. `folder`, if it is at hand, saves its making."""
     folder = folder or Folder(tree)
@@ -224,7 +116,7 @@ class _Selection:
     def _processes(self, at: int) -> int:
         node = self.nodes[at]
         # A chain's rows lie below each other: the size of its first generation has all the others in it.
-        return sum(self.folder.size[row] for row in (node.rows[: node.tops] if node.tops else node.rows))
+        return sum_at(self.folder.size, node.rows[: node.tops] if node.tops else node.rows)
 
     def _choose(self, limit: int) -> None:
         nodes, weight = self.nodes, self.folder.weight
@@ -232,7 +124,7 @@ class _Selection:
 
         def offer(at: int) -> None:
             for kid in nodes[at].kids:
-                heapq.heappush(heap, (-sum(weight[row] for row in nodes[kid].rows), kid))
+                heapq.heappush(heap, (-sum_at(weight, nodes[kid].rows), kid))
 
         offer(0)
         lines = 1 if heap else 0  # the one that would say what is left out

@@ -15,7 +15,8 @@ from typing import Final
 from tracer.analyses.shape import Shape
 from tracer.events import NULL, Fact
 from tracer.record import record
-from tracer.tree import Loss, ProcessTree
+from tracer.tree import Loss, ProcessTree, signal_name
+from tracer.whole import above_zero, exact_sum, least_and_most, numpy_for, occurrences, ordered, packed, total, view
 
 _SECOND: Final = 10**9
 _NOT_BORN_HERE: Final = frozenset({"root", "existing"})
@@ -69,7 +70,9 @@ def summarize(tree: ProcessTree, shape: Shape | None = None) -> Summary:
     shape = shape or Shape(tree)
     facts = tree.meta.facts
     how = tree.column("how")
-    ways = Counter(word for word in how if word is not None)
+    counts = Counter(how)
+    del counts[None]
+    ways: Counter[str] = counts
     existing = ways.pop("existing", 0)
     ways.pop("root", None)
     failed, failures = _failures(tree) if Fact.STATUS in facts else (None, ())
@@ -79,23 +82,23 @@ def summarize(tree: ProcessTree, shape: Shape | None = None) -> Summary:
     return Summary(
         processes=len(tree) - existing,
         existing=existing,
-        gaps=sum(map(tree.is_gap, range(len(tree)))),
+        gaps=tree.gaps().count(1),
         ways=tuple(ways.most_common()),
-        threads=sum(n for n in threads if n != NULL) if Fact.THREADS in facts else None,
+        threads=total(threads) or 0 if Fact.THREADS in facts else None,
         execs=len(tree.all_execs()[0]),
-        span_ns=_span(tree, shape),
+        span_ns=_span(tree, shape, existing),
         failed=failed,
         failures=failures,
         failed_execs=len(tree.failed_execs) if Fact.EXEC_FAILED in facts else None,
         failed_forks=len(tree.failed_forks) if Fact.FORK_FAILED in facts else None,
-        core_dumps=_trues(tree.column("core_dumped")) if Fact.STATUS in facts else None,
-        oom_kills=_trues(tree.column("oom_killed")) if Fact.KILLER in facts else None,
-        alive=sum(not dead and word != "existing" for dead, word in zip(shape.ended, how, strict=True)),
+        core_dumps=occurrences(tree.column("core_dumped"), 1) if Fact.STATUS in facts else None,
+        oom_kills=occurrences(tree.column("oom_killed"), 1) if Fact.KILLER in facts else None,
+        alive=sum(how[row] != "existing" for row in shape.living()),
         peak_alive=_peak_alive(tree, shape),
         depth=max(shape.depth, default=0),
         forks=sum(ways.values()),
-        peak_forks=_peak_forks(shape, how),
-        adopted=sum(pid != NULL for pid in tree.column("adopted_by")) if Fact.ADOPTION in facts else None,
+        peak_forks=_peak_forks(tree, shape),
+        adopted=len(tree) - occurrences(tree.column("adopted_by"), NULL) if Fact.ADOPTION in facts else None,
         zombies=zombies[0],
         zombie_max_ns=zombies[1],
         zombie_max_row=zombies[2],
@@ -112,19 +115,32 @@ def program(argv: Sequence[str] | None, comm: str | None) -> str:
     return (argv[0].rpartition("/")[2] or argv[0] if argv else "") or comm or "?"
 
 
-def _trues(column: Sequence[int]) -> int:
-    return sum(value == 1 for value in column)
+def badly_ended(tree: ProcessTree) -> list[int]:
+    """Rows of those that ended by a signal, or with a status other than 0."""
+    codes, signals = tree.stored("exit_code"), tree.stored("signal")
+    np = numpy_for(len(tree))
+    if np is None:
+        pairs = zip(codes, signals, strict=True)
+        return [row for row, (code, signal) in enumerate(pairs) if code not in (0, NULL) or signal != NULL]
+    code = view(np, codes)
+    found: list[int] = np.flatnonzero(((code != 0) & (code != NULL)) | (view(np, signals) != NULL)).tolist()
+    return found
 
 
 def _failures(tree: ProcessTree) -> tuple[int, tuple[Failure, ...]]:
-    codes, signals = tree.column("exit_code"), tree.column("signal")
-    bad = [row for row, code in enumerate(codes) if code not in (0, NULL) or signals[row] is not None]
+    bad = badly_ended(tree)
+    codes, signals = tree.stored("exit_code"), tree.stored("signal")
+    argvs, comms = tree.last_argvs(), tree.column("comm")
+    names: dict[tuple[int, str | None], str] = {}
     counts: Counter[tuple[str, str | None]] = Counter()
     statuses: dict[tuple[str, str | None], set[int]] = {}
     for row in bad:
-        key = (program(tree.value(row, "argv"), tree.value(row, "comm")), signals[row])
+        command = argvs[row], comms[row]
+        if command not in names:
+            names[command] = program(tree.value(row, "argv"), comms[row])
+        key = names[command], None if signals[row] == NULL else signal_name(signals[row])
         counts[key] += 1
-        if signals[row] is None:
+        if signals[row] == NULL:
             statuses.setdefault(key, set()).add(codes[row])
     return len(bad), tuple(
         Failure(name, signal, tuple(sorted(statuses.get((name, signal), ()))), n)
@@ -132,44 +148,63 @@ def _failures(tree: ProcessTree) -> tuple[int, tuple[Failure, ...]]:
     )
 
 
-def _span(tree: ProcessTree, shape: Shape) -> int | None:
+def _span(tree: ProcessTree, shape: Shape, existing: int) -> int | None:
     """From the first begin to the last end, or to the last record if something still lives."""
-    begins = [at for at, how in zip(shape.begin, tree.column("how"), strict=True) if how != "existing" and at != NULL]
     first = tree.first_ns
-    if first is not None and begins and len(begins) == len(tree):
-        first = max(first, min(begins))  # the root is held for a while before it begins
-    last = tree.last_ns if not all(shape.ended) else max(tree.column("exit_ns"), default=NULL)
-    return None if first is None or last is None or last == NULL else max(0, last - first)
+    begins = least_and_most(shape.begin, range(len(tree)))
+    if first is not None and begins is not None and not existing and not occurrences(shape.begin, NULL):
+        first = max(first, begins[0])  # the root is held for a while before it begins
+    last = tree.last_ns
+    if all(shape.ended):
+        ends = least_and_most(tree.column("exit_ns"), range(len(tree)))
+        last = None if ends is None else ends[1]
+    return None if first is None or last is None else max(0, last - first)
 
 
 def _peak_alive(tree: ProcessTree, shape: Shape) -> int | None:
     ends = tree.column("exit_ns")
-    if any(end == NULL and shape.ended[row] for row, end in enumerate(ends)) or NULL in shape.begin:
+    if occurrences(shape.begin, NULL):
         return None
-    begins = array("q", sorted(shape.begin))  # arrays, since a million numbers as objects are 32 MiB
-    return peak(begins, array("q", sorted(end for end in ends if end != NULL)))
+    if occurrences(ends, NULL) and any(end == NULL and shape.ended[row] for row, end in enumerate(ends)):
+        return None
+    return peak(ordered(shape.begin), ordered(ends))
 
 
 def peak(begins: Sequence[int], ends: Sequence[int]) -> int:
     """The most that are there at one time; both sorted. What ends as another begins makes room for it."""
-    most = gone = 0
+    np = numpy_for(len(begins))
+    if np is not None:
+        gone = np.searchsorted(view(np, ends), view(np, begins), side="right")
+        return max(0, int((np.arange(1, len(begins) + 1) - gone).max()))
+    most = done = 0
     last = len(ends)
     for come, at in enumerate(begins, 1):
-        while gone < last and ends[gone] <= at:
-            gone += 1
-        most = max(most, come - gone)
+        while done < last and ends[done] <= at:
+            done += 1
+        most = max(most, come - done)
     return most
 
 
-def _peak_forks(shape: Shape, how: Sequence[str | None]) -> int | None:
-    made = [word not in _NOT_BORN_HERE for word in how]
-    births = [at for at, here in zip(shape.begin, made, strict=True) if here and at != NULL]
-    births.sort()
-    return _most_within(births, _SECOND) if births or not any(made) else None
+def _peak_forks(tree: ProcessTree, shape: Shape) -> int | None:
+    np = numpy_for(len(tree))
+    if np is not None:
+        how, words = tree.words("how")
+        here = ~np.isin(how, [n for n, word in enumerate(words) if word in _NOT_BORN_HERE])
+        births, made = packed(view(np, shape.begin)[here]), bool(here.any())
+    else:
+        found = [at for at, how in zip(shape.begin, tree.column("how"), strict=True) if how not in _NOT_BORN_HERE]
+        births, made = array("q", found), bool(found)
+    births = ordered(births)
+    return _most_within(births, _SECOND) if births or not made else None
 
 
 def _most_within(stamps: Sequence[int], window: int) -> int:
     """The most of sorted `stamps` that lie within `window` of each other."""
+    np = numpy_for(len(stamps))
+    if np is not None:
+        sorted_ = view(np, stamps)
+        before = np.searchsorted(sorted_, sorted_ - window, side="right")
+        return int((np.arange(1, len(sorted_) + 1) - before).max())
     most = first = 0
     for i, at in enumerate(stamps):
         while at - stamps[first] >= window:
@@ -181,39 +216,56 @@ def _most_within(stamps: Sequence[int], window: int) -> int:
 def _zombies(tree: ProcessTree) -> tuple[int, int | None, int | None, int]:
     """(how many waited, longest wait, whose, how many wait still). Not the program itself: it waits for forktrace."""
     waits = array("q", tree.column("zombie_ns"))
-    unreaped = 0
-    for row, (wait, how) in enumerate(zip(waits, tree.column("how"), strict=True)):
-        if how == "root":
-            waits[row] = NULL
-            continue
-        since = tree.zombie_since(row) if wait == NULL else None
-        if since is not None and not tree.released(row):
-            unreaped += 1
-            waits[row] = max(0, (tree.last_ns or since) - since)
-    longest = max(waits, default=NULL)
-    count = sum(wait > 0 for wait in waits)
-    return count, (longest if longest > 0 else None), (waits.index(longest) if longest > 0 else None), unreaped
+    waits = zombie_times(tree)
+    left = unreleased(tree)
+    for row in left:
+        since = tree.stored("zombie_at")[row]
+        waits[row] = max(0, (tree.last_ns or since) - since)
+    known = least_and_most(waits, range(len(waits)))
+    longest = known[1] if known is not None and known[1] > 0 else None
+    count = len(above_zero(waits))
+    return count, longest, None if longest is None else waits.index(longest), len(left)
+
+
+def zombie_times(tree: ProcessTree) -> array[int]:
+    """How long each waited for its parent. Not the program itself: it waits for forktrace."""
+    waits, how, row = array("q", tree.column("zombie_ns")), tree.column("how"), -1
+    for _ in range(how.count("root")):
+        row = how.index("root", row + 1)
+        waits[row] = NULL
+    return waits
+
+
+def unreleased(tree: ProcessTree) -> list[int]:
+    """Rows of zombies that nobody has come for, without the program itself."""
+    columns = [tree.stored(name) for name in ("zombie_ns", "zombie_at", "released")]
+    how = tree.column("how")
+    np = numpy_for(len(tree))
+    if np is None:
+        rows = enumerate(zip(*columns, strict=True))
+        found = [row for row, (wait, at, released) in rows if wait == NULL and at != NULL and released != 1]
+    else:
+        wait, at, released = (view(np, column) for column in columns)
+        found = np.flatnonzero((wait == NULL) & (at != NULL) & (released != 1)).tolist()
+    return [row for row in found if how[row] != "root"]
 
 
 def cpu_of(tree: ProcessTree) -> int | None:
     """Run time by the scheduler's clock where it is known, else ticks; what the root had before its exec taken off."""
+    columns = [tree.counters(name) for name in ("runtime_ns", "utime_ns", "stime_ns")]
+    np = numpy_for(len(tree))
+    if np is not None:
+        exact, user, system = (view(np, column) for column in columns)
+        ticks = (exact == NULL) & (user != NULL) & (system != NULL)
+        parts = exact[exact != NULL], user[ticks], system[ticks]
+        return sum(exact_sum(np, part) for part in parts) if any(map(len, parts)) else None
     known = False
-    total = 0
-    runtime = _net(tree, "runtime_ns")
-    user, system = _net(tree, "utime_ns"), _net(tree, "stime_ns")
-    for exact, u, s in zip(runtime, user, system, strict=True):
-        if exact != NULL:
-            total += exact
+    spent = 0
+    for runtime, u, s in zip(*columns, strict=True):
+        if runtime != NULL:
+            spent += runtime
             known = True
         elif NULL not in (u, s):
-            total += u + s
+            spent += u + s
             known = True
-    return total if known else None
-
-
-def _net(tree: ProcessTree, name: str) -> Sequence[int]:
-    base = tree.column("base_" + name)
-    values = tree.column(name)
-    if all(b == NULL for b in base):
-        return values  # type: ignore[no-any-return]
-    return [v if NULL in (v, b) else max(0, v - b) for v, b in zip(values, base, strict=True)]
+    return spent if known else None

@@ -17,6 +17,8 @@ from array import array
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Final
 
+from tracer.whole import packed
+
 ALIKE: Final = 4
 _POSITIONS: Final = 6
 
@@ -33,6 +35,24 @@ class Commands:
         self.uses = array("q", [0]) * len(self.table)
         for n in self.of:
             self.uses[n] += 1
+
+    @classmethod
+    def numbered(cls, np: Any, numbers: Any, commands: Sequence[Hashable]) -> Commands:
+        """The same, where row n has `commands[numbers[n]]`; equal ones may be there more than once."""
+        one: dict[Hashable, int] = {}
+        same = np.array([one.setdefault(command, n) for n, command in enumerate(commands)], np.int64)
+        numbers = same[numbers]
+        first = np.full(len(commands), len(numbers), np.int64)
+        first[numbers[::-1]] = np.arange(len(numbers) - 1, -1, -1)  # the last that is written is the first to come
+        used = np.flatnonzero(first < len(numbers))
+        used = used[np.argsort(first[used])]
+        order = np.zeros(len(commands), np.int64)
+        order[used] = np.arange(len(used))
+        made = cls((), ())
+        made.of = packed(order[numbers])
+        made.table = [commands[n] for n in used.tolist()]
+        made.uses = packed(np.bincount(order[numbers], minlength=len(used)))
+        return made
 
 
 def templates(commands: Commands) -> array[int]:

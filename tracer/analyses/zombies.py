@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import heapq
 from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
-from tracer.analyses.summary import peak
+from tracer.analyses.summary import peak, unreleased
 from tracer.events import NULL, Fact
 from tracer.record import record
 from tracer.tree import ProcessTree
+from tracer.whole import combined, exact_sum, numpy_for, occurrences, ordered, packed, view
 
 POINTS: Final = 32
+_SAID: Final = 8
 _AT_ONCE_NS: Final = 10**9  # one in between, in a double fork, lives no longer
 
 
@@ -66,66 +69,151 @@ def zombies(tree: ProcessTree, limit: int = 8) -> Zombies | None:
     """None where the source does not see when a process is waited for."""
     if Fact.ZOMBIES not in tree.meta.facts:
         return None
-    spans = list(_spans(tree))
-    by_parent: dict[tuple[int, int], list[tuple[int, int, int, bool]]] = {}
-    above, born_to, adopted = tree.column("parent_id"), tree.column("ppid"), tree.column("adopted_by")
-    since = tree.column("adopted_ns")
-    ends = tree.column("exit_ns")
-    for row, begin, end, reaped in spans:
-        parent, pid = above[row], born_to[row]
-        if adopted[row] != NULL and (since[row] == NULL or since[row] <= begin):
-            parent, pid = NULL, adopted[row]  # whose row is that? A pid alone does not say
-        elif parent != NULL and ends[parent] != NULL and begin < ends[parent] < end:
-            end, reaped = ends[parent], False  # from then on it is somebody else's
-        by_parent.setdefault((parent, pid), []).append((row, begin, end, reaped))
-    parents = sorted((_waiting(tree, key, found) for key, found in by_parent.items()), key=lambda p: -p.total_ns)
-    begins, finish = array("q", sorted(s[1] for s in spans)), array("q", sorted(s[2] for s in spans))
+    np = numpy_for(len(tree))
+    spans = _spans(tree) if np is None else _many_spans(np, tree)
+    groups = _by_parent(spans, limit) if np is None else _many_by_parent(np, spans, limit)
+    begins, ends = ordered(spans.begins), ordered(spans.ends)
+    sigchld = tree.stored("sigchld") if tree.keeps("sigchld") else None
+    adopted = tree.column("adopted_by")
+    orphans = occurrences(adopted, NULL) < len(tree)
+    counts = Counter(pid for pid in adopted if pid != NULL) if orphans else Counter[int]()
     return Zombies(
-        parents=tuple(parents[:limit]),
-        at_once=peak(begins, finish),
-        unreaped=sum(not reaped for _, _, _, reaped in spans),
-        growth=_growth(tree, begins, finish),
-        adopters=tuple(
-            Adopter(pid, _row_of(tree, pid), n)
-            for pid, n in Counter(pid for pid in adopted if pid != NULL).most_common(limit)
-        ),
-        double_forks=tuple(_double_forks(tree)),
+        parents=tuple(_waiting(tree, spans, at, sigchld) for at in groups),
+        at_once=peak(begins, ends),
+        unreaped=spans.reaped.count(0),
+        growth=_growth(tree, begins, ends),
+        adopters=tuple(Adopter(pid, _row_of(tree, pid), n) for pid, n in counts.most_common(limit)),
+        double_forks=tuple(_double_forks(tree)) if orphans else (),
     )
 
 
-def _spans(tree: ProcessTree) -> Iterator[tuple[int, int, int, bool]]:
-    """(row, from, to, it was waited for) of each that was a zombie for any time."""
-    how = tree.column("how")
-    waits, reaps, ends = tree.column("zombie_ns"), tree.column("reap_ns"), tree.column("exit_ns")
-    last = tree.last_ns
+@record
+class _Spans:
+    """Times as a zombie, in order of the row. `until`, `waited`: as their parent saw them, which may have ended."""
+
+    rows: array[int]
+    begins: array[int]
+    ends: array[int]
+    reaped: bytearray
+    parents: array[int]  # rows, or NULL
+    pids: array[int]
+    until: array[int]
+    waited: bytearray
+
+
+def _spans(tree: ProcessTree) -> _Spans:
+    """Of each that was a zombie for any time."""
+    how, waits, reaps = tree.column("how"), tree.column("zombie_ns"), tree.column("reap_ns")
+    exits, above, born_to = tree.column("exit_ns"), tree.column("parent_id"), tree.column("ppid")
+    adopted, since, last = tree.column("adopted_by"), tree.column("adopted_ns"), tree.last_ns
+    left = set() if last is None else set(unreleased(tree))
+    found = []
     for row, wait in enumerate(waits):
         if how[row] == "root":  # forktrace itself waits for that one
             continue
+        end = NULL
         if wait > 0:
-            end = reaps[row] if reaps[row] != NULL else ends[row] + wait if ends[row] != NULL else NULL
-            if end != NULL:
-                yield row, end - wait, end, True
-        elif wait == NULL and last is not None:
-            begin = tree.zombie_since(row)
-            if begin is not None and not tree.released(row) and begin < last:
-                yield row, begin, last, False
+            end = reaps[row] if reaps[row] != NULL else exits[row] + wait if exits[row] != NULL else NULL
+            begin, reaped = end - wait, 1
+        elif row in left and last is not None:
+            begin, reaped = tree.column("zombie_at")[row], 0
+            end = last if begin < last else NULL
+        if end == NULL:
+            continue
+        parent, pid, until, waited = above[row], born_to[row], end, reaped
+        if adopted[row] != NULL and (since[row] == NULL or since[row] <= begin):
+            parent, pid = NULL, adopted[row]  # whose row is that? A pid alone does not say
+        elif parent != NULL and exits[parent] != NULL and begin < exits[parent] < end:
+            until, waited = exits[parent], 0  # from then on it is somebody else's
+        found.append((row, begin, end, reaped, parent, pid, until, waited))
+    rows, begins, ends, reaped_, parents, pids, until_, waited_ = zip(*found, strict=True) if found else [()] * 8
+    return _Spans(
+        array("q", rows), array("q", begins), array("q", ends), bytearray(reaped_), array("q", parents),
+        array("q", pids), array("q", until_), bytearray(waited_),
+    )  # fmt: skip
 
 
-def _waiting(
-    tree: ProcessTree, key: tuple[int, int], found: Sequence[tuple[int, int, int, bool]]
-) -> Waiting:
-    sigchld = Counter(how for row, *_ in found if (how := tree.value(row, "sigchld")) is not None)
-    longest = heapq.nlargest(8, found, key=lambda span: span[2] - span[1])
+def _many_spans(np: Any, tree: ProcessTree) -> _Spans:
+    """The same, of many at a time."""
+
+    def column(name: str) -> Any:
+        return view(np, tree.stored(name))
+
+    waits, reaps, exits = column("zombie_ns"), column("reap_ns"), column("exit_ns")
+    reaped = waits > 0
+    ends = np.full(len(waits), NULL, np.int64)
+    ends[reaped] = np.where(exits == NULL, NULL, exits + waits)[reaped]
+    known = reaped & (reaps != NULL)
+    ends[known] = reaps[known]
+    begins = ends - waits
+    if tree.last_ns is not None:
+        left = np.array(unreleased(tree), np.int64)
+        left = left[column("zombie_at")[left] < tree.last_ns]
+        begins[left], ends[left] = column("zombie_at")[left], tree.last_ns
+    how, words = tree.words("how")
+    if "root" in words:
+        ends[how == words.index("root")] = NULL
+    rows = np.flatnonzero(ends != NULL)
+    begin, end, done = begins[rows], ends[rows], reaped[rows]
+    parent, pid = view(np, tree.above())[rows], column("ppid")[rows]
+    adopted, since = column("adopted_by")[rows], column("adopted_ns")[rows]
+    moved = (adopted != NULL) & ((since == NULL) | (since <= begin))
+    gone = np.where(moved | (parent < 0), NULL, exits[parent])
+    early = (gone != NULL) & (begin < gone) & (gone < end)
+    return _Spans(
+        packed(rows), packed(begin), packed(end), bytearray(done.tobytes()),
+        packed(np.where(moved | (parent < 0), NULL, parent)), packed(np.where(moved, adopted, pid)),
+        packed(np.where(early, gone, end)), bytearray((done & ~early).tobytes()),
+    )  # fmt: skip
+
+
+def _by_parent(spans: _Spans, limit: int) -> list[array[int]]:
+    """Where in `spans` those of one parent are: of the parents with most zombie time."""
+    groups: dict[tuple[int, int], array[int]] = {}
+    for at, key in enumerate(zip(spans.parents, spans.pids, strict=True)):
+        groups.setdefault(key, array("q")).append(at)
+    begins, until = spans.begins, spans.until
+    return sorted(groups.values(), key=lambda group: -sum(until[at] - begins[at] for at in group))[:limit]
+
+
+def _many_by_parent(np: Any, spans: _Spans, limit: int) -> list[array[int]]:
+    if not spans.rows:
+        return []
+    codes, n = combined(np, view(np, spans.parents), view(np, spans.pids))
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=n))
+    starts = np.concatenate([[0], ends[:-1]])
+    totals = np.add.reduceat((view(np, spans.until) - view(np, spans.begins))[order], starts)
+    worst = np.lexsort((order[starts], -totals))[:limit]  # of equal ones the one that comes first
+    return [packed(order[starts[k] : ends[k]]) for k in worst.tolist()]
+
+
+def _waiting(tree: ProcessTree, spans: _Spans, at: Sequence[int], sigchld: Sequence[str | None] | None) -> Waiting:
+    parent, pid = spans.parents[at[0]], spans.pids[at[0]]
+    np = numpy_for(len(at))
+    if np is None:
+        begins, ends = array("q", [spans.begins[i] for i in at]), array("q", [spans.until[i] for i in at])
+        spent = [end - begin for begin, end in zip(begins, ends, strict=True)]
+        longest = heapq.nlargest(_SAID, range(len(at)), key=spent.__getitem__)
+        total_ns, unreaped = sum(spent), sum(not spans.waited[i] for i in at)
+    else:
+        where = view(np, at)
+        begin, end = view(np, spans.begins)[where], view(np, spans.until)[where]
+        begins, ends, spent = packed(begin), packed(end), end - begin
+        longest = np.argsort(-spent, kind="stable")[:_SAID].tolist()
+        total_ns = exact_sum(np, spent)
+        unreaped = int(np.count_nonzero(np.frombuffer(spans.waited, np.uint8)[where] == 0))
+    said = Counter(how for i in at if (how := sigchld[spans.rows[i]]) is not None) if sigchld else Counter[str]()
     return Waiting(
-        row=None if key[0] == NULL else key[0],
-        pid=tree.value(key[0], "pid") if key[0] != NULL else None if key[1] == NULL else key[1],
-        children=len(found),
-        rows=tuple(row for row, *_ in longest),
-        unreaped=sum(not reaped for *_, reaped in found),
-        total_ns=sum(end - begin for _, begin, end, _ in found),
-        longest_ns=longest[0][2] - longest[0][1],
-        at_once=peak(sorted(span[1] for span in found), sorted(span[2] for span in found)),
-        sigchld=sigchld.most_common(1)[0][0] if sigchld else None,
+        row=None if parent == NULL else parent,
+        pid=tree.value(parent, "pid") if parent != NULL else None if pid == NULL else pid,
+        children=len(at),
+        rows=tuple(spans.rows[at[i]] for i in longest),
+        unreaped=unreaped,
+        total_ns=total_ns,
+        longest_ns=int(spent[longest[0]]),
+        at_once=peak(ordered(begins), ordered(ends)),
+        sigchld=said.most_common(1)[0][0] if said else None,
     )
 
 
@@ -133,22 +221,14 @@ def _growth(tree: ProcessTree, begins: Sequence[int], ends: Sequence[int]) -> tu
     first, last = tree.first_ns, tree.last_ns
     if first is None or last is None or last <= first or not begins:
         return ()
-    points = []
-    came = went = 0
-    for i in range(POINTS):
-        at = first + (last - first) * (i + 1) // POINTS
-        while came < len(begins) and begins[came] < at:
-            came += 1
-        while went < len(ends) and ends[went] < at:
-            went += 1
-        points.append((at - first, came - went))
-    return tuple(points)
+    times = [first + (last - first) * (i + 1) // POINTS for i in range(POINTS)]
+    return tuple((at - first, bisect_left(begins, at) - bisect_left(ends, at)) for at in times)
 
 
 def _row_of(tree: ProcessTree, pid: int) -> int | None:
     """Of a process that adopted others: pids may have been used twice, then it is not known."""
-    found = [row for row, each in enumerate(tree.column("pid")) if each == pid]
-    return found[0] if len(found) == 1 else None
+    pids = tree.column("pid")
+    return pids.index(pid) if occurrences(pids, pid) == 1 else None
 
 
 def _double_forks(tree: ProcessTree) -> Iterator[int]:

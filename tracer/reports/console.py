@@ -19,7 +19,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from tracer.analyses.advice import advise
 from tracer.analyses.alike import Alike
-from tracer.analyses.folding import Fold, Folder, fold, unfolded
+from tracer.analyses.folder import Folder
+from tracer.analyses.folding import Fold, fold, unfolded
 from tracer.analyses.shape import Shape
 from tracer.analyses.summary import summarize
 from tracer.errors import CannotWriteError

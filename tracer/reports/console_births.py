@@ -7,12 +7,14 @@ small number, in the tree and in the legend. Knows no layout.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
-from tracer.events import NULL
+from tracer.events import NULL, flag_names
 from tracer.record import record
 from tracer.reports.words import UNKNOWN, is_plain_fork, sharing
 from tracer.tree import ProcessTree, signal_name
+from tracer.whole import combined, firsts, numpy_for, view
 
 _SUPERSCRIPTS: Final = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _NOT_MADE_HERE: Final = frozenset({"root", "existing"})
@@ -36,7 +38,7 @@ class Births:
         self._tree = tree
         self._how = tree.column("how")
         self._syscall = tree.column("syscall")
-        self._flags = tree.column("flags")
+        self._flags = tree.stored("clone_flags")
         self._signal = tree.column("exit_signal")
         self._unicode = unicode
         self._labels: dict[_Key, str] = {}
@@ -44,20 +46,16 @@ class Births:
         self._count()
 
     def _key(self, row: int) -> _Key:
-        flags = self._flags[row]
-        return self._name(self._how[row], self._syscall[row]), _frozen(flags), self._signal[row]
+        return self._name(self._how[row], self._syscall[row]), _names(self._flags[row]), self._signal[row]
 
     def _name(self, how: str | None, syscall: str | None) -> str:
         """As in the table; a clone by the system call's own name, since that is what it was called with."""
         return (syscall or how) if how == "clone" else how or UNKNOWN
 
     def _count(self) -> None:
-        # One list stands for the same set in all rows, so a million rows are few different quadruples.
-        quadruples = Counter(zip(self._how, self._syscall, map(id, self._flags), self._signal, strict=True))
-        sets = {id(flags): _frozen(flags) for flags in {id(flags): flags for flags in self._flags}.values()}
         counts: Counter[_Key] = Counter()
-        for (how, syscall, flags_id, number), n in quadruples.items():
-            counts[self._name(how, syscall), sets[flags_id], number] += n
+        for row, n in self._different():
+            counts[self._key(row)] += n
         names = [name for name, _, _ in counts]
         numbers: dict[str, int] = {}
         for key, n in counts.items():
@@ -72,6 +70,18 @@ class Births:
             if flags is not None and name not in _NOT_MADE_HERE:
                 self._births.append((plain, Birth(label, n, str(sharing(flags, signal)))))
 
+    def _different(self) -> Iterable[tuple[int, int]]:
+        """(the first row, how many) of each different birth: a million rows are few of them."""
+        np = numpy_for(len(self._how))
+        if np is not None:
+            words = (self._tree.words(name)[0] for name in ("how", "syscall"))
+            codes, n = combined(np, *words, view(np, self._flags), view(np, self._signal))
+            return sorted(zip(firsts(np, codes, n).tolist(), np.bincount(codes).tolist(), strict=True))
+        found: dict[tuple[str | None, str | None, int, int], list[int]] = {}
+        for row, key in enumerate(zip(self._how, self._syscall, self._flags, self._signal, strict=True)):
+            found.setdefault(key, [row, 0])[1] += 1
+        return ((row, n) for row, n in found.values())
+
     def label(self, row: int) -> str:
         """How this process came to be. Alike processes, as folding has them, came to be alike."""
         return self._labels[self._key(row)]
@@ -81,5 +91,5 @@ class Births:
         return [birth for plain, birth in self._births if everything or not plain]
 
 
-def _frozen(flags: list[str] | None) -> tuple[str, ...] | None:
-    return None if flags is None else tuple(flags)
+def _names(flags: int) -> tuple[str, ...] | None:
+    return None if flags == NULL else tuple(flag_names(flags))

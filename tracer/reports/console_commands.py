@@ -12,6 +12,7 @@ from tracer.analyses.templates import Commands, common
 from tracer.reports.console_text import Span
 from tracer.reports.terminal import Terminal, clean, quoted
 from tracer.tree import Exec, ProcessTree
+from tracer.whole import distinct
 
 _IMAGES_MOST: Final = 4
 
@@ -72,7 +73,7 @@ class CommandWords:
         if self._known is None:
             argvs = [self._tree.value(row, "argv") for row in rows]
         else:
-            argvs = [self._known.table[n] for n in {self._known.of[row] for row in rows}]
+            argvs = [self._known.table[n] for n in distinct(self._known.of, rows)]
         argvs = [argv for argv in argvs if argv is not None and not isinstance(argv, str)]
         if argvs:
             yield from self._words(common(argvs))

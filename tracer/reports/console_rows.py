@@ -5,11 +5,13 @@ Knows the tree and the words; knows neither columns nor colours: a span is (text
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from tracer.analyses.folding import Line, Sort
 from tracer.analyses.shape import Shape
+from tracer.analyses.summary import unreleased, zombie_times
 from tracer.analyses.templates import Commands
 from tracer.events import NULL
 from tracer.record import record
@@ -19,6 +21,7 @@ from tracer.reports.console_text import Span
 from tracer.reports.terminal import Terminal
 from tracer.reports.words import count, duration, duration_range, plural, size_range
 from tracer.tree import ProcessTree
+from tracer.whole import above_zero, distinct, least_and_most, occurrences, taken
 
 ZOMBIE_NS: Final = 50_000_000
 """A parent that comes later than this has left a zombie; sooner is how parents are."""
@@ -65,8 +68,9 @@ class Rows:
         # Stored columns cost nothing to ask for, and a line may stand for a million rows.
         self._cow, self._codes = tree.column("cow_copies"), tree.column("exit_code")
         self._killers, self._cores = tree.column("killed_by"), tree.column("core_dumped")
-        self._adopters, self._waits = tree.column("adopted_by"), tree.column("zombie_ns")
+        self._adopters, self._waits = tree.column("adopted_by"), zombie_times(tree)
         self._made = tree.column("threads")
+        self._left, self._gaps = frozenset(unreleased(tree)), 1 in tree.gaps()
 
     def row(self, line: Line, *, figures_only: bool = False) -> Row:
         """The text of one line. `figures_only`: enough to find the widths of the columns."""
@@ -102,8 +106,8 @@ class Rows:
     def _dots(self) -> str:
         return "…" if self._unicode else "..."
 
-    def _range(self, values: Sequence[int]) -> str:
-        return duration_range(min(values), max(values), ascii_only=not self._unicode)
+    def _range(self, least: int, most: int) -> str:
+        return duration_range(least, most, ascii_only=not self._unicode)
 
     # -- figures ----------------------------------------------------------------------------------------------
 
@@ -114,17 +118,16 @@ class Rows:
         return f"{seconds:+.6f}" if abs(seconds) < 1000 else f"{seconds:+.3f}"
 
     def _life(self, rows: Sequence[int]) -> str:
-        life = self._shape.life
-        known = [life[row] for row in rows if life[row] != NULL]
-        if not known:
+        known = least_and_most(self._shape.life, rows)
+        if known is None:
             return "-"
-        return self._range(known) + ("" if self._shape.ended[rows[0]] else "+")
+        return self._range(*known) + ("" if self._shape.ended[rows[0]] else "+")
 
     def _copied(self, rows: Sequence[int]) -> str:
-        pages = [self._cow[row] for row in rows if self._cow[row] != NULL]
-        if not pages:
+        pages = least_and_most(self._cow, rows)
+        if pages is None:
             return "-"
-        least, most = min(pages), max(pages)
+        least, most = pages
         if most == 0:
             return ""
         if not self._page:
@@ -138,10 +141,10 @@ class Rows:
         signal = self._tree.value(rows[0], "signal")
         if signal is not None:
             return f"{signal}{self._killer(rows)}", "bad"
-        codes = {code for row in rows if (code := self._codes[row]) != NULL}
-        if not codes:
+        codes = least_and_most(self._codes, rows)
+        if codes is None:
             return "-", "dim"
-        least, most = min(codes), max(codes)
+        least, most = codes
         if most == 0:
             return "", ""
         return (f"exit {least}" if least == most else f"exit {least}{self._dots()}{most}"), "bad"
@@ -149,10 +152,10 @@ class Rows:
     def _killer(self, rows: Sequence[int]) -> str:
         if all(self._tree.value(row, "oom_killed") for row in rows):
             return " oom"
-        dumped = sum(self._cores[row] == 1 for row in rows)
+        dumped = occurrences(taken(self._cores, rows), 1)
         core = " core" if dumped == len(rows) else f" {plural(dumped, 'core')}" if dumped else ""
-        killers = {self._killers[row] for row in rows}
-        killer = killers.pop() if len(killers) == 1 else NULL
+        killers = distinct(self._killers, rows)
+        killer = killers[0] if len(killers) == 1 else NULL
         # A process that aborts has sent the signal to itself: that goes without saying.
         return core if killer in (NULL, self._tree.value(rows[0], "pid")) else f" by {killer}{core}"
 
@@ -164,20 +167,23 @@ class Rows:
         if line.sort is Sort.CHAIN:
             yield f"{count(line.levels)} generations", "fold"
         yield self._zombie(rows), "warn"
-        threads = [n for row in rows if (n := self._made[row]) > 0]
-        if threads:
-            low, high = min(threads), max(threads)
+        made = taken(self._made, rows)
+        threads = least_and_most(made, above_zero(made))
+        if threads is not None:
+            low, high = threads
             span = count(low) if low == high else f"{count(low)}{self._dots()}{count(high)}"
             yield f"{span} {'thread' if high == 1 else 'threads'}", "mark"
-        adopted = [pid for row in rows if (pid := self._adopters[row]) != NULL]
+        adopters = taken(self._adopters, rows)
+        adopted = len(rows) - occurrences(adopters, NULL)
         if adopted:
-            by = f" by {adopted[0]}" if len(set(adopted)) == 1 else ""
-            yield (f"adopted{by}" if one else f"{count(len(adopted))} adopted{by}"), "mark"
+            pids = distinct(adopters, range(len(adopters)))[-2:]
+            by = f" by {pids[-1]}" if pids[0] in (NULL, pids[-1]) else ""
+            yield (f"adopted{by}" if one else f"{count(adopted)} adopted{by}"), "mark"
         if one and self._made_by(rows[0]):
             yield self._made_by(rows[0]), "mark"
         if one and self._is_cut(tree.value(rows[0], "argv")):
             yield "argv cut", "mark"
-        if any(tree.is_gap(row) for row in rows):
+        if self._gaps and any(tree.is_gap(row) for row in rows):
             yield "birth not seen", "warn"
 
     def _is_cut(self, argv: Sequence[str] | None) -> bool:
@@ -189,18 +195,14 @@ class Rows:
         return "" if creator in (None, parent) or parent is None else f"made by {creator}"
 
     def _zombie(self, rows: Sequence[int]) -> str:
-        tree, last = self._tree, self._tree.last_ns
-        longest = unreaped = 0
-        for row in rows:
-            wait = self._waits[row]
-            if tree.value(row, "how") == "root":  # it is forktrace that waits for that one
-                continue
-            if wait == NULL and last is not None:
-                since = tree.zombie_since(row)
-                if since is not None and not tree.released(row):
-                    wait = last - since
-                    unreaped += wait >= ZOMBIE_NS
-            longest = max(longest, wait)
+        known, last = least_and_most(self._waits, rows), self._tree.last_ns
+        longest = 0 if known is None else known[1]
+        unreaped = 0
+        if last is not None and self._left:
+            for row in self._left.intersection(rows):
+                wait = last - (self._tree.zombie_since(row) or 0)
+                unreaped += wait >= ZOMBIE_NS
+                longest = max(longest, wait)
         if longest < ZOMBIE_NS:
             return ""
         return (
@@ -214,13 +216,14 @@ class Rows:
         lives = [NULL if born is None or end is None else max(0, end - born) for _, born, end in threads]
         few = self._few_threads is None or len(threads) <= self._few_threads
         for i, (tid, born, _) in enumerate(threads[: None if few else 1]):
-            known = [life for life in (lives[i : i + 1] if few else lives) if life != NULL]
+            shown = array("q", lives[i : i + 1] if few else lives)
+            known = least_and_most(shown, range(len(shown)))
             more = line.parent_of_some or (few and i + 1 < len(threads))
             yield Row(
                 Line(Sort.ONE, (), (*line.guides, more), line.depth + 1),
                 (str(tid), "dim") if few else (f"{self._times()}{count(len(threads))}", "fold"),
                 how="thread",
                 born=self._since_start(NULL if born is None else born),
-                life=self._range(known) if known else "-",
+                life="-" if known is None else self._range(*known),
                 command=(("thread" if few else "threads", "dim"),),
             )

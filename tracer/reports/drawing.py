@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from tracer.analyses.folding import Folder, Line, Sort, fold
+from tracer.analyses.folder import Folder
+from tracer.analyses.folding import Line, Sort, fold
 from tracer.analyses.shape import Shape
 from tracer.reports.console_births import Births
 from tracer.reports.console_rows import Row, Rows
