@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import pytest
 import tracer
 from tests.conftest import need
 from tests.programs.cow import build
+from tests.terminals import wait_until
 from tracer.backends._failures import explain
+from tracer.btf import Btf
 from tracer.causes import Host
 from tracer.cgroups import hierarchy
 from tracer.events import Batch, Event, Kind
@@ -48,10 +51,13 @@ def group() -> Iterator[Path]:
         one.rmdir()
 
 
-def failures(folder: Path, *words: object) -> list[Event]:
-    """Of its forks that failed. That they are as many as forkfail counted itself is checked here."""
+def failures(folder: Path, *words: object, through: Sequence[str] = ()) -> list[Event]:
+    """Of its forks that failed. That they are as many as forkfail counted itself is checked here.
+
+    `through`: a command that starts it.
+    """
     said = folder / "said"
-    command = ["sh", "-c", 'exec "$0" "$@" >said', str(build("forkfail")), *map(str, words)]
+    command = [*through, "sh", "-c", 'exec "$0" "$@" >said', str(build("forkfail")), *map(str, words)]
     trace = tracer.run(command, backend="bpf", failures=True, cow="off", cwd=str(folder))
     assert trace.status is not None
     assert trace.status.exit_code == 0, said.read_text()
@@ -106,6 +112,76 @@ def test_nobody_is_born_into_a_pid_namespace_whose_init_has_ended(tmp_path: Path
         ("ENOMEM", "the init of its pid namespace has ended")
     ] * 2
     assert found[0].evidence == "measured"
+
+
+@pytest.fixture
+def small_memory() -> Iterator[tuple[Path, list[str]]]:
+    """A group of the memory controller with 8 MiB, and what forkfail must be told so that nobody is killed in it."""
+    need("root")
+    found = hierarchy(controller="memory")
+    if found is None:
+        pytest.skip("no control groups")
+    group = found.mount / f"forktrace-test-{os.getpid()}"
+    group.mkdir()
+    limit, most = group / ("memory.limit_in_bytes" if found.version == 1 else "memory.max"), 8 << 20
+    if found.version == 2:
+        with suppress(OSError):
+            (found.mount / "cgroup.subtree_control").write_text("+memory")
+    try:
+        if not limit.exists():
+            pytest.skip("the memory controller is not to be had")
+        limit.write_text(str(most))
+        if found.version == 1:
+            (group / "memory.oom_control").write_text("1")
+        yield group, [] if found.version == 1 else ["unkillable"]
+    finally:
+        for pid in (group / "cgroup.procs").read_text().split():
+            os.kill(int(pid), 9)
+        wait_until("the group is empty", lambda: not (group / "cgroup.procs").read_text())
+        group.rmdir()
+
+
+def test_the_memory_of_a_group(small_memory: tuple[Path, list[str]], tmp_path: Path) -> None:
+    need("bpf", "cc")
+    group, words = small_memory
+    found = failures(tmp_path, 1, 3, *words, f"join={group / 'cgroup.procs'}", "fill")
+
+    assert len(found) == 4
+    for event in found:
+        assert event.error == "ENOMEM"
+        assert re.fullmatch(rf"memory\.(max|limit_in_bytes) (8|7\.9\d*) MiB/8 MiB of /{group.name}", event.cause), event
+
+
+def test_pids_of_a_namespace_of_its_own(tmp_path: Path) -> None:
+    """Since Linux commit 7863dcc72d0f ("pid: allow pid_max to be set per pid namespace") (v6.14)."""
+    need("bpf", "cc", "root", "unshare")
+    if "pid_max" not in Btf.vmlinux().member_names("pid_namespace"):
+        pytest.skip("kernel.pid_max is the whole host's here")
+    ours = Path("/proc/sys/kernel/pid_max").read_text()
+    inside = 'echo 310 >/proc/sys/kernel/pid_max && exec "$0" "$@"'
+    through = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", inside]
+    found = failures(tmp_path, 30, 3, "burn=310", through=through)
+
+    assert len(found) == 4
+    for event in found:
+        assert (event.error, event.evidence) == ("EAGAIN", "measured")
+        assert re.fullmatch(r"kernel\.pid_max \d+/310 of its pid namespace", event.cause), event
+    assert Path("/proc/sys/kernel/pid_max").read_text() == ours
+
+
+def test_more_data_than_there_is_memory(tmp_path: Path) -> None:
+    """Nothing of it is touched. vm.overcommit_memory and kernel.threads-max are the host's, and left alone."""
+    need("bpf", "cc")
+    if Path("/proc/sys/vm/overcommit_memory").read_text().strip() != "0":
+        pytest.skip("vm.overcommit_memory is not 0")
+    found = failures(tmp_path, 1, 3, "big")
+
+    assert len(found) == 4
+    for event in found:
+        assert (event.error, event.evidence) == ("ENOMEM", "inferred")
+        assert re.fullmatch(
+            r"vm\.overcommit_memory=0: \S+ GiB of data are above all memory and swap, \S+ GiB", event.cause
+        ), event
 
 
 @contextmanager

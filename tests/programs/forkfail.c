@@ -7,6 +7,10 @@
  *   seccomp=E      a filter that answers fork, vfork, clone and clone3 with E
  *   join=FILE      writes its pid into FILE (a cgroup.procs)
  *   hold           stays as it is then, until its standard input ends
+ *   burn=N         makes and waits for N children first, so that low pids are used up
+ *   fill           writes into a memory file until there is no more memory, and frees it after its tries
+ *   unkillable     the kernel is to choose somebody else when memory is short, and there is nobody
+ *   big            has more data than there are memory and swap, none of it ever touched
  *   dead           children are for a pid namespace whose init has ended */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -18,9 +22,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,22 +54,62 @@ static void filter(int error)
 		die("seccomp");
 }
 
+static void say(const char *path, const char *format, int value)
+{
+	FILE *f = fopen(path, "w");
+	if (!f || fprintf(f, format, value) < 0 || fclose(f))
+		die(path);
+}
+
+/* Whoever can not be given memory for a fault waits for it: the alarm ends that. */
+static int fill(void)
+{
+	static char page[4096];
+	int fd = memfd_create("fill", MFD_CLOEXEC);
+	long written = 0;
+
+	alarm(30);
+	memset(page, 1, sizeof page);
+	while (written < 1L << 28 && write(fd, page, sizeof page) == sizeof page)
+		written += sizeof page;
+	if (fd < 0 || written >= 1L << 28)
+		die("fill: there is no bound");
+	return fd;
+}
+
+/* Each step is below what there is, and that is all that is asked about it; a fork asks for the whole. */
+static void big(void)
+{
+	struct sysinfo i;
+	sysinfo(&i);
+	size_t half = (i.totalram + i.totalswap) * i.mem_unit / 5 * 3 & ~4095UL;
+	void *at = mmap(NULL, half, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (at == MAP_FAILED || mremap(at, half, 2 * half, MREMAP_MAYMOVE) == MAP_FAILED)
+		die("big");
+}
+
 int main(int argc, char **argv)
 {
+	static int errors[1000];
 	pid_t kids[BOUND];
 	if (argc < 3)
 		return 96;
 	int most = atoi(argv[1]), tries = atoi(argv[2]), made = 0, uid = 0, nproc = 0, seccomp = 0, dead = 0, hold = 0;
+	int burn = 0, filled = -1;
 	if (most > BOUND || tries > 1000)
 		return 98;
 	for (int i = 3; i < argc; i++) {
 		if (sscanf(argv[i], "uid=%d", &uid) == 1 || sscanf(argv[i], "nproc=%d", &nproc) == 1 ||
-		    sscanf(argv[i], "seccomp=%d", &seccomp) == 1)
+		    sscanf(argv[i], "seccomp=%d", &seccomp) == 1 || sscanf(argv[i], "burn=%d", &burn) == 1)
 			continue;
 		if (!strncmp(argv[i], "join=", 5)) {
-			FILE *f = fopen(argv[i] + 5, "w");
-			if (!f || fprintf(f, "%d\n", getpid()) < 0 || fclose(f))
-				die(argv[i]);
+			say(argv[i] + 5, "%d\n", getpid());
+		} else if (!strcmp(argv[i], "fill")) {
+			filled = -2;
+		} else if (!strcmp(argv[i], "unkillable")) {
+			say("/proc/self/oom_score_adj", "%d\n", -1000);
+		} else if (!strcmp(argv[i], "big")) {
+			big();
 		} else if (!strcmp(argv[i], "dead")) {
 			dead = 1;
 		} else if (!strcmp(argv[i], "hold")) {
@@ -89,6 +135,14 @@ int main(int argc, char **argv)
 		die("setresuid");
 	if (seccomp)
 		filter(seccomp);
+	for (int i = 0; i < burn && i < 1000; i++) {
+		pid_t pid = fork();
+		if (!pid)
+			_exit(0);
+		waitpid(pid, NULL, 0);
+	}
+	if (filled == -2)
+		filled = fill();
 	while (made < most) {
 		pid_t pid = fork();
 		if (pid < 0)
@@ -99,16 +153,21 @@ int main(int argc, char **argv)
 		}
 		kids[made++] = pid;
 	}
-	printf("made %d\n", made);
 	for (int i = 0; i < tries; i++) {
 		pid_t pid = fork();
 		if (!pid)
 			_exit(0);
 		if (pid < 0)
-			printf("failed %d\n", errno);
+			errors[i] = errno;
 		else
 			waitpid(pid, NULL, 0);
 	}
+	if (filled >= 0)
+		close(filled);
+	printf("made %d\n", made);
+	for (int i = 0; i < tries; i++)
+		if (errors[i])
+			printf("failed %d\n", errors[i]);
 	fflush(stdout);
 	if (hold)
 		while (getchar() != EOF)
