@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.live.scenes import SCENE, busy_host, frame, press, snapshot, terminal
 from tests.stories import ALL, Story
 from tracer.events import Fact, Kind, Meta
+from tracer.live import playing
 from tracer.live.head import Scene
 from tracer.live.model import Model
 from tracer.live.screen import Screen
@@ -60,6 +61,31 @@ def test_details_of_a_line_of_the_tree() -> None:
     assert "ends       exit 3 ×20\n" in text
     assert "enter back" in text
     assert "WHAT IS BEING BORN" in press(model, window, "enter").text()
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 30), (200, 24)])
+def test_help_is_whole(width: int, height: int) -> None:
+    """A player's has most keys."""
+    window, model = busy_host(), Model(terminal(width))
+    model.view.press("?")
+    scene = Scene(what="x.ftrace", can_save=False, help=playing.HELP, progress=[("curve", "")])
+
+    text = frame(window, model, width, height, scene).text()
+    assert "…" not in text
+    told = " ".join(text.split())
+    for words in ("all that is known of it; of what was left out, show it", "faster, slower", "good to a factor of 1.4."):
+        assert words in told
+
+
+def test_cpu_that_is_not_told_yet_is_a_dash() -> None:
+    story = Story()
+    story.existing(1)
+    story.fork(0.5, 2, 1)
+    story.exec(0.6, 2, "date")
+    story.exit(0.7, 2)
+    window, model = story.window(until=2.0), Model(terminal())
+
+    assert "CPU - · " in press(model, window, "t", "end", "enter").text()
 
 
 def test_a_storm_stands_on_top() -> None:

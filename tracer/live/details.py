@@ -59,7 +59,8 @@ def rows(
         ("ends", [(f"{status_name(s)} {times}{short(n)}", "warn" if s else "") for s, n in ends] or [(UNKNOWN, "dim")])
     )
     lines.append(("lives", _lives(group, terminal)))
-    cpu = UNKNOWN if group.cpu_ns is None else f"{duration(group.cpu_ns, ascii_only=ascii_only)} of those that ended"
+    # Nobody ends without having used some: what is not told yet, or never, is no zero
+    cpu = f"{duration(group.cpu_ns, ascii_only=ascii_only)} of those that ended" if group.cpu_ns else UNKNOWN
     cost = [(f"CPU {cpu}", ""), (f"page tables {duration(group.fork_ns, ascii_only=ascii_only)}", "")]
     lines.append(("cost", [*cost, (f"{count(group.copies)} pages copied", "")]))
     result: list[Spans] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Final
 
 from tracer.live.head import Scene
@@ -75,7 +76,10 @@ def page(scene: Scene, terminal: Terminal, width: int) -> list[Spans]:
     label = min(max(len(key) for key, _ in keys), max(8, width // 3))
     rows: list[Spans] = [[(" KEYS", "heading")]]
     for key, words in keys:
-        rows.append([("   ", ""), (f"{key:<{label}}", "key"), (f"  {words}", "")])
+        told = textwrap.wrap(words, max(16, width - label - 6)) if len(key) <= label else []
+        rows.append([("   ", ""), (f"{key:<{label}}", "key"), (f"  {told.pop(0)}" if told else "", "")])
+        told = told if len(key) <= label else textwrap.wrap(words, max(16, width - label - 6))
+        rows += [[(" " * (label + 5) + more, "")] for more in told]
     rows.append([])
-    rows += [[(f"   {note}", "dim")] for note in _NOTES]
+    rows += [[(f"   {line}", "dim")] for note in _NOTES for line in textwrap.wrap(note, max(16, width - 4))]
     return rows

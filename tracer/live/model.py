@@ -74,6 +74,8 @@ class Model:
         view = self.view
         top = head.rows(snapshot, scene, self.terminal, width, height - 1 if height < 8 else height - 4)
         foot = helping.footer(view, scene, self.terminal, width)
+        if view.help and len(helping.page(scene, self.terminal, width)) > height - len(top) - 2:
+            top = top[:1]  # who asks for help wants all of it
         room = height - len(top) - 1
         if room >= 4:
             top.append([])

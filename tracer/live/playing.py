@@ -31,7 +31,7 @@ _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _STEP_KEYS: Final = {".": STEPS, "f": (Kind.FORK,), "e": (Kind.EXEC,), "x": (Kind.EXIT,)}
 _KEYS: Final = (("←→", "10 %", True), (".fex", "step", True), ("+-", "speed", True))
 _KEYS_ASCII: Final = (("<- ->", "10 %", True), (".fex", "step", True), ("+-", "speed", True))
-_HELP: Final = (
+HELP: Final = (
     ("left right", "a tenth of the trace back, forth"),
     ("< >", "a second back, forth"),
     ("0 to 9", "to so many tenths of it"),
@@ -55,7 +55,7 @@ class Playing(Live):
         self.taker.first_ns = player.first_ns
         self.scene.last = "copies"
         self.scene.keys = _KEYS if self.terminal.unicode else _KEYS_ASCII
-        self.scene.help = _HELP
+        self.scene.help = HELP
 
     def loop(self) -> int:
         """Play. Returns 0, or the number of the signal that ended it."""
