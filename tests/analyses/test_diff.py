@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests import hostile
 from tests.build import Step, after, alive, exec_, existing, exit_, faults, fork, root, spawn, tree
 from tests.strategies import META, PROFILE, History, histories
-from tracer.analyses.diff import METRICS, PLACE_MOST, Change, Diff, Places, compared, diff, profile, template
+from tracer.analyses.diff import Change, Diff, compared, diff
+from tracer.analyses.profile import METRICS, PLACE_MOST, Places, profile
 from tracer.events import Batch, Fact
 from tracer.tree import ProcessTree
 
@@ -173,20 +174,6 @@ def test_chance_of_noise() -> None:
 
     assert made([run, run], [run]).chance == pytest.approx(2 / 3)
     assert made([run] * 4, [run] * 4).chance == pytest.approx(1 / 35)
-
-
-@pytest.mark.parametrize(
-    ("argv", "words"),
-    [
-        (None, "(x)"), ([], "(x)"), (["/bin/ls"], "ls"), (["gcc", "-c", "a.c"], "gcc -c …"),
-        (["sh", "-c", "ls | wc"], "sh -c …"), (["bash", "/tmp/build.sh", "all"], "bash build.sh all"),
-        (["python3.11", "x.py", "7"], "python3.11 x.py …"), (["git", "log", "-1"], "git log …"),
-        (["a", "b", "c", "d", "e"], "a b c d …"), (["mysql", "--password", "hunter"], "mysql --password …"),
-        ([""], ""),
-    ],
-)  # fmt: skip
-def test_templates(argv: Any, words: str) -> None:
-    assert template(argv, "x") == words
 
 
 def test_a_long_chain_and_names_of_an_enemy() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 
 from tests.build import Step, after, exec_, exit_, faults, fork, root, spawn, tree
 from tests.strategies import META, PROFILE, History, histories
-from tracer.analyses.diff import Diff, Places, diff, profile
+from tracer.analyses.diff import Diff, diff
+from tracer.analyses.profile import Places, profile
 from tracer.events import Batch, Fact
 from tracer.reports.console_diff import lines
 from tracer.reports.terminal import Terminal, cells

@@ -14,7 +14,8 @@ from tracer.commands import say
 from tracer.errors import UsageError
 
 if TYPE_CHECKING:
-    from tracer.analyses.diff import Change, Diff, Places, Profile, Values
+    from tracer.analyses.diff import Change, Diff, Values
+    from tracer.analyses.profile import Places, Profile
 
 
 class Compare:
@@ -38,7 +39,8 @@ class Compare:
 
     def run(self, args: argparse.Namespace) -> int:
         """Read all, compare, print. Raises NoInputError, BadDataError, UsageError."""
-        from tracer.analyses.diff import Places, diff
+        from tracer.analyses.diff import diff
+        from tracer.analyses.profile import Places
 
         a, b = _sides(args.files, args.words)
         places = Places()
@@ -55,7 +57,7 @@ class Compare:
         return 1 if args.exit_code and found.differs else 0
 
     def _profile(self, file: str, places: Places, args: argparse.Namespace) -> Profile:
-        from tracer.analyses.diff import profile
+        from tracer.analyses.profile import profile
         from tracer.capture import open_trace
         from tracer.reports.console_progress import Progress
 

@@ -18,23 +18,20 @@ from __future__ import annotations
 import datetime
 import gc
 import io
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Final, NamedTuple
 
+from tracer.analyses.labels import label
 from tracer.cgroups import place
 from tracer.errors import BadDataError
 from tracer.events import NULL, Batch, Fact, Kind
-from tracer.redact import redact
 from tracer.tree import ProcessTree
 
 TABLES: Final = ("processes", "troubles", "traces")
 UNKNOWN_HOST: Final = "unknown"
 
 _BORN: Final = frozenset({"fork", "vfork", "clone", "posix_spawn"})
-_PLAIN: Final = re.compile(r"-{0,2}[A-Za-z][A-Za-z_-]{0,23}")
-_WORDS: Final = 4
 _DAY_NS: Final = 86_400 * 10**9
 
 
@@ -59,24 +56,8 @@ class Rebuilt:
 
 
 def template(argv: Sequence[str] | None, comm: str | None) -> str | None:
-    """A command without what differs from run to run: `gcc -c …`. Looks at nothing else, so it is the same everywhere.
-
-    The program's name and up to three plain words behind it; numbers, paths and whatever follows are one `…`.
-    Secrets are taken out first.
-    """
-    if not argv:
-        return comm
-    words = [argv[0].rpartition("/")[2] or argv[0]]
-    rest = redact(list(argv[: _WORDS * 2]))[0][1:]
-    for word in rest:
-        if len(words) == _WORDS or not _PLAIN.fullmatch(word):
-            words.append("…")
-            break
-        words.append(word)
-    else:
-        if len(argv) > _WORDS * 2:
-            words.append("…")
-    return " ".join(words)
+    """A command without what differs from run to run: `gcc -c …`. The same everywhere; without secrets."""
+    return label(argv, scripts=False) if argv else comm
 
 
 def rebuild(source: bytes | str, name: str, host: str | None = None) -> Rebuilt:
