@@ -130,10 +130,10 @@ class LedgerLines:
                 continue
             low, high = (round(ns) for ns in (fit.low_ns, fit.high_ns))
             sizes = size_range(fit.least_bytes, fit.most_bytes, ascii_only=plain)
-            yield [
-                (duration(round(fit.slope_ns), ascii_only=plain), "figure"), (f" per MiB of {of}", ""),
-                (f" ({duration_range(low, high, ascii_only=plain)}; {plural(fit.forks, 'fork')} of {sizes})", "dim"),
-            ]  # fmt: skip
+            slope, spread = duration(round(fit.slope_ns), ascii_only=plain), duration_range(low, high, ascii_only=plain)
+            # Two sizes have one line through them, and no spread
+            about = f" ({'' if spread == slope else f'{spread}; '}{plural(fit.forks, 'fork')} of {sizes})"
+            yield [(slope, "figure"), (f" per MiB of {of}", ""), (about, "dim")]
 
     def _decay(self, book: Ledger) -> Iterator[Spans]:
         """How long after the fork the copies were made: one bar a doubling, 1 us first."""
