@@ -138,6 +138,7 @@ class Run:
         plan = self._plan(args)
         self._can_finish(args)
         refuse(args)
+        from tracer.allocation import keep_freed
         from tracer.capture import Keeper
         from tracer.session import Session, living
         from tracer.status import pass_on
@@ -148,6 +149,7 @@ class Run:
         session.living = lambda: living(keeper.batches())
         with session:
             session.start()
+            keep_freed()
             keeper.open()
             with beside.show(session):
                 session.run(keeper.take, beside.take, tick=beside.before(keeper.tick))

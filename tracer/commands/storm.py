@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Self
 
+from tracer.allocation import keep_freed
 from tracer.backends import BACKENDS, COW_LEVELS, Options
 from tracer.commands import attaching, say
 from tracer.commands.run import _seconds, _size
@@ -86,6 +87,7 @@ class Storm:
         hook = _hook(args, tell)
         with session:
             session.start()
+            keep_freed()
             with _unhindered(), _Teller(session, args, hook) as teller:
                 session.run(teller.watch.take, tick=teller.tick)
         return 0
