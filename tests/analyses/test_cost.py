@@ -36,6 +36,7 @@ def test_a_line_is_found_among_forks_that_were_held_up() -> None:
     [
         ([MIB * i for i in range(1, 10)], [100 * i for i in range(1, 10)]),  # nine are too few
         ([MIB + 4096 * (i % 2) for i in range(40)], [100 * i + 1 for i in range(40)]),  # of one size
+        ([MIB] * 80 + [20 * MIB, 21 * MIB], [5000] * 80 + [10**6, 10**6]),  # all but two of one size
         ([MIB * i for i in range(1, 40)], [5000] * 39),  # flat
         ([MIB * i for i in range(1, 40)], [90_000 - 100 * i for i in range(1, 40)]),  # downwards
         ([NULL] * 40, [5000] * 40),  # not measured

@@ -4,8 +4,8 @@
 
 The fit is the weighted Theil-Sen line: the slope is the median of the slopes between all pairs of forks, each pair
 counting for as much as its sizes differ. A few forks that were scheduled out in the middle do not move it. It is not
-given for fewer than ten forks, where sizes hardly differ, or where a quarter of the slopes are not upwards: then
-there is nothing to be seen, whatever a least-squares line would say. Forks of one size are one point, their median.
+given for fewer than ten forks, where sizes hardly differ, where all but one or two are of one size, or where a quarter
+of the slopes are not upwards: then there is nothing to be seen, whatever a least-squares line would say. Forks of one size are one point, their median.
 
 Pure: a tree in, frozen results out. Refuses to know how it is printed.
 """
@@ -24,6 +24,7 @@ from tracer.whole import above_zero, coded, least_and_most, numpy_for, taken, to
 MIB: Final = 1 << 20
 _LEAST: Final = 10  # forks, for a fit
 _SPREAD: Final = 1.5  # the largest over the smallest size
+_OTHERS: Final = 3  # forks that are not of the commonest size
 _POINTS: Final = 200  # so that the pairs are few
 
 
@@ -118,7 +119,7 @@ def fit(sizes: Sequence[int], times: Sequence[int]) -> Fit | None:
     np = numpy_for(len(sizes))
     points = _points(sizes, times) if np is None else _many_points(np, sizes, times)
     n = sum(m for *_, m in points)
-    if n < _LEAST or points[-1][0] < _SPREAD * points[0][0]:
+    if n < _LEAST or points[-1][0] < _SPREAD * points[0][0] or n - max(m for *_, m in points) < _OTHERS:
         return None
     least, most = points[0][0], points[-1][0]
     points = _thinned(points)
