@@ -5,7 +5,8 @@
 The fit is the weighted Theil-Sen line: the slope is the median of the slopes between all pairs of forks, each pair
 counting for as much as its sizes differ. A few forks that were scheduled out in the middle do not move it. It is not
 given for fewer than ten forks, where sizes hardly differ, where all but one or two are of one size, or where a quarter
-of the slopes are not upwards: then there is nothing to be seen, whatever a least-squares line would say. Forks of one size are one point, their median.
+of the slopes are not upwards: then there is nothing to be seen, whatever a least-squares line would say. Forks of one
+size are one point, their median.
 
 Pure: a tree in, frozen results out. Refuses to know how it is printed.
 """
