@@ -21,6 +21,7 @@ from tests.conftest import need
 from tests.live.ptys import ENTER, FORKTRACE, LEAVE, Screen
 from tests.live.scenes import busy_host
 from tests.terminals import Shell, wait_until
+from tracer.capture import open_trace
 from tracer.errors import CannotWriteError, UsageError
 from tracer.live import Live
 from tracer.live.device import Device
@@ -345,3 +346,47 @@ def test_ctrl_z_and_fg_beside_a_program(tmp_path: Path) -> None:
         shell.keys("\x03")  # the program's, and its end is ours
         shell.expect(LEAVE.decode())
         shell.prompt()
+
+
+@pytest.mark.kernel
+def test_w_saves_the_seconds_before_now_and_what_follows_is_watched_on(
+    busy: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    need("bpf", "root")
+    command = f"cd {tmp_path} && exec {' '.join(FORKTRACE)} --live -p {busy.pid}"
+    with Screen(["sh", "-c", command], env={"PYTHONPATH": str(ROOT)}) as screen:
+        screen.shows("/bin/true", "w save")
+        screen.press("w")
+        screen.shows("saved: forktrace report forktrace-live-")
+        (file,) = tmp_path.glob("*.ftrace")
+        saved = open_trace(str(file)).tree
+        before = screen.shows("forks/s")
+        screen.until("it goes on", lambda text: text != before)
+        screen.press("q")
+        assert screen.ends() == 0
+        screen.assert_given_back()
+        assert f"forktrace: saved: forktrace report {file.name}" in after(screen)
+
+    assert saved.end is not None
+    assert [saved.value(row, "pid") for row in saved.roots()] == [busy.pid]
+    assert sum((exe or "").endswith("true") for exe in map(saved.value, range(len(saved)), ["exe"] * len(saved))) >= 1
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.kernel
+def test_what_is_to_be_hidden_is_hidden_in_what_w_saves_too(tmp_path: Path) -> None:
+    need("bpf", "root")
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    script = f"/bin/true --password=hunter22; read x <{gate}"
+    command = f"cd {tmp_path}; {' '.join(FORKTRACE)} --live --redact -q -- sh -c '{script}' </dev/null >log 2>&1"
+    with Screen(["sh", "-c", command], env={"PYTHONPATH": str(ROOT)}) as screen:
+        screen.shows("/bin/true")
+        screen.press("w")
+        screen.shows("saved: forktrace report")
+        gate.write_text("go\n")
+        screen.ends()
+    (file,) = tmp_path.glob("*.ftrace")
+    argvs = [event.argv for event in open_trace(str(file)).events() if event.argv]
+    assert any("--password" in word for argv in argvs for word in argv)
+    assert not any("hunter22" in word for argv in argvs for word in argv)

@@ -1,4 +1,7 @@
-"""`--live` of the bare command: when a screen is possible beside a program, and how it meets a session."""
+"""`--live` of the bare command: when a screen is possible beside a program, and how it meets a session.
+
+The last seconds are held in memory (recorder.py), so that `w` can save them; the whole is the keeper's.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from tracer.analyses.lives import Life
     from tracer.events import Batch
     from tracer.live import Live
+    from tracer.recorder import Recorder
     from tracer.session import Session
 
 _AT_ONCE: Final = 40  # processes asked of /proc per tick: 4 ms
@@ -51,6 +55,7 @@ class Beside:
         self._live: Live | None = None
         self._asked = False
         self._nameless: Iterator[Life] | None = None
+        self._recorder: Recorder | None = None
         self._stack = ExitStack()
 
     def say(self, line: str) -> None:
@@ -66,12 +71,16 @@ class Beside:
             return self
         from tracer.analyses.window import Window
         from tracer.live import Live
+        from tracer.privileges import as_caller, open_output
+        from tracer.recorder import Recorder
 
         self._session = session
+        self._recorder = Recorder(opener=open_output, as_caller=as_caller)
         window = Window(60, session.meta)
         live = Live(
-            window, what=_what(session), stop=self._quit, color=self._args.color, ascii_only=self._args.ascii
-        )
+            window, what=_what(session), stop=self._quit, save=self._save, color=self._args.color,
+            ascii_only=self._args.ascii,
+        )  # fmt: skip
         self._live = self._stack.enter_context(live)
         session.wakes = (self._live.fileno(),)
         session.before_stop = self._live.leave
@@ -84,10 +93,34 @@ class Beside:
         else:
             self._session.stop()
 
+    def _save(self) -> str:
+        """What is held goes into a file of its own, here. Raises CannotWriteError."""
+        from tracer.recorder import fresh
+
+        assert self._recorder is not None
+        assert self._live is not None
+        if self._recorder.path is None:
+            path = fresh(".", "forktrace-live")
+            self._recorder.begin(path, self._session.meta, self._live.window.standing)
+            self._recorder.end()
+        return self._recorder.path or "-"
+
+    def _written(self, path: str | None) -> None:
+        if path is None or self._recorder is None:
+            return
+        if self._recorder.failure is not None:
+            self.say(str(self._recorder.failure))
+        elif self._recorder.dropped:
+            self.say(f"saved in {path}, but for {self._recorder.dropped:,} rows, which it counts as lost")
+        else:
+            self.say(f"saved: forktrace report {path}")
+
     def take(self, batch: Batch) -> None:
-        """A sink."""
+        """A sink. The keeper has had it before, and taken out of it what is not to be kept."""
         if self._live is not None:
             self._live.take(batch)
+        if self._recorder is not None:
+            self._recorder.take(batch)
 
     def before(self, tick: Callable[[], None]) -> Callable[[], None]:
         """`tick`, and then ours: after every look at the source."""
@@ -105,6 +138,8 @@ class Beside:
             return
         self._name()
         self._live.window.advance(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - _LATE_NS)
+        if self._recorder is not None:
+            self._written(self._recorder.tick())
         self._live.tick()
         if self._asked:
             self._close()
@@ -124,8 +159,16 @@ class Beside:
                 window.tell(life.key, process.argv)
 
     def _close(self) -> None:
+        self._finish()
         self._live = None
         self._stack.close()
+
+    def _finish(self) -> None:
+        """A file that is being written is written to its end."""
+        recorder = self._recorder
+        if recorder is not None:
+            self._written(recorder.close())
+            self._recorder = None
 
     def __enter__(self) -> Self:
         return self
@@ -133,8 +176,11 @@ class Beside:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live = None
-        self._stack.__exit__(kind, error, trace)
+        try:
+            self._finish()
+        finally:
+            self._live = None
+            self._stack.__exit__(kind, error, trace)
 
 
 def _what(session: Session) -> str:
