@@ -387,3 +387,22 @@ def test_with_a_rate_that_was_asked_for_the_rest_must_be_above_it_too() -> None:
     begun = [f for f in host.found(40, rate=100) if f.ended_ns is None]
 
     assert [f.who and f.who.pid for f in begun] == [BASH]
+
+
+def test_a_loop_that_always_turns_is_not_to_blame_for_what_a_build_adds() -> None:
+    host = Host()
+    make = host.next()
+    for second in range(40):
+        for k in range(20):  # each does next to nothing
+            host.run(second + k / 20, host.next(), BASH, ("/bin/true", "sleep")[k % 2], lasts=0.002)
+        if second == 19:
+            host.fork(19.9, make, CRON)
+            host.exec(19.95, make, "make", "-j2")
+        for k in range(35 if second >= 20 else 0):
+            pid = host.next()
+            host.fork(second + k / 35, pid, make)
+            host.exec(second + k / 35, pid, f"/bin/step{k}", str(k))
+            host.exit(second + k / 35 + 0.5, pid)
+            host.reap(second + k / 35 + 0.5, pid, runtime_ns=20_000_000)
+
+    assert host.found(40, usual=20) == []

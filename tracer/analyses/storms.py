@@ -145,12 +145,17 @@ class Detector:
             left -= sum(weight(below.whole[life].tally) for life in makers if life in below.whole)
         said: list[Finding] = []
         run = self._run
+        earlier = range(max(seconds.stop - run - LOOK, window.span.start + 1), seconds.stop - run)
+        usual = Below(window.lives, earlier) if earlier and self._rate is None else None
         for life, total in self._candidates(seconds, makers):
             rate = left / len(seconds)
             if rate <= self.limit and said:
                 break
-            if weight(total.tally) / len(seconds) < min(_PART * max(self.limit, rate - level), self.limit):
+            least, own = min(_PART * max(self.limit, rate - level), self.limit), weight(total.tally) / len(seconds)
+            if own < least:
                 break
+            if usual is not None and own - usual.weight(life) / len(earlier) < least:
+                continue  # it makes what it always makes: the excess is another's
             if life is window.lives.outside:
                 continue
             bad = self._signs(life, total, seconds)
