@@ -1,4 +1,7 @@
-"""Storms for real: made by a sample with a bridle, started by a known ancestor, with other life around it."""
+"""Storms for real: made by a sample with a bridle, started by a known ancestor, with other life around it.
+
+Watched is what is below this process, so that a stranger's storm disturbs nothing; once it is the whole host.
+"""
 
 from __future__ import annotations
 
@@ -7,88 +10,26 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import need
+from tests.storming import DEADLINE_S, ROOT, over, sample, watched
+from tests.terminals import wait_until
 from tracer.analyses.storms import Finding
-from tracer.backends import Options
 from tracer.capture import open_trace
 from tracer.events import Kind
-from tracer.recorder import Recorder
 from tracer.recording import Reader
-from tracer.session import Plan, Session
-from tracer.watch import Watch
 
 pytestmark = pytest.mark.kernel
-DEADLINE_S = 40.0
-ROOT = Path(__file__).resolve().parents[1]
-
-
-class EnoughError(Exception):
-    """The test has seen what it waited for."""
-
-
-@contextmanager
-def noise() -> Iterator[None]:
-    """A little life that is nobody's storm."""
-    with subprocess.Popen(["sh", "-c", "while sleep 0.1; do /bin/true; done"]) as process:
-        try:
-            yield
-        finally:
-            process.kill()
 
 
 @pytest.fixture(scope="module")
 def shapes() -> str:
-    need("bpf", "root", "make", "cc")
-    subprocess.run(["make", "-s", "-C", str(ROOT / "samples"), "bin/storm_shapes"], check=True)
-    return str(ROOT / "samples/bin/storm_shapes")
-
-
-def watched(
-    folder: Path, command: Sequence[str], enough: Callable[[list[Finding], bool], bool], *, failures: bool = False
-) -> tuple[list[Finding], int]:
-    """(what was found, pid of `command`): a quiet host is taken for granted, then the command is started."""
-    found: list[Finding] = []
-    session = Session(Plan(backend="bpf", options=Options(cow="light", everyone=True, failures=failures)))
-    until = time.monotonic() + DEADLINE_S
-    process: subprocess.Popen[bytes] | None = None
-    with session, noise():
-        session.start()
-        watch = Watch(session, Recorder(), save=str(folder), found=found.append)
-        for _ in range(20):
-            watch.detector.baseline.feed(5)
-
-        def tick() -> None:
-            nonlocal process
-            watch.tick()
-            if process is None and len(watch.window.span) >= 3:
-                process = subprocess.Popen(command)
-            ended = process is not None and process.poll() is not None
-            if enough(found, ended) or time.monotonic() > until:
-                raise EnoughError
-
-        try:
-            session.run(watch.take, tick=tick)
-        except EnoughError:
-            pass
-        finally:
-            watch.close()
-            if process is not None:
-                process.kill()
-                process.wait()
-    assert process is not None
-    return found, process.pid
-
-
-def over(found: list[Finding], ended: bool) -> bool:
-    return bool(found) and found[-1].ended_ns is not None
+    return sample()
 
 
 @pytest.mark.parametrize(
@@ -166,21 +107,17 @@ def small_group() -> Iterator[Path]:
     except OSError as e:
         pytest.skip(f"no control group can be made: {e}")
     yield group
-    until = time.monotonic() + DEADLINE_S
-    while group.exists() and time.monotonic() < until:
-        try:
-            group.rmdir()
-        except OSError:  # not empty yet
-            time.sleep(0.05)
+    wait_until("the group is empty", lambda: not (group / "cgroup.procs").read_text(), DEADLINE_S)
+    group.rmdir()
 
 
 def test_a_limit_that_is_hit_is_noticed_without_being_asked_for(shapes: str, tmp_path: Path, small_group: Path) -> None:
     script = f"echo $$ > {small_group}/cgroup.procs; sleep 9 & sleep 9 & exec {shapes} noexec 200 9"
 
-    def ours(found: list[Finding], ended: bool) -> bool:
+    def named(found: list[Finding], ended: bool) -> bool:
         return any(each.who is not None and each.who.comm == "storm_shapes" for each in found)
 
-    found, _ = watched(tmp_path, ["sh", "-c", script], ours)
+    found, _ = watched(tmp_path, ["sh", "-c", script], named)
 
     begun = found[-1]
     assert begun.who is not None
@@ -189,6 +126,33 @@ def test_a_limit_that_is_hit_is_noticed_without_being_asked_for(shapes: str, tmp
     assert begun.failures is not None
     assert begun.failures >= 300
     assert begun.causes[0][0].startswith("EAGAIN")
+
+
+def test_two_storms_at_once_are_both_told_and_both_in_the_file(shapes: str, tmp_path: Path) -> None:
+    script = f"{shapes} respawn 150 9 & {shapes} noexec 300 12 & wait"
+
+    def both_over(found: list[Finding], ended: bool) -> bool:
+        return sum(finding.ended_ns is not None for finding in found) == 2
+
+    found, pid = watched(tmp_path, ["sh", "-c", script], both_over)
+
+    told = {(f.who.pid, f.who.argv[1:3], f.shape) for f in found if f.who is not None and f.who.argv is not None}
+    assert {(words, shape) for _, words, shape in told} == {
+        (("respawn", "150"), "respawn"), (("noexec", "300"), "fork without exec"),
+    }  # fmt: skip
+    assert {f.who.above[0][0] for f in found if f.who is not None} == {pid}
+    assert [f.ended_ns is None for f in found] == [True, True, False, False]
+    assert found[1].beside == 1
+    (file,) = tmp_path.glob("*.ftrace")
+    makers = [
+        values["creator_pid"]
+        for batch in Reader(file)
+        for kind, values in batch.rows()
+        if kind == Kind.FORK and values["tid"] == values["pid"]
+    ]
+    for finding in found[2:]:
+        assert finding.who is not None
+        assert makers.count(finding.who.pid) >= 0.99 * finding.forks
 
 
 def test_a_healthy_build_is_no_storm(shapes: str, tmp_path: Path) -> None:
@@ -205,7 +169,7 @@ def test_a_healthy_build_is_no_storm(shapes: str, tmp_path: Path) -> None:
 
 
 def test_the_file_holds_what_was_before_and_is_an_ordinary_trace(shapes: str, tmp_path: Path) -> None:
-    found, pid = watched(tmp_path, [shapes, "respawn", "200", "7"], over)
+    found, pid = watched(tmp_path, [shapes, "respawn", "200", "7"], over, everyone=True)
 
     (file,) = tmp_path.glob("forktrace-storm-*.ftrace")
     begun, ended = found
@@ -238,7 +202,7 @@ def test_the_file_holds_what_was_before_and_is_an_ordinary_trace(shapes: str, tm
 
 
 def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "tracer", "storm", "--rate", "100", *words]
+    return [sys.executable, "-m", "tracer", "storm", "--rate", "100", "-p", str(os.getpid()), *words]
 
 
 def programs() -> set[str]:
@@ -248,13 +212,15 @@ def programs() -> set[str]:
 
 
 def eventually(done: Callable[[], Any]) -> Any:
-    until = time.monotonic() + DEADLINE_S
-    while time.monotonic() < until:
+    result: Any = None
+
+    def has_come() -> bool:
+        nonlocal result
         result = done()
-        if result:
-            return result
-        time.sleep(0.05)
-    pytest.fail("it did not come to that")
+        return bool(result)
+
+    wait_until("it comes to that", has_come, DEADLINE_S)
+    return result
 
 
 def start(folder: Path, *words: str, **more: Any) -> subprocess.Popen[str]:

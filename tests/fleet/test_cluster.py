@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ from typing import Any, Final
 import pytest
 
 from tests.fleet.traces import trace
+from tests.terminals import wait_until
 
 ROOT: Final = Path(__file__).parents[2]
 TRACES: Final = 32
@@ -49,9 +49,8 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(tmp_path: Path, cluster:
 
     command = fleet(traces, there, "--scheduler", cluster["address"])
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        deadline = time.monotonic() + PATIENCE_S
-        while not (done := len(files(there / "traces"))) and running.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.002)
+        wait_until("a trace is done", lambda: any(files(there / "traces")) or running.poll() is not None, PATIENCE_S)
+        done = len(files(there / "traces"))
         os.kill(cluster["pids"][0], signal.SIGKILL)
         answered, said = running.communicate(timeout=PATIENCE_S)
 
