@@ -150,6 +150,20 @@ def test_more_rules(saved: str, tmp_path: Path, capsysbinary: pytest.CaptureFixt
     assert main(["export", saved, "--as", "jsonl", "--redact-rules", str(rules)]) == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--as", "html", "--table", "events"], "--table is nothing that html has; it is for jsonl, csv and parquet"),
+        (["--as", "jsonl", "--weight", "cow"], "--weight is nothing that jsonl has; it is for folded"),
+    ],
+)
+def test_options_of_another_format_are_not_passed_over(
+    saved: str, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", saved, *words]) == 2
+    assert capsys.readouterr() == ("", f"forktrace: {said}\n")
+
+
 def test_the_suffix_says_the_format(saved: str, tmp_path: Path) -> None:
     page = tmp_path / "a.html"
 

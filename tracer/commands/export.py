@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Final
 
 from tracer.commands import hiding, say
 from tracer.errors import BadDataError, UsageError
+
+_TABLES: Final = ("jsonl", "csv", "parquet")
+_OF_TABLES: Final = "jsonl, csv and parquet"
 
 
 class Export:
@@ -25,7 +29,7 @@ class Export:
         parser.add_argument(
             "--as", dest="format", metavar="FORMAT", help=", ".join(listed.name for listed in REPORTS)
         )
-        parser.add_argument("--table", choices=("processes", "events"), default="processes", help="default: processes")
+        parser.add_argument("--table", choices=("processes", "events"), help=f"of {_OF_TABLES}; default: processes")
         parser.add_argument(
             "--weight",
             choices=("cow", "count", "life", "cpu", "stacks"),
@@ -46,10 +50,14 @@ class Export:
         if report is None:
             names = ", ".join(listed.name for listed in reports.REPORTS)
             raise UsageError("which format is wanted is not clear", f"say --as with one of: {names}")
+        if args.table is not None and report.name not in _TABLES:
+            raise UsageError(f"--table is nothing that {report.name} has", f"it is for {_OF_TABLES}")
+        if args.weight is not None and report.name != "folded":
+            raise UsageError(f"--weight is nothing that {report.name} has", "it is for folded")
         trace = open_trace(args.file)
         hidden = hiding.from_args(args)
         trace = trace if hidden is None else hidden.of(trace)
-        options = reports.Options(table=args.table, weight=args.weight)
+        options = reports.Options(table=args.table or "processes", weight=args.weight)
         if args.output in (None, "-"):
             if report.binary and sys.stdout.isatty():
                 raise UsageError(f"{report.name} is not for a terminal", "name a file with -o")

@@ -130,6 +130,8 @@ class _Lines:
     def _tell(self, batch: Batch) -> None:
         out = sys.stdout
         for event in batch.events():
+            if event.kind == Kind.DECAY and not self._json:  # a sum of the whole trace, and nothing that happened
+                continue
             if self._json:
                 out.write(json.dumps(event.as_dict()) + "\n")
             else:
