@@ -69,6 +69,18 @@ HIDDEN = (
     ("rar a -hp§ x.rar", "rar a -hp¤ x.rar"),
     ("openssl enc -k § -in x", "openssl enc -k ¤ -in x"),
     ("ldapsearch -D cn=x -w §", "ldapsearch -D cn=x -w ¤"),
+    # addresses that are secrets themselves
+    ("curl https://hooks.slack.com/services/T0/B0/§ -d x", "curl https://hooks.slack.com/services/¤ -d x"),
+    ("curl 'https://discord.com/api/webhooks/123/§?wait=1'", "curl 'https://discord.com/api/webhooks/123/¤?wait=1'"),
+    ("curl https://api.telegram.org/bot12:§/sendMessage", "curl https://api.telegram.org/bot12:¤"),
+    ("curl 'https://maps.x/api?q=1&key=§&sensor=false'", "curl 'https://maps.x/api?q=1&key=¤&sensor=false'"),
+    # more programs
+    ("nmcli dev wifi connect SSID password §", "nmcli dev wifi connect SSID password ¤"),
+    ("npm config set //registry/:_authToken §", "npm config set //registry/:_authToken ¤"),
+    ("az login -u me -p §", "az login -u me -p ¤"),
+    ("aws s3 cp a b --sse-c-key §", "aws s3 cp a b --sse-c-key ¤"),
+    ("ngrok authtoken §", "ngrok authtoken ¤"),
+    ("""python -c "os.environ['PASSWORD']='§'" """, """python -c "os.environ['PASSWORD']='¤'" """),
     # words
     ("aws configure set aws_secret_access_key §", "aws configure set aws_secret_access_key ¤"),
     ("redis-cli config set requirepass §", "redis-cli config set requirepass ¤"),
@@ -99,6 +111,8 @@ KEPT = (
     "x --key-size 4096 --keyboard us --max-tokens 5 --eos-token </s>",
     "mysql -p -h host",
     "mkdir -p secret password token",
+    "sort --key=2 a[key]=3 key=4",
+    "nmcli connection show",
     "curl -o file https://host:8080/a:b@c?page=2#x",
     "git commit -m 'Explain the tokenizer and the passwords file'",
     "make HOTKEY=1 KEYBOARD=us CC=gcc -j4",

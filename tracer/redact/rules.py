@@ -20,7 +20,7 @@ NAME_LENGTH: Final = 64  # of a longer name only the end is looked at
 _NAMES: Final = (
     *("password", "passwd", "passphrase", "passcode", "passwort", "pwd", "pass", "secret", "token", "jwt", "psk"),
     *("api-key", "access-key", "secret-key", "private-key", "auth-key", "account-key", "shared-key", "master-key"),
-    *("encryption-key", "signing-key", "license-key", "subscription-key", "session-key"),
+    *("encryption-key", "signing-key", "license-key", "subscription-key", "session-key", "sse-c-key", "customer-key"),
     *("credential", "credentials", "authorization", "cookie", "signature", "bearer", "passin", "passout"),
 )
 _WHOLE_NAMES: Final = frozenset({"sig", "pw", "otp", "pass"})  # too short to be an ending
@@ -38,7 +38,10 @@ _PREFIXES: Final = (
     *("xapp-", "sk-", "sk_live_", "rk_live_", "sk_test_", "hf_", "npm_", "pypi-", "dop_v1_", "shpat_", "hvs."),
     *("AIza", "ya29.", "SG.", "eyJ", "AGE-SECRET-KEY-", "dckr_pat_", "tskey-"),
 )
-_WORDS: Final = ("aws_secret_access_key", "aws_session_token", "requirepass", "masterauth", "masteruser")
+_WORDS: Final = (
+    *("aws_secret_access_key", "aws_session_token", "requirepass", "masterauth", "masteruser", "authtoken"),
+    "reset-admin-password",
+)
 _PROGRAMS: Final = {
     "mysql mysqldump mysqladmin mysqlimport mysqlcheck mysqlshow mysqlslap mysql_upgrade mysqlbinlog mycli": "-pVALUE",
     "mariadb mariadb-dump mariadb-admin mariadb-import mariadb-check mariadb-show xtrabackup mysqlsh": "-pVALUE",
@@ -57,6 +60,9 @@ _PROGRAMS: Final = {
     "sqlcmd bcp isql osql zip unzip ipmitool mosquitto_pub mosquitto_sub": "-P VALUE",
     "ssh-keygen": "-N VALUE, -P VALUE",
     "redis-cli valkey-cli": "-a VALUE",
+    "az login|twine upload": "-p VALUE",
+    "useradd usermod": "-p VALUE",
+    "nmcli": "password VALUE, passwd VALUE",
     "ldapsearch ldapadd ldapmodify ldapdelete ldapcompare ldapwhoami ldapmodrdn": "-w VALUE",
     "ldappasswd": "-w VALUE, -a VALUE, -s VALUE",
     "snmpget snmpset snmpwalk snmpbulkwalk snmptrap": "-c VALUE, -A VALUE, -X VALUE",

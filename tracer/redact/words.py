@@ -15,6 +15,7 @@ from tracer.redact.rules import NAME_LENGTH, Flag, Rules
 MARK: Final = "[redacted]"
 """What stands in a secret's place. No character of it is a blank, a quote or a separator."""
 _SCHEMES: Final = frozenset({"bearer", "basic", "digest", "token", "negotiate", "apikey", "aws4-hmac-sha256"})
+_QUERY: Final = frozenset("?&")
 _DEPTH: Final = 4  # command lines inside command lines
 _BLANK: Final = re.compile(r"\s")
 # A word as a shell cuts them: runs, escapes, quoted parts. What is not closed goes to the end, so that no
@@ -38,6 +39,12 @@ _COMMAND_START: Final = re.compile(r"[;&|()`$]")
 
 
 _NEXT: Final = Flag("", apart=True)
+_NPM: Final = (":_authToken", ":_password", ":_auth")  # npm config set //host/:_authToken X
+# Addresses that are secrets themselves: who knows one may write there
+_HOOK: Final = re.compile(
+    r"(hooks\.slack\.com/(?:services|workflows)/|/api/webhooks/[0-9]{1,30}/|//api\.telegram\.org/bot[0-9]{1,20}:)"
+    r"([A-Za-z0-9_/-]++)"
+)
 
 
 class Pass:
@@ -96,12 +103,12 @@ class Pass:
 
     def _waits(self, bare: str, last: str, flags: tuple[Flag, ...]) -> Flag | None:
         """The option that makes the word after `bare` a secret."""
+        for flag in flags:
+            if flag.apart and bare == flag.text:
+                return flag
         if bare.startswith("-"):
-            for flag in flags:
-                if flag.apart and bare == flag.text:
-                    return flag
             return _NEXT if "=" not in bare and self.rules.is_secret(bare) else None
-        if bare in self.rules.words:
+        if bare in self.rules.words or bare.endswith(_NPM):
             return _NEXT
         if bare.endswith((":", "=")) and self.rules.is_secret(_name_before(bare, len(bare) - 1)[0]):
             return _NEXT
@@ -187,7 +194,7 @@ class Pass:
             if at < done:
                 continue
             name, begin = _name_before(word, at)
-            if not name or not self.rules.is_secret(name):
+            if not name or not (self.rules.is_secret(name) or (name == "key" and word[begin - 1 : begin] in _QUERY)):
                 continue
             if match[0] == ":" and (word.startswith("//", at + 1) or word[begin - 1 : begin] == "/"):
                 continue  # scheme://, or a user's name in a URL
@@ -217,13 +224,13 @@ class Pass:
                 out += [word[done : colon + 1], self._mark(word[colon + 1 : host])]
                 done = host
             at = word.find("://", end)
-        return "".join(out) + word[done:]
+        return _HOOK.sub(lambda m: m[1] + self._mark(m[2]), "".join(out) + word[done:])
 
 
 def _name_before(word: str, at: int) -> tuple[str, int]:
     """The name that ends before the separator at `at`, quotes between them left out, and where it begins."""
     end = at
-    while end > max(0, at - 4) and word[end - 1] in "\"'\\":
+    while end > max(0, at - 4) and word[end - 1] in "\"'\\]":
         end -= 1
     begin = end
     while begin > max(0, end - NAME_LENGTH) and word[begin - 1] in _NAME_CHARACTERS:
