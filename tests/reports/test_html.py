@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -18,6 +19,7 @@ from tests.conftest import need
 from tests.exporting import Golden, exported, of
 from tests.reports.test_console import pipeline
 from tests.strategies import History, histories
+from tracer.capture import open_trace
 from tracer.reports import Options, by_name
 from tracer.reports.html_data import ROWS_MOST
 from tracer.trace import Trace
@@ -138,6 +140,22 @@ def test_no_time_went_into_page_tables_where_no_fork_copied_any() -> None:
 
     assert "copying page tables0 ns" in Tags(exported("html", spawned)).text
     assert "copying page tables-" in Tags(exported("html", unseen)).text
+
+
+def test_the_readme_shows_the_page_as_it_is() -> None:
+    root_ = Path(__file__).parents[2]
+    shown = (root_ / "README.md").read_text().split("<!-- page -->")[1].split("<!-- /page -->")[0]
+    head, figures, findings = shown.strip("\n").split("\n\n")
+    trace = open_trace(str(root_ / "samples" / "recordings" / "zombies.ftrace"))
+    text = " ".join(Tags(exported("html", trace)).text.split())
+
+    pairs = [cell.strip() for line in figures.splitlines() for cell in re.split(r" {2,}", line.strip())]
+    assert len(pairs) == 2 * 15
+    for label, value in zip(pairs[::2], pairs[1::2], strict=True):
+        assert f"{label}{value}" in text
+    assert " ".join(head.split()) in text
+    said = " ".join(findings.split()).removeprefix("Findings ")
+    assert said in " ".join(text.replace("SIGCHLDwait", "SIGCHLD wait").split())
 
 
 # -- in a browser -----------------------------------------------------------------------------------------------
