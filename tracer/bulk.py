@@ -97,6 +97,9 @@ def _are_threads(np: Any, part: Part) -> Any:
 
 def _repeat(np: Any, pids: Any, borns: Any) -> bool:
     """Whether a pair comes twice."""
+    stamps = np.sort(borns)
+    if (stamps[1:] != stamps[:-1]).all():
+        return False
     order = np.lexsort((pids, borns))
     pids, borns = pids[order], borns[order]
     return bool(((borns[1:] == borns[:-1]) & (pids[1:] == pids[:-1])).any())

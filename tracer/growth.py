@@ -118,8 +118,12 @@ class Growth(Bulk):
                 else:
                     execs[row] += 1
             return [rows[i] for i in first], first
-        view(np, last)[rows] = np.arange(base, base + len(rows))  # of one that has several, the last one stays
-        whose, at, times = np.unique(rows, return_index=True, return_counts=True)
+        numbers = np.arange(base, base + len(rows))
+        view(np, last)[rows] = numbers  # of one that has several, the last one stays
+        if (view(np, last)[rows] == numbers).all():  # none has
+            whose, at, times = rows, numbers - base, np.ones_like(rows)
+        else:
+            whose, at, times = np.unique(rows, return_index=True, return_counts=True)
         counted = view(np, execs)
         new = counted[whose] == NULL
         counted[whose] = np.where(new, times, counted[whose] + times)

@@ -170,6 +170,8 @@ def coded(np: Any, values: Any) -> tuple[Any, int]:
         rest = rest[~same]
         if not len(rest):
             return codes, number + 1
+        if number == _FEW // 4 and 2 * len(rest) > len(values):
+            break
     _, codes = np.unique(values, return_inverse=True)
     return codes, int(codes.max()) + 1
 

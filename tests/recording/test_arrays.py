@@ -4,6 +4,7 @@ import subprocess
 import sys
 from array import array
 from typing import Any
+from unittest import mock
 
 import hypothesis.strategies as st
 import numpy as np
@@ -54,6 +55,21 @@ def test_strings_come_back_few_or_many(rows: int, odd: str) -> None:
     assert read == values
     assert len(words) == 6
     assert words[-1] is None
+
+
+@given(st.data(), st.sampled_from("SI"))
+def test_lists_that_are_equal_are_one_and_none_is_another(data: st.DataObject, code: str) -> None:
+    few = [None, [], ["a"], ["a", "b"], ["b", "a"], ["a"] * 8, ["a"] * 9]
+    values: list[Any] = data.draw(st.lists(st.sampled_from(few) | st.lists(st.sampled_from("ab")), min_size=1))
+    if code == "I":
+        values = [None if v is None else list(map(ord, v)) for v in values]
+    at = np.array(data.draw(st.lists(st.integers(0, len(values) - 1))), np.int64)
+    with mock.patch.object(arrays, "_SHARING_PAYS", 0):
+        read = arrays.read_lists(arrays.column(code, values), at)
+
+    assert read == [values[i] for i in at]
+    short = [v for v in read if v is not None and 0 < len(v) <= arrays._SHORT]
+    assert len(set(map(id, short))) == len(set(map(tuple, short)))
 
 
 def test_slices_are_read_from_their_offset() -> None:

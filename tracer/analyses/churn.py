@@ -181,7 +181,7 @@ def _became(tree: ProcessTree, row: int, name: str) -> bool:
 def wrappers(tree: ProcessTree, shape: Shape) -> Iterator[Wrapped]:
     """Shells around one plain command, by the program that it names."""
     found: dict[str, list[tuple[int, bool, int, str]]] = {}
-    for row, script in _scripts(tree):
+    for row, script in _scripts(tree, _candidates(tree, shape)):
         words = _plain(script)
         if words is None:
             continue
@@ -198,8 +198,21 @@ def wrappers(tree: ProcessTree, shape: Shape) -> Iterator[Wrapped]:
         )
 
 
-def _scripts(tree: ProcessTree) -> Iterator[tuple[int, str]]:
-    """(row, script) of each process whose first image was `sh -c script`."""
+def _candidates(tree: ProcessTree, shape: Shape) -> bytearray:
+    """1 for each process that exec'd another program, or has ended and had one child."""
+    execs = tree.column("execs")
+    np = numpy_for(len(tree))
+    if np is None:
+        children = Counter(shape.parent)
+        rows = enumerate(zip(execs, shape.ended, strict=True))
+        return bytearray(n > 1 or (dead == 1 and children[row] == 1) for row, (n, dead) in rows)
+    parent = view(np, shape.parent)
+    alone = np.bincount(parent[parent >= 0], minlength=len(tree)) == 1
+    return bytearray(((view(np, execs) > 1) | (alone & (np.frombuffer(shape.ended, np.uint8) == 1))).tobytes())
+
+
+def _scripts(tree: ProcessTree, wanted: bytearray) -> Iterator[tuple[int, str]]:
+    """(row, script) of each `wanted` process whose first image was `sh -c script`."""
     rows, _ = tree.all_execs()
     argvs, numbers = tree.argvs()
     scripts = list(map(_script, argvs))
@@ -208,11 +221,12 @@ def _scripts(tree: ProcessTree) -> Iterator[tuple[int, str]]:
     if np is not None:
         has = np.array([script is not None for script in scripts] or [False])
         number = view(np, numbers)
-        execs = np.flatnonzero((number != NULL) & has[np.maximum(number, 0)]).tolist()
+        asked = np.frombuffer(wanted, np.uint8)[view(np, rows)] == 1
+        execs = np.flatnonzero(asked & (number != NULL) & has[np.maximum(number, 0)]).tolist()
     seen: set[int] = set()
     for at in execs:
         row, script = rows[at], None if numbers[at] == NULL else scripts[numbers[at]]
-        if script is not None and row not in seen:
+        if script is not None and wanted[row] and row not in seen:
             seen.add(row)
             yield row, script
 
@@ -236,10 +250,7 @@ def _plain(script: str) -> list[str] | None:
 
 def _own(tree: ProcessTree, shape: Shape, row: int, name: str) -> tuple[bool, int] | None:
     """(whether it exec'd the command itself, ns that the shell itself took); None: it did something else."""
-    children = shape.children(row)
-    if tree.value(row, "execs") < 2 and (len(children) != 1 or not shape.ended[row]):
-        return None
-    images = tree.execs(row)
+    children, images = shape.children(row), tree.execs(row)
     at = next((i for i, image in enumerate(images) if image.argv and _script(image.argv) is not None), len(images))
     if at + 1 < len(images):
         if children or NULL in (images[at].ts_ns, images[at + 1].ts_ns):

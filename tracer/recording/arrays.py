@@ -16,8 +16,11 @@ from typing import Any, Final
 
 from tracer.events import NULL
 from tracer.recording import text
+from tracer.whole import combined, firsts
 
 _COMPUTE_PAYS: Final = 16384  # rows
+_SHARING_PAYS: Final = 1024  # rows
+_SHORT: Final = 8  # items of a list that are looked at, to find equal ones
 
 
 def arrow_type(code: str) -> Any:
@@ -161,22 +164,48 @@ def encode_strings(array: Any) -> tuple[Any, list[str | None]]:
 
 
 def read_lists(array: Any, index: Any) -> list[Any]:
-    """Rows `index` (a numpy array) of a list Arrow array, as Python lists and None."""
+    """Rows `index` (a numpy array) of a list Arrow array, as Python lists and None.
+
+    Of many rows that are equal most are one and the same list: change none of them in place.
+    """
     import numpy as np
     import pyarrow as pa
 
     values = array.values
     if pa.types.is_string(values.type):
-        indices, words = encode_strings(values)
-        flat = np.fromiter(words, object, len(words))[indices].tolist()
+        numbers, words = encode_strings(values)
+        flat = np.fromiter(words, object, len(words))[numbers].tolist()
     else:
-        flat = read_integers(values).tolist()
+        numbers = read_integers(values)
+        flat = numbers.tolist()
     offsets = np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, array.offset * 4)
-    starts, ends = offsets[index].tolist(), offsets[index + 1].tolist()
-    rows: list[Any] = [flat[a:b] for a, b in zip(starts, ends, strict=True)]
+    starts, ends = offsets[index].astype(np.int64), offsets[index + 1].astype(np.int64)
+    rows = _shared(flat, numbers, starts, ends) if len(index) >= _SHARING_PAYS else _cut(flat, starts, ends)
     for i in np.flatnonzero(~is_valid(array)[index]).tolist():
         rows[i] = None
     return rows
+
+
+def _cut(flat: list[Any], starts: Any, ends: Any) -> list[Any]:
+    return [flat[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def _shared(flat: list[Any], numbers: Any, starts: Any, ends: Any) -> list[Any]:
+    """The same as _cut, each different short one made once. `numbers`: equal ones stand for equal items of `flat`."""
+    import numpy as np
+
+    rows = np.empty(len(starts), object)
+    for length in np.unique(ends - starts).tolist():
+        at = np.flatnonzero(ends - starts == length)
+        first = starts[at]
+        if 0 < length <= _SHORT:
+            codes, n = combined(np, *(numbers[first + i] for i in range(length)))
+            once = first[firsts(np, codes, n)]
+            rows[at] = np.fromiter(_cut(flat, once, once + length), object, n)[codes]
+        else:
+            rows[at] = np.fromiter(_cut(flat, first, first + length), object, len(at))
+    made: list[Any] = rows.tolist()
+    return made
 
 
 def _marked(array: Any) -> bool:
