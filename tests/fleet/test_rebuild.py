@@ -37,6 +37,19 @@ def test_every_process_is_a_row_with_its_wall_time(tmp_path: Path) -> None:
     assert child["cpu_ns"] is None  # not measured is not 0
 
 
+def test_how_late_forktrace_waits_for_the_program_is_no_zombie(tmp_path: Path) -> None:
+    waits = [
+        (Kind.REAP, {"ts_ns": 9 * SECOND, "pid": pid, "tid": pid, "born_ns": born, "reap_ns": 9 * SECOND,
+                     "zombie_ns": 5 * SECOND})
+        for pid, born in ((100, 1), (200, SECOND + 1000))
+    ]  # fmt: skip
+    path = trace(tmp_path / "a.ftrace", [{"born": 1}], more=waits)
+
+    root, child = table(rebuild(path.read_bytes(), "a"), "processes")
+
+    assert (root["zombie_ns"], child["zombie_ns"]) == (None, 5 * SECOND)
+
+
 def test_a_trace_over_midnight_has_two_days(tmp_path: Path) -> None:
     path = trace(tmp_path / "a.ftrace", [{"born": 1}, {"born": 86_400}], at=NOON)
 

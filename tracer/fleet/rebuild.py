@@ -161,7 +161,10 @@ def _processes(tree: Any, name: str) -> dict[str, Sequence[Any]]:
         "fork_ns": columns["fork_ns"],
         "rss_bytes": columns["rss_bytes"],
         "cow_copies": columns["cow_copies"],
-        "zombie_ns": columns["zombie_ns"],
+        "zombie_ns": [
+            None if how == "root" else ns  # it is forktrace itself that waits for the program
+            for how, ns in zip(columns["how"], columns["zombie_ns"], strict=True)
+        ],
     }
 
 
