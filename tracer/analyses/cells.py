@@ -10,7 +10,7 @@ Holds; decides nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 _K = TypeVar("_K", int, str)
 Key = tuple[int, int]
@@ -102,11 +102,12 @@ class Life:
 
     `cells` are its children's, `cell` is its own, and `alike` is what it is: command, comm, cgroup, uid.
     `origin`: the first of the copies in whose place it stands. `argv`: of its last exec, or of who it is a copy of.
+    `resting`: how many of its children are Resting, and so among `kids` no more than in memory.
     """
 
     __slots__ = (
-        "alike", "argv", "cell", "cells", "depth", "execs", "gap", "key", "kids", "origin", "parent", "second",
-        "state", "zombie",
+        "alike", "argv", "cell", "cells", "depth", "execs", "gap", "key", "kids", "origin", "parent", "resting",
+        "second", "state", "zombie",
     )  # fmt: skip
 
     def __init__(self, key: Key, parent: Life | None, alike: Alike, second: int) -> None:
@@ -117,7 +118,7 @@ class Life:
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.state = LIVING
         self.zombie = self.gap = False
-        self.execs = 0
+        self.execs = self.resting = 0
         self.argv: Sequence[str] | None = None if parent is None else parent.argv
         self.origin: Key | None = None
         self.kids: set[Life] | None = None
@@ -153,3 +154,13 @@ class Life:
     def uid(self) -> int:
         """Real user id, or NULL."""
         return self.alike[3]
+
+
+class Resting(NamedTuple):
+    """What is kept of children that have ended, with nobody below them, and were not let go of yet: all this alike."""
+
+    parent: Life
+    alike: Alike
+    second: int
+    zombie: bool
+    execs: int

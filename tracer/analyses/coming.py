@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from tracer.analyses.lives import GONE, Cell, Key, Life
+from tracer.analyses.brief_sums import Brief, Group, Sums
+from tracer.analyses.lives import GONE, Alike, Cell, Key, Life, Resting, Tally
 from tracer.analyses.ticking import Ticking
 from tracer.events import NULL, Part
 
@@ -110,26 +111,87 @@ class Coming(Ticking):
                 self.lives.adopt(life, parent)
             self.lives.resort(life, (life.alike[0], comm, cgroup, uid))
 
-    def _execs(self, part: Part) -> None:
+    def _brief(self, brief: Brief, numbers: Sequence[int]) -> None:
+        """Whole lives, summed up."""
+        lives = self.lives
+        for at, forks, execs, exits, zombies, copies in brief.by_second():
+            second = self._second(at * _NS)[1]
+            second.forks += forks
+            second.execs += execs
+            second.exits += exits
+            second.born += forks - exits
+            second.zombies += zombies
+            second.copies += copies
+        for sums in brief.sums(numbers):
+            group = sums.group
+            parent = lives.of[group.parent]
+            at, depth = sums.second, parent.depth + 1
+            if group.exec is not None and sums.forks:
+                # As one that execs leaves it behind: its birth counts elsewhere, what its birth took does not.
+                alike = (parent.alike[0], group.comm, group.cgroup, group.uid)
+                self._born(lives.tally(lives.cell(parent, alike), at), depth, sums)
+            alike = _became(group, parent)
+            tally = lives.tally(lives.cell(parent, alike), at)
+            if sums.forks:
+                tally.forks += sums.forks
+                tally.deepest = max(tally.deepest, depth)
+                if group.exec is None:
+                    self._born(tally, depth, sums)
+            tally.execs += sums.execs
+            tally.exits += sums.exits
+            tally.copies += sums.copies
+            tally.cpu_ns += sums.cpu_ns
+            for mine, theirs in ((tally.spans, sums.spans), (tally.statuses, sums.statuses)):
+                for value, n in theirs.items():
+                    mine[value] = mine.get(value, 0) + n
+
+        for group, at, zombie, keys in brief.resting(numbers):
+            parent = lives.of[group.parent]
+            rest = Resting(parent, _became(group, parent), at, zombie, int(group.exec is not None))
+            lives.resting.update(dict.fromkeys(keys, rest))
+            parent.resting += len(keys)
+            if zombie:
+                lives.cell(parent, rest.alike).zombies += len(keys)
+                lives.zombies += len(keys)
+
+    @staticmethod
+    def _born(tally: Tally, depth: int, sums: Sums) -> None:
+        tally.deepest = max(tally.deepest, depth)
+        tally.fork_ns += sums.fork_ns
+        tally.timed += sums.timed
+
+    def _numbers(self, part: Part) -> list[int]:
+        """Of the command of each exec."""
+        argvs, exes = part.get("argv"), part.get("exe")
+        n = len(part["pid"])
+        number = self.namer.number
+        return [
+            number(argv) if argv else number((exe,)) if exe else -1
+            for argv, exe in zip(argvs or [None] * n, exes or [None] * n, strict=True)
+        ]
+
+    def _execs(self, part: Part, numbers: Sequence[int] | None = None) -> None:
+        """`numbers`: of the commands, where they are known."""
         lives, of = self.lives, self.lives.of
         n = len(part["pid"])
         none: Sequence[None] = [None] * n
-        for key, ts, argv, exe, comm, cgroup, uid in zip(
-            zip(part["pid"], part["born_ns"], strict=True), part.get("ts_ns") or [NULL] * n, part.get("argv") or none,
-            part.get("exe") or none, part.get("comm") or none, part.get("cgroup") or none,
+        if numbers is None:
+            numbers = self._numbers(part)
+        for number, key, ts, argv, exe, comm, cgroup, uid in zip(
+            numbers, zip(part["pid"], part["born_ns"], strict=True), part.get("ts_ns") or [NULL] * n,
+            part.get("argv") or none, part.get("exe") or none, part.get("comm") or none, part.get("cgroup") or none,
             part.get("uid") or [NULL] * n, strict=True,
         ):  # fmt: skip
             at, second = self._second(ts)
             second.execs += 1
             life = of.get(key) or self._stranger(key)
             life.execs += 1
-            words = life.argv = argv or ((exe,) if exe else None)
+            life.argv = argv or ((exe,) if exe else None)
             _, old_comm, old_cgroup, old_uid = life.alike
             if comm is None:
                 comm = exe.rpartition("/")[2][:15] if exe else old_comm
             alike = (
-                -1 if words is None else self.namer.number(words), comm,
-                old_cgroup if cgroup is None else cgroup, old_uid if uid == NULL else uid,
+                number, comm, old_cgroup if cgroup is None else cgroup, old_uid if uid == NULL else uid,
             )  # fmt: skip
             lives.resort(life, alike)
             if life.kids:
@@ -163,6 +225,17 @@ class Coming(Ticking):
             life.argv = argv
             command = self.namer.number(argv)
         self.lives.resort(life, (command, comm if known is None else known, rest[0], rest[1]))  # type: ignore[arg-type]
+
+
+def _became(group: Group, parent: Life) -> Alike:
+    """What they were at the end."""
+    if group.exec is None:
+        return parent.alike[0], group.comm, group.cgroup, group.uid
+    number, comm, cgroup, uid = group.exec
+    return (
+        number, group.comm if comm is None else comm, group.cgroup if cgroup is None else cgroup,
+        group.uid if uid == NULL else uid,
+    )  # fmt: skip
 
 
 def cell_of(life: Life) -> Cell:

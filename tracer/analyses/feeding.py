@@ -1,18 +1,24 @@
 """Batches into a window: ends, releases, failures and losses, second by second and life by life.
 
-Births and execs are coming.py's; reading is window.py's. Written for speed, as coming.py is.
+Births and execs are coming.py's; reading is window.py's. Written for speed, as coming.py is: in a storm most lives are
+in one batch from beginning to end, and are taken as columns (brief.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from tracer.analyses.brief import MANY, find
 from tracer.analyses.coming import Coming, cell_of
-from tracer.analyses.lives import ENDED, GONE, LIVING, Cell, Key, Life, Tally
+from tracer.analyses.lives import ENDED, GONE, LIVING, Cell, Key, Life, Resting, Tally
 from tracer.events import NULL, Batch, Kind, Part
 
 _NS: Final = 10**9
+_TOUCHING: Final = frozenset(
+    {Kind.FORK, Kind.EXISTING, Kind.EXEC, Kind.RENAME, Kind.FAULTS, Kind.FORK_FAILED, Kind.EXIT, Kind.ZOMBIE}
+)
+_IDENTITIES: Final = (("pid", "born_ns"), ("creator_pid", "creator_born_ns"), ("ppid", "parent_born_ns"))
 
 
 class Feeding(Coming):
@@ -26,6 +32,15 @@ class Feeding(Coming):
             if self._now < 0:
                 self.advance(min((ts for column in stamps for ts in column if ts != NULL), default=NULL))
             self.advance(max(max(column) for column in stamps))
+        brief, numbers = None, None
+        if Kind.FORK in parts and len(parts[Kind.FORK]["pid"]) >= MANY and not self._suspects:
+            brief = find(parts, self.lives, least_ns=(self._now - self.seconds) * _NS, reaps=self._reaps)
+        if brief is not None:
+            # All commands in their turn, whichever way they go: what the namer learns depends on it.
+            everyone = self._numbers(parts[Kind.EXEC]) if Kind.EXEC in parts else []
+            parts, numbers = brief.others(), brief.left(everyone)
+        if self.lives.resting:
+            self._wake(parts)
         if Kind.EXISTING in parts:
             part = parts[Kind.EXISTING]
             self._births(part, born=False)
@@ -34,8 +49,10 @@ class Feeding(Coming):
                     self.tell((part["pid"][i], part["born_ns"][i]), argv)
         if Kind.FORK in parts:
             self._births(parts[Kind.FORK], born=True)
+        if brief is not None:
+            self._brief(brief, everyone)
         if Kind.EXEC in parts:
-            self._execs(parts[Kind.EXEC])
+            self._execs(parts[Kind.EXEC], numbers)
         if Kind.RENAME in parts:
             self._renames(parts[Kind.RENAME])
         if Kind.FAULTS in parts:
@@ -55,7 +72,7 @@ class Feeding(Coming):
 
     def forget(self, key: Key) -> None:
         """It is known, from elsewhere, that this one lives no more."""
-        life = self.lives.of.get(key)
+        life = self.lives.known(key)
         if life is not None:
             self._gone(life)
 
@@ -68,6 +85,17 @@ class Feeding(Coming):
         life = self._suspects.get(key[0])
         if life is not None and life.key == key:
             del self._suspects[key[0]]
+
+    def _wake(self, parts: Mapping[int, Part]) -> None:
+        """Those that rest, and that something in this batch is about that is not their release."""
+        resting = self.lives.resting
+        for kind in _TOUCHING & parts.keys():
+            part = parts[kind]
+            for pid, born in _IDENTITIES:
+                if part.get(pid) is not None and part.get(born) is not None:
+                    touched = resting.keys() & zip(part[pid], part[born], strict=True)
+                    if touched:
+                        self.lives.recall(touched)
 
     def _faults(self, part: Part) -> None:
         n = len(part["pid"])
@@ -176,8 +204,9 @@ class Feeding(Coming):
 
     def _releases(self, part: Part) -> None:
         lives = self.lives
-        of = lives.of
+        of, resting = lives.of, lives.resting
         suspects = self._suspects
+        lately: Resting | None = None
         n = len(part["pid"])
         nothing = [NULL] * n
         at, until = -1, 0
@@ -191,21 +220,36 @@ class Feeding(Coming):
         ):  # fmt: skip
             if tid != key[0]:
                 continue
-            life = of.get(key)
-            if life is None:
+            rest = resting.pop(key, None)
+            life: Any = of.get(key)
+            if life is None and rest is None:
                 continue
             if not at * _NS <= ts < until:
                 at, second = self._second(ts)
                 until = (at + 1) * _NS
-                cell = None
+                cell = lately = None
             used = runtime if runtime != NULL else utime + stime if NULL not in (utime, stime) else 0
+            if rest is not None:
+                if rest is not lately:
+                    lately, cell = rest, lives.cell(rest.parent, rest.alike)
+                    tally = cell.seconds.get(at)
+                rest.parent.resting -= 1
+                if rest.zombie:
+                    lives.zombies -= 1
+                    cell.zombies -= 1  # type: ignore[union-attr]
+                    second.zombies -= 1
+                if used:
+                    tally = tally or lives.tally(cell, at)  # type: ignore[arg-type]
+                    tally.cpu_ns += used
+                continue
+            lately = None
             if used and life.second >= 0:  # of one that was there before, most was used before
                 if life.cell is not cell or tally is None:
                     cell = life.cell
-                    tally = cell.seconds.get(at) or lives.tally(cell, at)  # type: ignore[union-attr, arg-type]
+                    tally = cell.seconds.get(at) or lives.tally(cell, at)
                 tally.cpu_ns += used
             parent = life.parent
-            if life.state != ENDED or life.kids or life.cells or suspects or parent.state == GONE:
+            if life.state != ENDED or life.kids or life.cells or life.resting or suspects or parent.state == GONE:
                 self._gone(life, ts)
                 cell = None
                 continue
@@ -213,11 +257,11 @@ class Feeding(Coming):
             if life.zombie:
                 life.zombie = False
                 lives.zombies -= 1
-                life.cell.zombies -= 1  # type: ignore[union-attr]
+                life.cell.zombies -= 1
                 second.zombies -= 1
             life.state = GONE
             del of[key]
-            parent.kids.discard(life)  # type: ignore[union-attr]
+            parent.kids.discard(life)
 
     def _gone(self, life: Life, ts: int = NULL) -> None:
         if life.zombie:
@@ -234,6 +278,7 @@ class Feeding(Coming):
     def _losses(self, part: Part) -> None:
         for ts, count in zip(part["ts_ns"], part["count"], strict=True):
             self._second(ts)[1].lost += max(count, 0)
+        self.lives.recall()
         self._suspects = {life.pid: life for life in self.lives.of.values()}
 
     def _prove(self, part: Part) -> None:

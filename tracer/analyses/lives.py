@@ -7,18 +7,19 @@ single child is taken out from between, so there are never more dead than living
 one is its parent's from then on, and whoever looks for the ancestor behind many births still finds it; but a single
 child that is a copy of the dead one, and has not exec'd, takes its place and remembers who was the first (`origin`):
 so a chain of processes that each make the next one and end is one thing with one beginning. Lineage goes by who
-called clone, not by who adopted. Knows no batches and no columns.
+called clone, not by who adopted. In a storm most have ended, and only wait for the kernel to let go of them: these may
+be `resting`, many as one, until something touches one of them. Knows no batches and no columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from tracer.analyses.cells import ENDED, GONE, LIVING, Alike, Cell, Key, Life, Tally
+from tracer.analyses.cells import ENDED, GONE, LIVING, Alike, Cell, Key, Life, Resting, Tally
 from tracer.events import NULL
 
-__all__ = ["ENDED", "GONE", "LIVING", "Alike", "Cell", "Key", "Life", "Lives", "Tally"]
+__all__ = ["ENDED", "GONE", "LIVING", "Alike", "Cell", "Key", "Life", "Lives", "Resting", "Tally"]
 
 _FEW: Final = 8
 _MANY: Final = 50  # births: then a dead one is remembered a little longer
@@ -26,6 +27,10 @@ _MANY: Final = 50  # births: then a dead one is remembered a little longer
 
 def _busy(life: Life) -> bool:
     return sum(tally.forks for cell in (life.cells or {}).values() for tally in cell.seconds.values()) >= _MANY
+
+
+def _few(life: Life) -> bool:
+    return len(life.kids or ()) + life.resting <= _FEW
 
 
 def _last_second(life: Life) -> int:
@@ -41,6 +46,7 @@ class Lives:
         self.cells: dict[Cell, None] = {}
         self.touched: dict[int, list[Cell]] = {}
         self.alive = self.zombies = 0
+        self.resting: dict[Key, Resting] = {}
         self._lingering: list[Life] = []
         self._buried: Life | None = None
 
@@ -75,6 +81,27 @@ class Lives:
         life.cell = cell
         self.alive += 1
         self.of[life.key] = life
+
+    def known(self, key: Key) -> Life | None:
+        """It, also if it rests; then it is one of those by themselves from now on."""
+        if key in self.resting:
+            self.recall((key,))
+        return self.of.get(key)
+
+    def recall(self, keys: Iterable[Key] | None = None) -> None:
+        """Those that rest, or all, are lives by themselves again: something touches them."""
+        for key in [*(self.resting if keys is None else keys)]:
+            rest = self.resting.pop(key)
+            parent = rest.parent
+            parent.resting -= 1
+            life = Life(key, parent, rest.alike, rest.second)
+            life.state, life.zombie, life.execs = ENDED, rest.zombie, rest.execs
+            if parent.kids is None:
+                parent.kids = {life}
+            else:
+                parent.kids.add(life)
+            life.cell = self.cell(parent, rest.alike)
+            self.of[key] = life
 
     def adopt(self, life: Life, parent: Life) -> None:
         """A parent that is known only now. No process becomes its own ancestor, whatever a file says."""
@@ -127,6 +154,8 @@ class Lives:
             self.zombies -= 1
             if life.cell is not None:
                 life.cell.zombies -= 1
+        if life.resting:
+            self.recall(key for key, rest in self.resting.items() if rest.parent is life)
         life.state = GONE
         self.of.pop(life.key, None)
         self._settle(life)
@@ -148,7 +177,7 @@ class Lives:
             if kids and len(kids) > 1:
                 return
             kid = next(iter(kids)) if kids else None
-            if kid is not None and kid.alike == life.alike and not kid.execs and len(kid.kids or ()) <= _FEW:
+            if kid is not None and kid.alike == life.alike and not kid.execs and _few(kid):
                 self._replace(life, kid)
             elif life.cells and life is not self._buried and _busy(life):
                 self._lingering.append(life)  # whoever looks at the last second must still find who it was

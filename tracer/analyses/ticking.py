@@ -90,6 +90,7 @@ class Ticking:
     def _sweep(self, now: int) -> None:
         """Let go of those that ended long ago, if the source tells of releases and has not told of theirs."""
         self._sweep_at = now + _RELEASE_S
+        self.lives.recall()
         of = self.lives.of
         still = {key for key, life in of.items() if life.state == ENDED and not life.zombie}
         for key in still & self._overdue:

@@ -101,7 +101,7 @@ class Window(Feeding):
 
     def life(self, key: Key) -> Life | None:
         """One that lives, or waits to be released."""
-        return self.lives.of.get(key)
+        return self.lives.known(key)
 
     def roots(self) -> Iterable[Life]:
         """Those above whom nobody is known."""
