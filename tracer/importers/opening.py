@@ -19,6 +19,7 @@ from typing import IO, Any, Final
 from tracer.errors import BadDataError, NoInputError
 
 BLOCK: Final = 4 << 20
+FIRST: Final = 1 << 16  # of the first block: a reader learns from it who is there
 MAX_LINE: Final = 16 << 20
 HEAD: Final = 1 << 20  # how much a sniffer may look at
 
@@ -76,7 +77,9 @@ class Source:
             return
         if self.head:
             block, self.head = self.head, b""
-            yield block
+            yield block[:FIRST]
+            if len(block) > FIRST:
+                yield block[FIRST:]
         while block := self._read(BLOCK):
             yield block
         self.close()
@@ -101,7 +104,7 @@ class Source:
                 block = block[block.find(b"\n") + 1 :]
                 at = block.rfind(b"\n") + 1
             if at:
-                yield b"".join((*pieces, block[:at]))
+                yield b"".join((*pieces, memoryview(block)[:at]))
                 pieces, size = [], 0
             if skipping or at == len(block):
                 continue

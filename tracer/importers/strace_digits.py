@@ -23,6 +23,7 @@ class Digits:
         self._seven = u8(0x7F7F7F7F7F7F7F7F)
         self._six = u8(0x7676767676767676)
         self._high = u8(0x8080808080808080)
+        self._ones = u8(0x0101010101010101)
         self._steps = (
             (u8(2561), u8(8), u8(0x00FF00FF00FF00FF)),
             (u8(6553601), u8(16), u8(0x0000FFFF0000FFFF)),
@@ -46,12 +47,13 @@ class Digits:
         np = self.np
         word = self.words[place]
         others = self._others(word)
-        lowest = others & (~others + np.uint64(1))
-        count = (np.frexp(lowest.astype(np.float64))[1] >> 3) - 1
-        count = np.maximum(count, 0)
-        shift = ((8 - count) << 3).astype(np.uint64)
-        word = np.where(count > 0, word << (shift & np.uint64(63)), np.uint64(0))
-        return self._value(word), count
+        # Below the lowest bit of these all are set: one in each byte of a digit, and one more.
+        below = (others - np.uint64(1)) & ~others & self._ones
+        count = (below * self._ones >> np.uint64(56)) - np.uint64(1)
+        count[others == 0] = 0
+        word = word << (((np.uint64(8) - count) << np.uint64(3)) & np.uint64(63))
+        word[count == 0] = 0
+        return self._value(word), count.view(np.int64)
 
     def before(self, place: Array) -> tuple[Array, Array]:
         """The number that ends before each place, and how many digits it has: 8 means eight or more."""
@@ -68,8 +70,11 @@ class Digits:
         """The number of exactly `size` (1 to 16) digits at each place, and whether they are digits."""
         np = self.np
         if size > 8:
-            high, good = self.fixed(place, size - 8)
-            low, also = self.fixed(place + (size - 8), 8)
+            low, good = self.fixed(place + (size - 8), 8)
+            above = self.words[place]
+            if size <= 16 and len(above) and (((above ^ above[0]) << np.uint64(8 * (16 - size))) == 0).all():
+                place = place[:1]  # a clock: its first digits are the same for a long time
+            high, also = self.fixed(place, size - 8)
             return high * 100_000_000 + low, good & also
         word = self.words[place + (size - 8)]
         shift = np.uint64(8 * (8 - size))

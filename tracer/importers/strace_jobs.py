@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from tracer.importers.opening import BLOCK, MAX_LINE
+from tracer.importers.opening import BLOCK, FIRST, MAX_LINE
 from tracer.importers.strace_lives import Lives
 from tracer.importers.strace_tokens import Block, Tokenizer
 from tracer.importers.strace_worker import Gone, Request, Worker, possible
@@ -40,7 +40,8 @@ def blocks(path: str, size: int) -> Iterator[tuple[int, bytes]]:
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123
         offset = 0
         while offset < size:
-            text = os.pread(file.fileno(), BLOCK, offset)
+            # Whoever makes children is to be known before there are many: what one block tells helps to read the next.
+            text = os.pread(file.fileno(), BLOCK if offset else FIRST, offset)
             while text and b"\n" not in text and len(text) < MAX_LINE:
                 more = os.pread(file.fileno(), BLOCK, offset + len(text))
                 if not more:

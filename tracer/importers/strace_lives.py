@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from tracer.events import NULL
 from tracer.importers import strace_tokens as tokens
+from tracer.importers.strace_execs import images_of
 from tracer.importers.strace_task import CLONE_NEWPID, CLONE_PARENT, CLONE_THREAD
 from tracer.importers.strace_texts import Texts
 from tracer.importers.strace_tokens import Block
@@ -213,10 +214,12 @@ class _Finder:
             size = min(stop + 1, last) - first
             same = np.zeros(len(left), bool)
             if size >= 8 and words is not None and len(forms) < _FORMS:
-                same = body[left] + size <= end[left]
+                fit = np.flatnonzero(body[left] + size <= end[left])
+                begin = body[left[fit]]
+                alike = np.ones(len(fit), bool)
                 for at in (*range(0, size - 8, 8), size - 8):
-                    word = int.from_bytes(text[first + at : first + at + 8], "little")
-                    same &= words[np.minimum(body[left] + at, len(words) - 1)] == word
+                    alike &= words[begin + at] == tokens.word(text[first + at : first + at + 8])
+                same[fit] = alike
             same[0] = True
             alike = left[same]
             form[alike] = len(forms)
@@ -228,15 +231,12 @@ class _Finder:
 
     def _execs(self, life: Any, own: Any) -> tuple[Execs, set[int]]:
         """The execs among the tokens `own` of each life, and the lives with one that can not be read here."""
-        np, block, text = self.np, self.block, self.text
+        np, block = self.np, self.block
         kind = block.kind[own]
         of_exec = np.flatnonzero((kind == tokens.EXEC) | (kind == tokens.EXEC_HEAD) | (kind == tokens.EXEC_TAIL))
         at = own[of_exec]
         kinds = kind[of_exec]
-        # A first half ends in ` <unfinished ...>`, which its second half replaces.
-        ends = block.end[at] - 17 * (kinds == tokens.EXEC_HEAD)
-        bodies = block.body[at].tolist()
-        images = self.texts.images([text[body:end] for body, end in zip(bodies, ends.tolist(), strict=True)])
+        images = images_of(block, self.text, self.texts, at)
         n = len(at)
         known = np.array(list(map(bool, images.exes)), bool)
         failed = np.array(list(map(bool, images.errors)), bool)

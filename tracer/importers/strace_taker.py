@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from itertools import chain
+from itertools import chain, compress
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -132,12 +132,11 @@ class Taker:
             for pid in known.intersection(pids) if known else ():
                 del tasks[pid]
             return
-        for pid, was_told in zip(pids, told.tolist(), strict=True):
-            if was_told:
-                tasks.pop(pid, None)
-            else:
-                tasks[pid] = self.tomb
-                self.tombs.append(pid)
+        for pid in known.intersection(pids) if known else ():
+            del tasks[pid]
+        untold = list(compress(pids, (~told).tolist()))
+        tasks.update(dict.fromkeys(untold, self.tomb))
+        self.tombs += untold
         while len(self.tombs) > _TOMBS:
             pid = self.tombs.popleft()
             if tasks.get(pid) is self.tomb:

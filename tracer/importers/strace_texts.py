@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 from tracer.importers import strace_values as values
@@ -16,6 +17,7 @@ from tracer.importers.strace_values import ForkArgs
 
 _MEMORY: Final = 4096
 _JSON: Final = json.JSONDecoder(strict=False)
+_STRICT: Final = json.JSONDecoder()
 _ENDS: Final = (b", child_tid", b", parent_tid", b")")
 # Strings without escapes, none cut, the environment as a pointer.
 _EXEC: Final = re.compile(
@@ -91,6 +93,30 @@ class Texts:
         name = None if error is None else error.decode()
         return known[0], argv, known[1], name, done is not None or error is not None
 
+    def plain(self, parts: list[bytes]) -> tuple[list[str], list[list[str]]] | None:
+        """Paths and arguments of `"PATH", ["ARG", ...]`, many at once; None if any of them is of another form.
+
+        Without escapes they are JSON, and read by C. A newline between two of them is in no string of JSON's, so that
+        none can begin in one part and end in another.
+        """
+        joined = b"],\n[".join(parts)
+        if b"\\" in joined:
+            return None
+        try:
+            made = _STRICT.decode("[[" + joined.decode("utf-8", "surrogateescape") + "]]")
+        except (ValueError, RecursionError):
+            return None
+        if len(made) != len(parts) or set(map(len, made)) != {2}:
+            return None
+        exes, argvs = map(list, zip(*made, strict=True))
+        if set(map(type, exes)) != {str} or set(map(type, argvs)) != {list}:
+            return None
+        return (exes, argvs) if set(map(type, chain.from_iterable(argvs))) <= {str} else None
+
+    def names(self, exes: Sequence[str]) -> list[str]:
+        """The name that each of these paths gives a task."""
+        return list(map(self._comms.__getitem__, exes))
+
     def images(self, lines: list[bytes]) -> Images:
         """The same of many lines, from `execve(` on to their end: one search for all of them."""
         if not lines:
@@ -102,7 +128,7 @@ class Texts:
         except ValueError:
             argvs = [None if words[-2:] == ", " else words[1:-1].split('", "') if words else [] for words in listed]
             exes = tuple(exe if argv is not None else "" for exe, argv in zip(exes, argvs, strict=True))
-        return Images(exes, argvs, list(map(self._comms.__getitem__, exes)), done, errors)
+        return Images(exes, argvs, self.names(exes), done, errors)
 
 
 class Images(NamedTuple):

@@ -42,6 +42,7 @@ class Block(NamedTuple):
     start: Any  # where the line begins in the block
     body: Any
     end: Any
+    tail: Any  # where it ends without its duration
     line: Any  # the line's number in the block, from 0
     clock: int
     ordered: bool  # stamps never go back
@@ -59,7 +60,8 @@ Row = tuple[int, int, int, int, int, int, int, int, int]
 """kind, pid, ns, value, more, duration, start, body, end"""
 
 
-def _word(raw: bytes) -> int:
+def word(raw: bytes) -> int:
+    """Up to eight bytes as they stand in a word of memory."""
     return int.from_bytes(raw, "little")
 
 
@@ -124,8 +126,8 @@ class _Lines:
         self.words = self.digits.words
         self.lines = self.before = 0  # in the pieces that are read: how many, and where the next one begins
         self.ours = np.zeros(64, np.uint32)
-        for word in _OURS:
-            self.ours[(_word(word) * _SPREAD & 0xFFFFFFFF) >> 26] = _word(word)
+        for ours in _OURS:
+            self.ours[(word(ours) * _SPREAD & 0xFFFFFFFF) >> 26] = word(ours)
 
     def read(self, *, heads: bool) -> Block:
         """All kinds, and of each its numbers."""
@@ -140,7 +142,7 @@ class _Lines:
         self.kind = np.zeros(len(at), np.int64)
         self.value = np.zeros(len(at), np.int64)
         self.more = np.full(len(at), -1, np.int64)
-        self.open = words[self.end - 8] == _word(b"hed ...>")
+        self.open = words[self.end - 8] == word(b"hed ...>")
         self._durations()
         self.six = self.key & 0xFFFFFFFFFFFF
         self._exits()
@@ -172,13 +174,16 @@ class _Lines:
         four = key.astype(np.uint32)
         gone &= self.ours[(four * _SPREAD) >> np.uint32(26)] != four
         if heads:
-            gone &= words[end - 8] != _word(b"hed ...>")
+            gone &= words[end - 8] != word(b"hed ...>")
         kept = np.flatnonzero(~gone)
         line = kept + self.lines
         self.lines += len(end)
         if len(end):
             self.before = int(end[-1]) + 1
-        return start[kept], end[kept], body[kept], pid[kept], key[kept], good[kept], line
+        columns = (start, end, body, pid, key, good)
+        if len(kept) < len(end):
+            columns = tuple(column.take(kept) for column in columns)
+        return *columns, line
 
     def _told(self) -> Block:
         np = self.np
@@ -188,10 +193,10 @@ class _Lines:
         steps = stamps[1:] - stamps[:-1]
         ordered = bool(((steps >= 0) & (steps < GAP)).all()) if len(stamps) else True
         first, last = (int(stamps[0]), int(stamps.max())) if len(stamps) else (0, 0)
-        kind, pid, ns, value, more, duration, start, body, end = (column[told] for column in columns)
+        kind, pid, ns, value, more, duration, start, body, end = (column.take(told) for column in columns)
         return Block(
-            np, kind, pid, ns, value, more, duration, start, body, end, self.line[told], self.layout.clock, ordered,
-            first, last, self.lines,
+            np, kind, pid, ns, value, more, duration, start, body, end, self.tail.take(told), self.line.take(told),
+            self.layout.clock, ordered, first, last, self.lines,
         )  # fmt: skip
 
     def _stamps(self, at: Any) -> None:
@@ -226,35 +231,40 @@ class _Lines:
             at = at[right]
             self.tail[at] = end[at] - width
             self.duration[at] = seconds[right] * 1_000_000_000 + parts[right] * 10 ** (9 - fraction)
+            if len(at) == len(closed):
+                break
 
     # -- kinds
 
     def _of(self, *starts: bytes) -> Any:
         """The good lines whose body starts with one of these (of eight bytes)."""
-        found = self.key == _word(starts[0])
+        found = self.key == word(starts[0])
         for start in starts[1:]:
-            found |= self.key == _word(start)
+            found |= self.key == word(start)
         return self.np.flatnonzero(found & self.good)
 
     def _starting(self, at: Any, text: bytes) -> Any:
         """Those of the lines `at` whose body starts with `text`."""
-        for i in (*range(0, len(text) - 8, 8), len(text) - 8):
-            at = at[self.words[self.body[at] + i] == _word(text[i : i + 8])]
-        return at
+        np = self.np
+        body = self.body[at]
+        good = self.words[body] == word(text[:8])
+        for i in (*range(8, len(text) - 8, 8), len(text) - 8):
+            good &= self.words[np.minimum(body + i, len(self.words) - 1)] == word(text[i : i + 8])
+        return at[good]
 
     def _last_four(self, at: Any, text: bytes) -> Any:
-        return self.words[self.end[at] - 4] & 0xFFFFFFFF == _word(text)
+        return self.words[self.end[at] - 4] & 0xFFFFFFFF == word(text)
 
     def _exits(self) -> None:
         at = self._of(b"+++ exit")
         code, digits = self.digits.at(self.body[at] + 16)
         right = (digits > 0) & (self.body[at] + 20 + digits == self.end[at]) & self._last_four(at, b" +++")
-        right &= (self.words[self.body[at] + 8] == _word(b"ed with ")) & (code < 256)
+        right &= (self.words[self.body[at] + 8] == word(b"ed with ")) & (code < 256)
         self._set(at[right], EXITED, code[right])
         at = self._of(b"exit_gro")
         code, digits = self.digits.at(self.body[at] + 11)
         after = self.data[self.body[at] + 11 + digits]
-        ended = self.words[self.end[at] - 3] & 0xFFFFFF == _word(b"= ?")
+        ended = self.words[self.end[at] - 3] & 0xFFFFFF == word(b"= ?")
         right = (digits > 0) & (code <= 255) & (self.data[self.body[at] + 10] == 40)
         right &= ((after == 41) & ended) | ((after == 32) & self.open[at])
         self._set(at[right], EXIT_GROUP, code[right])
@@ -268,11 +278,11 @@ class _Lines:
         place = self.body[at] + len(_SIGCHLD)
         child, digits = self.digits.at(place)
         place = place + digits
-        right = (digits > 0) & (words[place] == _word(b", si_uid"))
+        right = (digits > 0) & (words[place] == word(b", si_uid"))
         _, digits = self.digits.at(place + 9)
         right &= digits > 0
         place = place + 9 + digits
-        right &= (words[place] == _word(b", si_sta")) & (words[place + 4] == _word(b"_status="))
+        right &= (words[place] == word(b", si_sta")) & (words[place + 4] == word(b"_status="))
         code, digits = self.digits.at(place + 12)
         right &= (digits > 0) & (code < 256) & self._last_four(at, b" ---")
         self._set(at[right], SIGCHLD, child[right])
@@ -288,19 +298,19 @@ class _Lines:
 
     def _waits(self) -> None:
         np, data, words = self.np, self.data, self.words
-        whole = self.good & (self.six == _word(b"wait4("))
-        resumed = self.good & (self.key == _word(b"<... wai"))
+        whole = self.good & (self.six == word(b"wait4("))
+        resumed = self.good & (self.key == word(b"<... wai"))
         self.kind[whole & self.open] = WAIT_HEAD
         at = np.flatnonzero((whole | resumed) & ~self.open)
         tail = resumed[at]
         # ECHILD, and a wait to be begun anew; `= 0` of WNOHANG.
         last = words[self.tail[at] - 8]
-        nobody = (last == _word(b"ocesses)")) | (last == _word(b" is set)"))
+        nobody = (last == word(b"ocesses)")) | (last == word(b" is set)"))
         child, right, sign = self._results(at)
         nobody |= right & (child == 0)
         self.kind[at[nobody & ~tail]] = _NOTHING
         # With rusage, or with a gap before the `=`, it is looked at one by one.
-        right &= (child > 0) & (data[sign - 2] == 41) & (words[sign - 6] & 0xFFFFFFFF == _word(b"NULL"))
+        right &= (child > 0) & (data[sign - 2] == 41) & (words[sign - 6] & 0xFFFFFFFF == word(b"NULL"))
         self._set(at[right], WAIT, child[right])
         self.kind[at[right & tail]] = WAIT_TAIL
         coded = self._starting(at[right & tail], _TAIL_STATUS)
@@ -311,10 +321,10 @@ class _Lines:
 
     def _forks(self) -> None:
         np, six = self.np, self.six
-        whole = (six == _word(b"clone(")) | (six == _word(b"vfork(")) | (six == _word(b"clone3"))
-        whole |= six & 0xFFFFFFFFFF == _word(b"fork(")
+        whole = (six == word(b"clone(")) | (six == word(b"vfork(")) | (six == word(b"clone3"))
+        whole |= six & 0xFFFFFFFFFF == word(b"fork(")
         whole &= self.good
-        resumed = (self.key == _word(b"<... clo")) | (self.key == _word(b"<... vfo")) | (self.key == _word(b"<... for"))
+        resumed = (self.key == word(b"<... clo")) | (self.key == word(b"<... vfo")) | (self.key == word(b"<... for"))
         resumed &= self.good
         self.kind[whole & self.open] = FORK_HEAD
         at = np.flatnonzero((whole | resumed) & ~self.open)
