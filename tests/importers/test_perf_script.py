@@ -76,7 +76,7 @@ def test_every_case_that_is_recorded_is_tested() -> None:
         ("threads-pids", {Fact.THREADS}, "perf"),
         ("threads-records", {Fact.THREADS}, "perf"),
         ("spawn-no-times", {Fact.THREADS, Fact.FLAGS}, "none"),
-        ("burn-faults", {Fact.THREADS, Fact.FLAGS, Fact.FAULTS}, "perf"),
+        ("burn-faults", {Fact.THREADS, Fact.FLAGS, Fact.FAULTS, Fact.WP_FAULTS}, "perf"),
     ],
 )
 def test_what_a_text_can_show(name: str, facts: set[Fact], clock: str) -> None:
@@ -86,6 +86,16 @@ def test_what_a_text_can_show(name: str, facts: set[Fact], clock: str) -> None:
     assert meta.facts == {str(fact) for fact in facts}
     assert (meta.options["clock"], meta.wall_offset_ns) == (clock, None)
     assert all((event.ts_ns is None) is (clock == "none") for batch in batches for event in batch.events())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_figure_without_its_fact(name: str) -> None:
+    meta, batches, _ = take(file(name))
+
+    events = [event for batch in batches for event in batch.events()]
+    for fact, columns in ((Fact.WP_FAULTS, ("wp_faults",)), (Fact.FAULTS, ("min_flt", "maj_flt"))):
+        told = any(getattr(event, column) is not None for event in events for column in columns)
+        assert fact in meta.facts or not told
 
 
 def test_a_thread_that_execs_ends_as_a_thread() -> None:

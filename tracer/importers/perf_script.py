@@ -283,6 +283,7 @@ def open_log(
     if b" page-faults" in heads:
         notes.append("page-faults are not counted, as they are of both sorts: record minor-faults and major-faults.")
     if "wp_faults" in counted:
+        facts.add(str(Fact.WP_FAULTS))
         notes.append("Write-protect faults are counted; which of them copied a page is not in it.")
     clock = "perf" if first is not None and first["sec"] is not None else "none"
     notes.append(
