@@ -24,7 +24,7 @@ LAYERS = (
     ("btf", "wire", "recording", "spool", "procfs", "cgroups", "groups", "causes", "limits", "redact", "symbols"),
     ("kernel", "privileges", "terminal", "launch", "target", "delayacct"),
     ("outlet", "hook", "pressure"),
-    ("index", "rows", "bulk", "growth", "derived", "tree", "outline", "backends", "importers"),
+    ("told", "index", "rows", "bulk", "execs", "growth", "derived", "tree", "outline", "backends", "importers"),
     ("session",),
     ("tables",),
     ("analyses",),

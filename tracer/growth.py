@@ -8,22 +8,20 @@ Knows no source, and nothing of how the tree is read: that is tree.py.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Sequence
 from typing import Any, Final
 
-from tracer.bulk import Bulk
 from tracer.events import NULL, Batch, Kind, Part, nulls
+from tracer.execs import COUNTERS, Execs, as_list, taken
 from tracer.processes import COW_COLUMNS, add_rows, mark_rows, set_rows
 from tracer.rows import Loss, typed
+from tracer.told import Told
 from tracer.whole import least_and_most, numpy_of, view
 
-_AT_FIRST_EXEC: Final = frozenset({"root", "vfork", "posix_spawn"})
-_COUNTERS: Final = ("min_flt", "maj_flt", "utime_ns", "stime_ns", "runtime_ns", "wpcopy_count")
+_RARE: Final = frozenset({Kind.LOST, Kind.END, Kind.EXEC_FAILED, Kind.FORK_FAILED})
 _COW: Final = (*COW_COLUMNS, "cow_unknown", "cow_gup")
 
 
-class Growth(Bulk):
+class Growth(Execs):
     """Feed it batches in stream order."""
 
     def feed(self, batch: Batch) -> None:
@@ -60,7 +58,7 @@ class Growth(Bulk):
             self._decay(parts[Kind.DECAY])
         if Kind.STACKS in parts and parts[Kind.STACKS].keys() >= {"frames", "count"}:
             self._stacks(parts[Kind.STACKS])
-        if parts.keys() & {Kind.LOST, Kind.END, Kind.EXEC_FAILED, Kind.FORK_FAILED}:
+        if parts.keys() & _RARE:
             self._rare(batch)
         self._changes += 1
 
@@ -75,118 +73,9 @@ class Growth(Bulk):
         self.first_ns = first if self.first_ns is None else min(self.first_ns, first)
         self.last_ns = last if self.last_ns is None else max(self.last_ns, last)
 
-    def _execs(self, part: Part) -> None:
-        rows = self._rows(part)
-        n = len(rows)
-        base = len(self._exec_row)
-        extend(self._exec_row, rows)
-        self._exec_ts.extend(part["ts_ns"])
-        self._exec_exe.extend(part.get("exe") or [None] * n)
-        self._exec_argv.extend(self._numbered(part.get("argv") or [None] * n))
-        self._exec_old_tid.extend(part.get("old_tid") or array("q", [NULL]) * n)
-        first, at = self._count_execs(rows, base)
-        set_rows(self._col("exec_ns"), first, [part["ts_ns"][i] for i in as_list(at)])
-        how = self._col("how")
-        for row, i in zip(as_list(first), as_list(at), strict=True):
-            if how[row] in _AT_FIRST_EXEC:
-                self._first_exec(row, part, i)
-        for name in ("interpreter", "cwd"):
-            values = part.get(name)
-            if values is not None:
-                table = self._exec_words.setdefault(name, [])
-                table.extend([None] * (base - len(table)))
-                table.extend(values)
-        for name in ("uid", "cgroup", "comm"):
-            if name in part:
-                set_rows(self._col(name), rows, part[name])
-        if "old_tid" in part and self._live_threads:  # it becomes the leader, and as a thread it never ends
-            for row, tid, ts in zip(as_list(rows), part["old_tid"], part["ts_ns"], strict=True):
-                self._thread_end_at(tid, row, ts)
-        self._adoptions(rows, part)
-
-    def _count_execs(self, rows: Any, base: int) -> tuple[Any, Any]:
-        """Rows of the processes that had none before, and which of these execs is the first of each."""
-        last, execs = self._col("last_exec"), self._col("execs")
-        np = numpy_of(rows)
-        if np is None:
-            first = []
-            for i, row in enumerate(rows):
-                last[row] = base + i
-                if execs[row] == NULL:
-                    execs[row] = 1
-                    first.append(i)
-                else:
-                    execs[row] += 1
-            return [rows[i] for i in first], first
-        numbers = np.arange(base, base + len(rows))
-        view(np, last)[rows] = numbers  # of one that has several, the last one stays
-        if (view(np, last)[rows] == numbers).all():  # none has
-            whose, at, times = rows, numbers - base, np.ones_like(rows)
-        else:
-            whose, at, times = np.unique(rows, return_index=True, return_counts=True)
-        counted = view(np, execs)
-        new = counted[whose] == NULL
-        counted[whose] = np.where(new, times, counted[whose] + times)
-        return whose[new], at[new]
-
-    def _first_exec(self, row: int, part: Part, i: int) -> None:
-        """What the first exec of a root or of a vfork means."""
-        if self._col("how")[row] == "root":
-            for name in _COUNTERS:
-                if name in part and self._col("base_" + name)[row] == NULL:
-                    self._col("base_" + name)[row] = part[name][i]
-            return
-        done, birth = part.get("vfork_done_ns"), self._col("birth_ts")[row]
-        end = done[i] if done is not None and done[i] != NULL else part["ts_ns"][i]
-        if NULL not in (birth, end):
-            self._col("vfork_blocked_ns")[row] = end - birth
-
-    def _renames(self, part: Part) -> None:
-        """A process' new names. An exec gives one too, and those of the same batch were taken before."""
-        rows, stamps = as_list(self._rows(part)), part["ts_ns"]
-        last, exec_ts = self._col("last_exec"), self._exec_ts
-        keep = [i for i, row in enumerate(rows) if last[row] == NULL or exec_ts[last[row]] <= stamps[i]]
-        names = part["comm"]
-        set_rows(self._col("comm"), [rows[i] for i in keep], [names[i] for i in keep])
-
-    def _numbered(self, argvs: Sequence[Sequence[str] | None]) -> array[int]:
-        """Where in the table of arguments each is; equal ones are mostly one."""
-        known, table = self._known_argv, self._argvs
-        if len(known) > 200_000:
-            known.clear()
-        # A reader may have made one list of those that are equal, which is seen sooner than that they are.
-        numbers: dict[int, int] = {}
-        for one, argv in {id(argv): argv for argv in argvs}.items():
-            if argv is None:
-                numbers[one] = NULL
-                continue
-            words = tuple(argv)
-            number = numbers[one] = known.setdefault(words, len(table))
-            if number == len(table):
-                table.append(words)
-        return array("q", map(numbers.__getitem__, map(id, argvs)))
-
-    def _adoptions(self, rows: Sequence[int], part: Part) -> None:
-        ppids = part.get("ppid")
-        if ppids is None:
-            return
-        born_to, adopted, since = self._col("ppid"), self._col("adopted_by"), self._col("adopted_ns")
-        stamps = part["ts_ns"]
-        np = numpy_of(rows)
-        if np is not None:  # most have the parent that they were born to
-            moved = np.flatnonzero(view(np, born_to)[rows] != view(np, ppids)).tolist()
-            rows, ppids, stamps = rows[moved].tolist(), [ppids[i] for i in moved], [stamps[i] for i in moved]
-        for row, ppid, ts in zip(rows, ppids, stamps, strict=True):
-            first = born_to[row]
-            if ppid in (first, NULL) or first == NULL:
-                continue
-            # An exec may be taken before the earlier end of a thread: the first new parent by time counts.
-            if adopted[row] == NULL or NULL < ts < since[row]:
-                adopted[row], since[row] = ppid, ts
-
     def _exits(self, part: Part) -> None:
         rows = self._rows(part)
-        for name in _COUNTERS:
+        for name in COUNTERS:
             if name in part:
                 add_rows(self._col(name), rows, part[name])
         self._adoptions(rows, part)
@@ -246,7 +135,7 @@ class Growth(Bulk):
 
     def _reaps(self, part: Part) -> None:
         rows = self._rows(part)
-        for name in _COUNTERS:
+        for name in COUNTERS:
             if name in part:
                 add_rows(self._col(name), rows, part[name])
         pids: Any = part["pid"]
@@ -263,13 +152,13 @@ class Growth(Bulk):
     def _bases(self, part: Part) -> None:
         """One row a thread: what they had used before anybody watched is not the trace's."""
         rows = self._rows(part)
-        for name in _COUNTERS:
+        for name in COUNTERS:
             if name in part:
                 add_rows(self._col("base_" + name), rows, part[name])
 
     def _alive(self, part: Part) -> None:
         rows = self._rows(part)
-        for name in _COUNTERS:
+        for name in COUNTERS:
             if name in part:
                 add_rows(self._col(name), rows, part[name])
         for name in ("max_rss_bytes", "uid", "comm"):
@@ -317,30 +206,11 @@ class Growth(Bulk):
             have[1] += max(found, 0)
 
     def _rare(self, batch: Batch) -> None:
-        for event in batch.events():
-            if event.kind == Kind.LOST:
-                self.losses.append(Loss(event.ts_ns, event.count, event.where))
-            elif event.kind == Kind.EXEC_FAILED:
-                self.failed_execs.append(event)
-            elif event.kind == Kind.FORK_FAILED:
-                self.failed_forks.append(event)
-            elif event.kind == Kind.END:
-                self.end = event
-
-
-def as_list(rows: Any) -> list[int]:
-    """Row numbers as Python has them."""
-    return rows if isinstance(rows, list) else rows.tolist()
-
-
-def taken(rows: Any, keep: Sequence[int]) -> Any:
-    """Some of these, of the sort they are."""
-    return [rows[i] for i in keep] if isinstance(rows, list) else rows[keep]
-
-
-def extend(column: array[int], rows: Any) -> None:
-    """More numbers at the end of a column."""
-    if isinstance(rows, list):
-        column.extend(rows)
-    else:
-        column.frombytes(rows.tobytes())
+        kept: dict[int, Told] = {Kind.EXEC_FAILED: self.failed_execs, Kind.FORK_FAILED: self.failed_forks}
+        for kind in batch.parts.keys() & _RARE:
+            told = kept[kind] if kind in kept else Told(Kind(kind))
+            told.add(batch.parts[kind], batch.kinds.count(kind))
+            if kind == Kind.LOST:
+                self.losses += [Loss(event.ts_ns, event.count, event.where) for event in told]
+            elif kind == Kind.END:
+                self.end = list(told)[-1]

@@ -11,10 +11,11 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, Final
 
-from tracer.events import NULL, Event, Meta, Part
+from tracer.events import NULL, Event, Kind, Meta, Part
 from tracer.index import Index
 from tracer.processes import LISTS, add_rows, set_rows
 from tracer.record import record
+from tracer.told import Told
 
 CLONE_THREAD: Final = 0x10000
 
@@ -43,8 +44,7 @@ class Rows:
     def __init__(self, meta: Meta | None = None) -> None:
         self.meta = meta or Meta(source="")
         self.losses: list[Loss] = []
-        self.failed_execs: list[Event] = []
-        self.failed_forks: list[Event] = []
+        self.failed_execs, self.failed_forks = Told(Kind.EXEC_FAILED), Told(Kind.FORK_FAILED)
         self.end: Event | None = None
         self.decay: dict[tuple[int, bool], list[int]] = {}
         """(row, since its own last fork, else since its birth): copies by log2 of the time since, 1024 ns first.

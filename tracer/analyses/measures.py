@@ -16,7 +16,8 @@ from typing import Final
 from tracer.analyses.shape import Shape
 from tracer.analyses.summary import Summary, badly_ended, summarize
 from tracer.analyses.zombies import Zombies, zombies
-from tracer.events import NULL, Event
+from tracer.events import NULL
+from tracer.told import Told
 from tracer.tree import ProcessTree
 
 _CLONE_VM: Final = 0x100
@@ -130,7 +131,7 @@ def failures(figures: Figures) -> Measured:
     return Measured(figures.summary.failed, most[0], len(most), unknown)
 
 
-def calls(figures: Figures, events: Sequence[Event]) -> Measured:
+def calls(figures: Figures, events: Told) -> Measured:
     """How many failed, and whose most of them were."""
     row_of = figures.tree.row
     known = ((e.pid, e.born_ns) for e in events)
