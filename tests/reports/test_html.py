@@ -20,6 +20,7 @@ from tests.exporting import Golden, exported, of
 from tests.reports.test_console import pipeline
 from tests.strategies import History, histories
 from tracer.capture import open_trace
+from tracer.importers import open_log
 from tracer.reports import Options, by_name
 from tracer.reports.html_data import ROWS_MOST
 from tracer.trace import Trace
@@ -343,6 +344,29 @@ def test_a_small_tree_takes_no_more_room_than_it_has_rows(browser: Any, tmp_path
     ]
 
     assert heights == [4 * 24, 8 * 24, 540]
+
+
+def test_who_has_no_time_has_no_place_in_it_and_no_life(browser: Any, tmp_path: Path) -> None:
+    """As in a log without times."""
+    log = tmp_path / "log"
+    log.write_text(
+        '10 execve("/bin/sh", ["sh"], 0x7 /* 1 var */) = 0\n10 vfork() = 11\n11 execve("/bin/ls", ["ls"], 0x7) = 0\n'
+        "11 +++ exited with 3 +++\n10 +++ exited with 0 +++\n"
+    )
+    meta, batches = open_log([str(log)])
+    made = list(batches)
+    shown = Shown(browser, tmp_path / "a.html", Trace(meta, lambda: made))
+
+    assert shown.page.title() == "sh"
+    assert shown.rows() == ["10 root - - ▾sh", "11 vfork - - exit 3 ls"]
+    assert not shown.page.locator("#time").is_visible()
+    assert not shown.page.locator("#h-time").is_visible()
+    shown.page.focus("#tree")
+    shown.key("End")
+    told = shown.text("#details")
+    assert "born" not in told
+    assert "lived" not in told
+    assert shown.wrong == []
 
 
 def test_hostile_names_do_nothing(browser: Any, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, ClassVar, Final
 from tracer.analyses.advice import advise
 from tracer.analyses.cow import PAGE, Edge, Ledger, ledger
 from tracer.analyses.summary import Summary, summarize
-from tracer.events import Fact
+from tracer.events import NULL, Fact
 from tracer.outline import plain
 from tracer.reports import Options, writing
 from tracer.reports.findings import sentences
@@ -69,7 +69,8 @@ def page(trace: Trace) -> Iterator[str]:
         "FINDINGS": lambda: "".join(_findings(line)),
         "LEDGER": lambda: "".join(_ledger(tree, book)),
         "DECAY": lambda: "".join(_decay(book)),
-        "VERSION": lambda: plain(trace.meta.version or UNKNOWN),
+        "TIMELESS": lambda: "" if any(at != NULL for at in line.begin) else " hidden",  # nothing to be drawn over time
+        "VERSION": lambda: plain(trace.meta.version),
         "DATA": lambda: data(line),
     }
     for i, piece in enumerate(re.split(r"@([A-Z_]+)@", _file("page.html"))):
@@ -89,7 +90,12 @@ def _hash(text: str) -> str:
 
 
 def _title(trace: Trace) -> str:
-    return command(trace.meta.command, None)[:200] if trace.meta.command else f"forktrace of {trace.meta.host or '?'}"
+    if trace.meta.command:
+        return command(trace.meta.command, None)[:200]
+    roots = trace.tree.roots()
+    if len(roots) == 1 and trace.tree.value(roots[0], "how") == "root":  # a log's
+        return command(trace.tree.value(roots[0], "argv"), trace.tree.value(roots[0], "comm"))[:200]
+    return f"forktrace of {trace.meta.host}" if trace.meta.host else "forktrace"
 
 
 def _subtitle(trace: Trace) -> str:

@@ -59,6 +59,8 @@ def columns(line: Timeline) -> dict[str, Any]:
         "end": ends,
         # Ended, nobody knows when; and whose life is longer than what is seen of it
         "over": [1 if shape.ended[row] and line.end[row] == NULL else None for row in rows],
+        # Nobody knows when it was born: it has no place in time, and no life
+        "unborn": [1 if line.begin[row] == NULL else None for row in rows],
         "life": [_us(shape.life[row]) if how == "existing" else None for row, how in zip(rows, hows, strict=True)],
         "code": of("exit_code"),
         "signal": of("signal", words.number),

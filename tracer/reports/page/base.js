@@ -9,15 +9,15 @@ const total = data.pid.length;
 const column = name => data[name] || new Array(total).fill(null);
 const pids = data.pid, parents = data.parent, borns = data.born, labels = data.label;
 const ends = column('end'), codes = column('code'), signals = column('signal'), copies = column('copies');
-const zombies = column('zombie'), overs = column('over'), lives = column('life');
+const zombies = column('zombie'), overs = column('over'), lives = column('life'), unborns = column('unborn');
 const span = data.span; // microseconds, as all times here
 
 const word = number => number == null ? null : data.words[number];
 const command = i => word(labels[i]);
 const how = i => data.hows[data.how[i]];
-const born_here = i => how(i) !== 'root' && how(i) !== 'existing' && how(i) !== '-';
+const born_here = i => !unborns[i] && how(i) !== 'root' && how(i) !== 'existing' && how(i) !== '-';
 const stop = i => ends[i] != null ? ends[i] : overs[i] ? borns[i] : span;
-const life = i => lives[i] != null ? lives[i] : overs[i] ? null : stop(i) - borns[i];
+const life = i => lives[i] != null ? lives[i] : overs[i] || unborns[i] ? null : stop(i) - borns[i];
 const failed = i => signals[i] != null || codes[i] > 0;
 
 function outcome(i) {

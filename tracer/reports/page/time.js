@@ -29,7 +29,7 @@ let lane_count = 0;
   };
   const sooner = (a, b) => a[0] < b[0], lower = (a, b) => a < b;
   for (const i of by_birth) {
-    if (how(i) === 'existing' && ends[i] == null) continue;
+    if (unborns[i] || how(i) === 'existing' && ends[i] == null) continue;
     while (busy.length && busy[0][0] <= borns[i]) push(free, pop(busy, sooner)[1], lower);
     const lane = free.length ? pop(free, lower) : lane_count++;
     lanes[i] = lane;
@@ -47,8 +47,8 @@ for (const band of bands) { band.top = place + LABELS; place = band.top + band.h
 canvas.style.height = place + 6 + 'px';
 
 const births = Float64Array.from(by_birth.filter(born_here), i => borns[i]);
-const begins = Float64Array.from(by_birth.filter(i => !overs[i]), i => borns[i]);
-const finishes = Float64Array.from(Array.from({length: total}, (_, i) => i).filter(i => ends[i] != null), i => ends[i]).sort();
+const begins = Float64Array.from(by_birth.filter(i => !overs[i] && !unborns[i]), i => borns[i]);
+const finishes = Float64Array.from(Array.from({length: total}, (_, i) => i).filter(i => ends[i] != null && !unborns[i]), i => ends[i]).sort();
 const copied = Array.from({length: total}, (_, i) => i).filter(i => copies[i]).sort((a, b) => stop(a) - stop(b));
 
 // The first place in a sorted array that is not below `value`.

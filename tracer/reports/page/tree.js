@@ -112,7 +112,8 @@ function fill(made, at) {
   made.text.data = command(i) + (children[i] && !is_open ? `  (${number(children[i].length)})` : '');
   row.title = command(i);
   made.life_bar.className = failed(i) ? 'failed' : '';
-  put_bar(made.life_bar, borns[i], stop(i));
+  if (unborns[i]) made.life_bar.hidden = true;
+  else put_bar(made.life_bar, borns[i], stop(i));
   if (zombies[i] && ends[i] != null) put_bar(made.zombie_bar, ends[i], ends[i] + zombies[i]);
   else made.zombie_bar.hidden = true;
 }
@@ -146,7 +147,7 @@ function show_details(i) {
   const facts = [
     ['command', command(i)], ['pid', pids[i] ?? '-'],
     ['made', how(i) + (above < 0 ? '' : ` by ${pids[above] ?? '-'} ${command(above).slice(0, 60)}`)],
-    ['born', how(i) === 'existing' ? 'before' : duration(borns[i])], ['lived', duration(life(i))],
+    ['born', how(i) === 'existing' ? 'before' : unborns[i] ? '-' : duration(borns[i])], ['lived', duration(life(i))],
     ['ended', outcome(i) || (codes[i] === 0 ? 'exit 0' : 'running')],
     ['CPU', duration(cpu && cpu[i])], ['most memory', rss && rss[i] != null ? size(rss[i] / 4096) : '-'],
     ['fork copied page tables for', duration(fork && fork[i])],
