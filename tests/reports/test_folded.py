@@ -80,6 +80,14 @@ def test_who_was_there_before_weighs_nothing() -> None:
     assert folded(said, "life") == f"init;sshd;ls {2 * MS}\n"
 
 
+def test_a_trace_without_times_has_no_lives_to_weigh() -> None:
+    timeless = hostile.FORGED["no stamps"]
+
+    assert folded(timeless, "count") == "c1 1\nc1;c2 1\n"
+    with pytest.raises(UsageError, match="this trace has no times; take another --weight: count is always there"):
+        folded(timeless, "life")
+
+
 def test_a_chain_is_cut_and_still_counted() -> None:
     text = folded(hostile.chain(1000))
 

@@ -109,11 +109,13 @@ def _values(tree: ProcessTree, shape: Shape, weight: str) -> Sequence[int]:
     if weight == "count":
         return made
     if weight == "life":
+        if len(tree) and all(life == NULL for life in shape.life):
+            raise UsageError("this trace has no times", "take another --weight: count is always there")
         return [life if here and life != NULL else 0 for here, life in zip(made, shape.life, strict=True)]
     names = ("cow_copies",) if weight == "cow" else ("cpu_user_ns", "cpu_system_ns")
     columns = [tree.column(name) for name in names]
     if all(v == NULL for column in columns for v in column):
         what = "copies" if weight == "cow" else "CPU time"
-        raise UsageError(f"this trace has no {what}", "take another --weight: count and life are always there")
+        raise UsageError(f"this trace has no {what}", "take another --weight: count is always there")
     unit = PAGE if weight == "cow" else 1
     return [unit * sum(v for v in each if v != NULL) for each in zip(*columns, strict=True)]
