@@ -258,3 +258,15 @@ def test_output_that_can_not_be(path: str, words: str, tmp_path: Path) -> None:
 def test_output_blocks_as_any_file(tmp_path: Path) -> None:
     with open_output(tmp_path / "out") as f:
         assert os.get_blocking(f.fileno())
+
+
+def test_a_folder_that_is_there_and_takes_no_files() -> None:
+    """The kernel says ENOENT of /proc, but it need not be made."""
+    need("root")
+
+    with pytest.raises(CannotWriteError) as caught:
+        open_output("/proc/trace")
+
+    assert str(caught.value) == "can not write /proc/trace: /proc takes no new files; name another place with -o"
+    with pytest.raises(CannotWriteError, match=r"there is no folder /proc/none; make it"):
+        open_output("/proc/none/trace")

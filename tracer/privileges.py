@@ -175,7 +175,9 @@ def _cannot_write(name: str, e: OSError) -> CannotWriteError:
     may_not = f"{who.name} may not write it" if who else "permission denied"
     said: dict[int | None, tuple[str, str]] = {
         errno.ELOOP: ("it is a symbolic link", "name the file itself"),
-        errno.ENOENT: (f"there is no folder {folder}", "make it, or name another place with -o"),
+        errno.ENOENT: (f"there is no folder {folder}", "make it, or name another place with -o")
+        if not os.path.isdir(folder)  # noqa: PTH112
+        else (f"{folder} takes no new files", "name another place with -o"),
         errno.ENOTDIR: (f"{folder} is not a folder", "name another place with -o"),
         errno.EISDIR: ("it is a folder", "name a file in it"),
         errno.EACCES: (may_not, "name another place with -o"),

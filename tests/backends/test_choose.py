@@ -8,7 +8,7 @@ import pytest
 
 from tracer import backends
 from tracer.backends import Options, Readiness, cover
-from tracer.errors import BackendError, UsageError
+from tracer.errors import BackendError, NoPermissionError, UsageError
 from tracer.events import Fact
 from tracer.matching import Match
 
@@ -98,6 +98,21 @@ def test_when_none_will_do_each_is_named_with_why_not_and_what_mends_it(ladder: 
     ladder.pop("two")
     with pytest.raises(BackendError, match=r"no backend is ready here: .*; three can not watch the whole host"):
         tried(options=Options(everyone=True))
+
+
+def test_where_one_would_do_for_who_has_the_privilege_that_is_what_is_missing(ladder: Ladder) -> None:
+    barred = Readiness(False, "it is for root", "sudo it", privilege=True)
+    ladder.update(one=(barred, straw()), two=(TIRED, straw()))
+    with pytest.raises(NoPermissionError) as caught:
+        tried()
+
+    assert caught.value.exit_status == 77
+    assert caught.value.message == "no backend is ready here: one: it is for root (sudo it); two: it is tired (wake it)"
+    assert caught.value.mend == "sudo it"
+    with pytest.raises(BackendError):  # root would be no help
+        tried(need={Fact.ZOMBIES})
+    ladder.update(two=(READY, two := straw()))
+    assert tried() == [two]
 
 
 def test_one_that_is_named_is_taken_ready_or_not_unless_it_can_not_see_what_is_needed(ladder: Ladder) -> None:

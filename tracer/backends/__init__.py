@@ -14,7 +14,7 @@ from tracer.backends import cover
 from tracer.choices import BACKENDS as BACKENDS
 from tracer.choices import COW_LEVELS as COW_LEVELS
 from tracer.choices import STACKS_USUAL as STACKS_USUAL
-from tracer.errors import BackendError, UsageError
+from tracer.errors import BackendError, NoPermissionError, UsageError
 from tracer.events import Batch
 from tracer.matching import Match
 
@@ -29,6 +29,7 @@ class Readiness(NamedTuple):
     ok: bool
     why: str = ""
     mend: str | None = None
+    privilege: bool = False  # it is a privilege that is missing, and nothing else
 
 
 class _Options(NamedTuple):
@@ -153,7 +154,8 @@ def candidates(
     Where nothing is needed, what cover.USUAL says will do, and after all those what is ready and sees less. A name asks
     for that one alone, ready or not: its own refusal is the clearest. One at a time: the next is looked at, and its
     modules imported, when the one before it was refused. To `passed` goes "NAME: why not" of each that was passed over.
-    Raises BackendError that lists each backend, why not, and what mends it, if none will do.
+    Raises BackendError that lists each backend, why not, and what mends it, if none will do; NoPermissionError where
+    one would for who has the privilege.
     """
     options = options or Options()
     if name != "auto":
@@ -165,9 +167,12 @@ def candidates(
         return
     passed = [] if passed is None else passed
     reasons, meagre, found = [], [], False
+    refused: Readiness | None = None
     for each in BACKENDS:
         state = readiness(each)
         if not state.ok:
+            if refused is None and state.privilege and cover.short_of(load(each).cover, need, options) is None:
+                refused = state
             passed.append(f"{each}: {state.why}")
             reasons.append(f"{each}: {state.why}" + (f" ({state.mend})" if state.mend else ""))
             continue
@@ -184,4 +189,6 @@ def candidates(
     yield from meagre
     if not found and not meagre:
         what = f"no backend sees {', '.join(sorted(need))} here" if need else "no backend is ready here"
+        if refused is not None:
+            raise NoPermissionError(f"{what}: {'; '.join(reasons)}", refused.mend)
         raise BackendError(f"{what}: {'; '.join(reasons)}", "`forktrace doctor` says more")

@@ -120,7 +120,7 @@ class Backend:
         for feature in ("libbpf", "btf", "capabilities"):
             check = kernel.feature(feature)
             if check.ok is False:
-                return Readiness(False, check.detail, check.mend)
+                return Readiness(False, check.detail, check.mend, feature == "capabilities")
         return Readiness(True)
 
     @classmethod

@@ -80,7 +80,7 @@ class Backend:
                 probe.bind((0, 1))
         except OSError as e:
             why = f"this kernel gives the proc connector to root alone ({(e.strerror or '').lower()})"
-            return Readiness(False, why, kernel.feature("net_admin").mend)
+            return Readiness(False, why, kernel.feature("net_admin").mend, privilege=True)
         return Readiness(True)
 
     @classmethod
