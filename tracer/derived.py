@@ -14,7 +14,7 @@ from typing import Any, Final
 from tracer.cgroups import place
 from tracer.events import NULL, Fact, flag_names
 from tracer.growth import Growth
-from tracer.processes import LISTS, cpu_split
+from tracer.processes import LISTS, cpu_split, cpu_splits
 from tracer.whole import numpy_for, packed, view
 
 _SIGNALS: Final = {int(s): s.name for s in _signal.Signals}
@@ -38,7 +38,6 @@ class _Nothing:
         return self._null
 
 
-_SMALL: Final = 1 << 61
 _NO_NUMBERS: Final = _Nothing(NULL)
 _NO_WORDS: Final = _Nothing(None)
 
@@ -238,7 +237,7 @@ class Derived(Growth):
         columns = [self._counters(name) for name in ("utime_ns", "stime_ns", "runtime_ns")]
         np = numpy_for(self._n)
         if np is not None:
-            user, system, rows = _cpu_splits(np, *(view(np, column) for column in columns))
+            user, system, rows = cpu_splits(np, *(view(np, column) for column in columns))
         else:
             user, system, rows = array("q", columns[0]), array("q", columns[1]), list(range(self._n))
         for row in rows:
@@ -248,21 +247,6 @@ class Derived(Growth):
             elif runtime != NULL:
                 user[row], system[row] = cpu_split(u, s, runtime)
         return user, system
-
-
-def _cpu_splits(np: Any, user: Any, system: Any, runtime: Any) -> tuple[array[int], array[int], list[int]]:
-    """(user, system) as cpu_split has them, and the rows that are left to it: 64 bits do not hold their product."""
-    known = (user != NULL) & (system != NULL)
-    split = known & (runtime != NULL)
-    small = (user >= 0) & (user < _SMALL) & (system >= 0) & (system < _SMALL) & (runtime >= 0)
-    small &= system.astype(float) * runtime < _SMALL
-    at = np.flatnonzero(split & small)
-    u, s, exact = user[at], system[at], runtime[at]
-    part = np.where(u == 0, exact, np.minimum(s * exact // np.maximum(s + u, 1), exact))
-    part[s == 0] = 0
-    users, systems = np.where(known, user, NULL), np.where(known, system, NULL)
-    users[at], systems[at] = exact - part, part
-    return packed(users), packed(systems), np.flatnonzero(split & ~small).tolist()
 
 
 def _or(column: array[int], value: int) -> array[int]:

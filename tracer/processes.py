@@ -10,7 +10,7 @@ from array import array
 from typing import Any, Final
 
 from tracer.events import NULL, Field
-from tracer.whole import numpy_of, view
+from tracer.whole import numpy_of, packed, view
 
 PROCESS_COLUMNS: Final = (
     Field("id", "i", "row number, in order of birth"),
@@ -94,6 +94,21 @@ def cpu_split(utime: int, stime: int, runtime: int) -> tuple[int, int]:
         return 0, runtime
     system = min(stime * runtime // (stime + utime), runtime)
     return runtime - system, system
+
+
+def cpu_splits(np: Any, user: Any, system: Any, runtime: Any) -> tuple[array[int], array[int], list[int]]:
+    """Numpy columns as cpu_split has them, and the rows that are left to it: 64 bits do not hold their product."""
+    known = (user != NULL) & (system != NULL)
+    split = known & (runtime != NULL)
+    small = (user >= 0) & (user < _LARGE) & (system >= 0) & (system < _LARGE) & (runtime >= 0)
+    small &= system.astype(float) * runtime < _LARGE
+    at = np.flatnonzero(split & small)
+    u, s, exact = user[at], system[at], runtime[at]
+    part = np.where(u == 0, exact, np.minimum(s * exact // np.maximum(s + u, 1), exact))
+    part[s == 0] = 0
+    users, systems = np.where(known, user, NULL), np.where(known, system, NULL)
+    users[at], systems[at] = exact - part, part
+    return packed(users), packed(systems), np.flatnonzero(split & ~small).tolist()
 
 
 def set_rows(column: Any, rows: Any, values: Any) -> None:

@@ -10,16 +10,13 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
 
+from tracer.analyses.peaks import peak_alive, peak_forks
 from tracer.analyses.shape import Shape
 from tracer.events import NULL, Fact
 from tracer.record import record
 from tracer.tree import Loss, ProcessTree, signal_name
-from tracer.whole import above_zero, exact_sum, least_and_most, numpy_for, occurrences, ordered, packed, total, view
-
-_SECOND: Final = 10**9
-_NOT_BORN_HERE: Final = frozenset({"root", "existing"})
+from tracer.whole import above_zero, exact_sum, least_and_most, numpy_for, occurrences, total, view
 
 
 @record
@@ -94,10 +91,10 @@ def summarize(tree: ProcessTree, shape: Shape | None = None) -> Summary:
         core_dumps=occurrences(tree.column("core_dumped"), 1) if Fact.STATUS in facts else None,
         oom_kills=occurrences(tree.column("oom_killed"), 1) if Fact.KILLER in facts else None,
         alive=sum(how[row] != "existing" for row in shape.living()),
-        peak_alive=_peak_alive(tree, shape),
+        peak_alive=peak_alive(tree, shape),
         depth=max(shape.depth, default=0),
         forks=sum(ways.values()),
-        peak_forks=_peak_forks(tree, shape),
+        peak_forks=peak_forks(tree, shape),
         adopted=len(tree) - occurrences(tree.column("adopted_by"), NULL) if Fact.ADOPTION in facts else None,
         zombies=zombies[0],
         zombie_max_ns=zombies[1],
@@ -159,58 +156,6 @@ def _span(tree: ProcessTree, shape: Shape, existing: int) -> int | None:
         ends = least_and_most(tree.column("exit_ns"), range(len(tree)))
         last = None if ends is None else ends[1]
     return None if first is None or last is None else max(0, last - first)
-
-
-def _peak_alive(tree: ProcessTree, shape: Shape) -> int | None:
-    ends = tree.column("exit_ns")
-    if occurrences(shape.begin, NULL):
-        return None
-    if occurrences(ends, NULL) and any(end == NULL and shape.ended[row] for row, end in enumerate(ends)):
-        return None
-    return peak(ordered(shape.begin), ordered(ends))
-
-
-def peak(begins: Sequence[int], ends: Sequence[int]) -> int:
-    """The most that are there at one time; both sorted. What ends as another begins makes room for it."""
-    np = numpy_for(len(begins))
-    if np is not None:
-        gone = np.searchsorted(view(np, ends), view(np, begins), side="right")
-        return max(0, int((np.arange(1, len(begins) + 1) - gone).max()))
-    most = done = 0
-    last = len(ends)
-    for come, at in enumerate(begins, 1):
-        while done < last and ends[done] <= at:
-            done += 1
-        most = max(most, come - done)
-    return most
-
-
-def _peak_forks(tree: ProcessTree, shape: Shape) -> int | None:
-    np = numpy_for(len(tree))
-    if np is not None:
-        how, words = tree.words("how")
-        here = ~np.isin(how, [n for n, word in enumerate(words) if word in _NOT_BORN_HERE])
-        births, made = packed(view(np, shape.begin)[here]), bool(here.any())
-    else:
-        found = [at for at, how in zip(shape.begin, tree.column("how"), strict=True) if how not in _NOT_BORN_HERE]
-        births, made = array("q", found), bool(found)
-    births = ordered(births)
-    return _most_within(births, _SECOND) if births or not made else None
-
-
-def _most_within(stamps: Sequence[int], window: int) -> int:
-    """The most of sorted `stamps` that lie within `window` of each other."""
-    np = numpy_for(len(stamps))
-    if np is not None:
-        sorted_ = view(np, stamps)
-        before = np.searchsorted(sorted_, sorted_ - window, side="right")
-        return int((np.arange(1, len(sorted_) + 1) - before).max())
-    most = first = 0
-    for i, at in enumerate(stamps):
-        while at - stamps[first] >= window:
-            first += 1
-        most = max(most, i + 1 - first)
-    return most
 
 
 def _zombies(tree: ProcessTree) -> tuple[int, int | None, int | None, int]:

@@ -18,7 +18,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from tracer.analyses.summary import peak, unreleased
+from tracer.analyses.peaks import peak
+from tracer.analyses.summary import unreleased
 from tracer.events import NULL, Fact
 from tracer.record import record
 from tracer.tree import ProcessTree
