@@ -76,8 +76,9 @@ class Options(_Options):
 class BackendProtocol(Protocol):
     """One capture. `start`, then `follow` the held program or `attach` to a living tree, then `read` until `over`.
 
-    Two more attributes are the backend's choice: `late = False` says that nothing comes any more once `alive` is 0,
-    and from a list `news` lines are taken that the user should see now.
+    Three more attributes are the backend's choice: `late = False` says that nothing comes any more once `alive` is 0,
+    from a list `news` lines are taken that the user should see now, and a class method `readiness_at_start` is asked in
+    place of `readiness` where a start follows at once.
     """
 
     name: str
@@ -143,6 +144,12 @@ def readiness(name: str) -> Readiness:
     return load(name).readiness()
 
 
+def _at_start(name: str) -> Readiness:
+    """Without what its own start would find out, and say as well."""
+    soon = getattr(load(name), "readiness_at_start", None)
+    return readiness(name) if soon is None else soon()
+
+
 def candidates(
     name: str = "auto",
     need: Collection[str] = (),
@@ -169,7 +176,7 @@ def candidates(
     reasons, meagre, found = [], [], False
     refused: Readiness | None = None
     for each in BACKENDS:
-        state = readiness(each)
+        state = _at_start(each)
         if not state.ok:
             if refused is None and state.privilege and cover.short_of(load(each).cover, need, options) is None:
                 refused = state

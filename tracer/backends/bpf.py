@@ -53,6 +53,14 @@ def probe_object(name: str) -> Path:
     raise ProbesRefusedError(f"the compiled probe {name}.bpf.o is missing", "build it: make -C probes")
 
 
+def _ready(*features: str) -> Readiness:
+    for feature in features:
+        check = kernel.feature(feature)
+        if check.ok is False:
+            return Readiness(False, check.detail, check.mend, feature == "capabilities")
+    return Readiness(True)
+
+
 class _Aside:
     """Does `work` on a thread of its own meanwhile. What it raises is raised at the end, unless something has been."""
 
@@ -117,11 +125,12 @@ class Backend:
     @classmethod
     def readiness(cls) -> Readiness:
         """BTF, capabilities and the library; the kernel's last word comes with the load."""
-        for feature in ("libbpf", "btf", "capabilities"):
-            check = kernel.feature(feature)
-            if check.ok is False:
-                return Readiness(False, check.detail, check.mend, feature == "capabilities")
-        return Readiness(True)
+        return _ready("libbpf", "btf", "tp_btf", "capabilities")
+
+    @classmethod
+    def readiness_at_start(cls) -> Readiness:
+        """Without the trial of a program: it takes 10 ms, and the probes will be refused for the same reason."""
+        return _ready("libbpf", "btf", "capabilities")
 
     @classmethod
     def cover(cls, options: Options) -> frozenset[str]:
