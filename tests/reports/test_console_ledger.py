@@ -90,6 +90,24 @@ def test_faults_that_copied_nothing_are_named() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("width", "who"),
+    [
+        (200, "2 (python3), by 1 /opt/python/3.12/bin/python3 server.py"),
+        (100, "2 (python3), by 1 …/python3 server.py"),
+        (80, "2 (python3)"),
+    ],
+)
+def test_folders_go_first_and_no_parent_is_half_a_word(width: int, who: str) -> None:
+    t = tree(
+        root(1, "/opt/python/3.12/bin/python3", "server.py", comm="python3"),
+        fork(1, 2, fork_ns=3_400_000, pgtables_bytes=180 << 10, rss_bytes=50 * MIB),
+        faults(2, cow_copies=2400, parent_cow_birth=0, parent_cow_end=1024),
+    )  # fmt: skip
+
+    assert _lines(t, width)[1].endswith(f"  {who}")
+
+
 def test_how_fork_time_grows_where_it_does() -> None:
     steps = [root(1, "a")]
     for i in range(12):

@@ -46,6 +46,14 @@ def test_samples_are_said_to_be_samples() -> None:
     )
 
 
+def test_the_folder_of_a_program_goes_before_its_name() -> None:
+    steps = root(1, "/opt/python/3.12/bin/python3", "server.py"), stack(1, 600, "_PyObject_Realloc", before_exec=False)
+    t = tree(*steps)
+
+    assert _lines(t, 100)[1].endswith("_PyObject_Realloc, in /opt/python/3.12/bin/python3 server.py")
+    assert _lines(t, 60)[1].endswith("_PyObject_Realloc, in …/python3 server.py")
+
+
 def test_without_stacks_there_is_nothing() -> None:
     assert _lines(tree(root(1, "x"), fork(1, 2))) == []
 

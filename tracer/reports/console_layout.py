@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from tracer.reports.console_rows import Row
-from tracer.reports.console_text import Span, Spans, fitted, trimmed
+from tracer.reports.console_text import Span, Spans, fitted, folderless, trimmed
 from tracer.reports.terminal import Terminal, cells, cut
 
 _COMMAND_LEAST: Final = 26
@@ -111,8 +111,7 @@ class Layout:
         width = sum(cells(text) for text, _ in command)
         whole = cells(marks) + 2 if marks else 0
         if width + whole > room:
-            short = f"{self._dots}/"
-            command = [(short, s) if s == "folder" and len(t) > len(short) else (t, s) for t, s in command]
+            command = folderless(command, room - whole, self._dots)
             width = sum(cells(text) for text, _ in command)
         for_marks = whole if width + whole <= room else min(whole, max(room - width, int(room * _MARKS_MOST)))
         spans = fitted(command, room - for_marks, self._dots)

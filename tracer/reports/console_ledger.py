@@ -12,8 +12,8 @@ from typing import Final
 from tracer.analyses.cost import cost
 from tracer.analyses.cow import PAGE, Edge, Ledger, ledger
 from tracer.reports.console_commands import CommandWords
-from tracer.reports.console_text import Spans, fitted, trimmed, wrap
-from tracer.reports.terminal import Terminal
+from tracer.reports.console_text import Spans, fitted, folderless, trimmed, wrap
+from tracer.reports.terminal import Terminal, cells
 from tracer.reports.words import UNKNOWN, count, duration, duration_range, plural, size, size_range
 from tracer.tree import ProcessTree
 
@@ -68,7 +68,7 @@ class LedgerLines:
         dots = "…" if self._terminal.unicode else "..."
         for edge, row in zip(edges, rows, strict=True):
             line: Spans = [(f"{row[i]:>{widths[i]}}", self._style(i, edge)) for i in keep]
-            yield trimmed([*line, ("  ", ""), *fitted(list(self._who(edge)), room, dots)])
+            yield trimmed([*line, ("  ", ""), *fitted(folderless(self._who(edge, room), room, dots), room, dots)])
 
     @staticmethod
     def _width(rows: Sequence[Sequence[str]], i: int) -> int:
@@ -93,10 +93,12 @@ class LedgerLines:
             duration(edge.to_exec_ns, ascii_only=plain),
         )
 
-    def _who(self, edge: Edge) -> Spans:
-        """`PID command, of PID command`."""
-        by: Spans = [] if edge.parent is None else [(", by ", "dim"), *self._one(edge.parent)]
-        return [*self._one(edge.row), *by]
+    def _who(self, edge: Edge, room: int) -> Spans:
+        """`PID command, by PID command`; the latter where there is room for more than its beginning."""
+        child = self._one(edge.row)
+        if edge.parent is None or sum(cells(text) for text, _ in child) + _LEAST_COMMAND > room:
+            return child
+        return [*child, (", by ", "dim"), *self._one(edge.parent)]
 
     def _one(self, row: int) -> Spans:
         pid = self._tree.value(row, "pid")

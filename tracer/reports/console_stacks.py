@@ -11,7 +11,7 @@ from typing import Final
 from tracer.analyses.cow import PAGE
 from tracer.analyses.stacks import Site, Sites, sites
 from tracer.reports.console_commands import CommandWords
-from tracer.reports.console_text import Span, Spans, fitted, trimmed, wrap
+from tracer.reports.console_text import Span, Spans, fitted, folderless, trimmed, wrap
 from tracer.reports.terminal import Terminal, cells, clean
 from tracer.reports.words import count, plural, size
 from tracer.tree import ProcessTree
@@ -51,7 +51,8 @@ class StackLines:
     def _who(self, site: Site, room: int) -> Spans:
         """`function ← caller ← caller, in COMMAND`; of the callers as many as fit, the command up to a third."""
         command: Spans = [(", in ", "dim"), *self._command(site)]
-        command = fitted(command, max(room // 3, room - sum(cells(text) for text, _ in self._frames(site))), self._dots)
+        most = max(room // 3, room - sum(cells(text) for text, _ in self._frames(site)))
+        command = fitted(folderless(command, most, self._dots), most, self._dots)
         left = room - sum(cells(text) for text, _ in command)
         return [*fitted(self._frames(site), left, self._dots), *command]
 

@@ -42,6 +42,14 @@ def fitted(spans: Sequence[Span], room: int, dots: str) -> Spans:
     return [*result, (dots, "dim")]
 
 
+def folderless(spans: Sequence[Span], room: int, dots: str) -> list[Span]:
+    """`spans`, those of style `folder` cut to `…/` where all do not fit in `room` columns: they say least."""
+    if sum(cells(text) for text, _ in spans) <= room:
+        return list(spans)
+    short = f"{dots}/"
+    return [(short, style) if style == "folder" and len(text) > len(short) else (text, style) for text, style in spans]
+
+
 def wrap(
     label: Span, chunks: Sequence[Sequence[Span]], terminal: Terminal, *, width: int = LABEL
 ) -> list[Spans]:
