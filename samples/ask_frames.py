@@ -47,4 +47,9 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if len(sys.argv) != 2:
+        sys.exit("which trace? ask_frames.py FILE.ftrace")
+    try:
+        main(sys.argv[1])
+    except tracer.ForktraceError as e:
+        sys.exit(str(e))

@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import given
 
+from tests import build
 from tests.strategies import History, histories
 from tracer.events import Batch, Kind
 from tracer.outline import DEEPEST, outline
@@ -40,6 +41,18 @@ def read(tree: ProcessTree, most: int = 400) -> Reading:
     reading.feed(outline(tree, most))
     reading.close()
     return reading
+
+
+def test_lives_are_those_of_the_report() -> None:
+    told = build.tree(
+        build.root(1), build.after(900), build.exec_(1, "make"), build.fork(1, 2), build.after(1233), build.exit_(2),
+        build.exit_(1),
+    )  # fmt: skip
+
+    assert "make 1.24 s" in " ".join(read(told).text.split())
+    assert "(make)" in read(told).text
+    assert "1.23 s" in read(told).text
+    assert "e+" not in read(told).text
 
 
 def grown(*rows: dict[str, Any]) -> ProcessTree:

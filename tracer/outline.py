@@ -83,13 +83,20 @@ def _line(tree: Any, row: int, times: int) -> str:
     code, signal = _end(tree, row)
     if signal is not None or code:
         parts.append(f'<span style="color:#b00">{plain(signal or f"exit {code}")}</span>')
-    born, end = tree.value(row, "born_ns"), tree.value(row, "exit_ns")
-    if times == 1 and born is not None and end is not None:
-        parts.append(f'<span style="opacity:.6">{(end - born) / 1e6:,.3g} ms</span>')
+    # The program itself begins where it was let go, as in the report
+    begin = tree.value(row, "born_ns") if how == "existing" else tree.begin_ns(row)
+    end = tree.value(row, "exit_ns")
+    if times == 1 and begin is not None and end is not None:
+        parts.append(f'<span style="opacity:.6">{_life(max(0, end - begin))}</span>')
     copies = tree.value(row, "cow_copies")
     if times == 1 and copies:
         parts.append(f'<span style="opacity:.6">{copies:,} pages copied</span>')
     return " ".join(parts)
+
+
+def _life(ns: int) -> str:
+    """Three figures of it."""
+    return f"{ns / 1e6:,.3g} ms" if ns < 999_500_000 else f"{ns / 1e9:,.3g} s" if ns < 10**12 else f"{ns / 1e9:,.0f} s"
 
 
 def command(tree: Any, row: int) -> str:
