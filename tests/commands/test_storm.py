@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +58,20 @@ def test_seconds_as_json(capfd: pytest.CaptureFixture[str], tmp_path: object) ->
     assert all(line["alive"] > 1 for line in seconds)
     assert all(line["failures"] is None or line["failures"] >= 0 for line in seconds)
     assert [b["ts_ns"] - a["ts_ns"] for a, b in itertools.pairwise(seconds)] == [10**9] * (len(seconds) - 1)
+
+
+def test_its_session_goes_before_others_for_as_long_as_it_watches() -> None:
+    need("root")
+    autogroup = Path("/proc/self/autogroup")
+    if not autogroup.exists() or Path("/proc/sys/kernel/sched_autogroup_enabled").read_text().strip() == "0":
+        pytest.skip("this kernel makes no groups of sessions")
+    program = (
+        "from tracer.commands.storm import _session_nice as said, _unhindered\n"
+        "print(said())\nwith _unhindered(): print(said())\nprint(said())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], start_new_session=True, capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+
+    assert done.stdout.split() == ["0", "-10", "0"]

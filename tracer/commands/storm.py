@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from tracer.allocation import keep_freed
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _ARGV_MOST: Final = 4096  # of each exec: enough to know a command by
 _NICE: Final = -10
+_AUTOGROUP: Final = Path("/proc/self/autogroup")
 
 
 class Storm:
@@ -99,17 +101,30 @@ def _unhindered() -> Iterator[None]:
 
     Nothing of ours goes round in a circle, and the collector would walk a million held rows for a second.
     """
-    collecting, nice = gc.isenabled(), os.getpriority(os.PRIO_PROCESS, 0)
+    collecting, nice, session = gc.isenabled(), os.getpriority(os.PRIO_PROCESS, 0), _session_nice()
     gc.disable()
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, min(_NICE, nice))
+    if session is not None:
+        _session_nice(min(_NICE, session))
     try:
         yield
     finally:
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, nice)
+        if session is not None:
+            _session_nice(session)
         if collecting:
             gc.enable()
+
+
+def _session_nice(new: int | None = None) -> int | None:
+    """Of our session among the others: with autogroups (sched(7)) a nice value counts inside of a session alone."""
+    with suppress(OSError, ValueError, IndexError):
+        if new is not None:
+            _AUTOGROUP.write_text(str(new))
+        return int(_AUTOGROUP.read_text("ascii").split()[-1])
+    return None
 
 
 class _Teller:
