@@ -369,6 +369,16 @@ def test_who_has_no_time_has_no_place_in_it_and_no_life(browser: Any, tmp_path: 
     assert shown.wrong == []
 
 
+def test_a_long_command_of_a_parent_is_seen_to_be_cut(browser: Any, tmp_path: Path) -> None:
+    long = "/opt/" + "x" * 70
+    shown = Shown(browser, tmp_path / "a.html", build.trace(root(1, long), fork(1, 2), exit_(2), exit_(1), end()))
+
+    shown.page.focus("#tree")
+    shown.key("End")
+
+    assert f"fork by 1 /opt/{'x' * 54}…" in shown.text("#details").replace("\n", " ")
+
+
 def test_hostile_names_do_nothing(browser: Any, tmp_path: Path) -> None:
     shown = Shown(browser, tmp_path / "a.html", hostile.tree_of_names())
 

@@ -142,15 +142,17 @@ function reveal(i) {
   choose(rows.indexOf(i));
 }
 
+const short = (text, most) => text.length > most ? text.slice(0, most - 1) + '…' : text;
+
 function show_details(i) {
   const box = byId('details'), above = parents[i], {fork, tables, cpu, rss, where} = data;
   const facts = [
     ['command', command(i)], ['pid', pids[i] ?? '-'],
-    ['made', how(i) + (above < 0 ? '' : ` by ${pids[above] ?? '-'} ${command(above).slice(0, 60)}`)],
+    ['made', how(i) + (above < 0 ? '' : ` by ${pids[above] ?? '-'} ${short(command(above), 60)}`)],
     ['born', how(i) === 'existing' ? 'before' : unborns[i] ? '-' : duration(borns[i])], ['lived', duration(life(i))],
     ['ended', outcome(i) || (codes[i] === 0 ? 'exit 0' : 'running')],
     ['CPU', duration(cpu && cpu[i])], ['most memory', rss && rss[i] != null ? size(rss[i] / 4096) : '-'],
-    ['fork copied page tables for', duration(fork && fork[i])],
+    ['page-table copy', duration(fork && fork[i])],
     ['page tables', tables && tables[i] != null ? size(tables[i] / 4096) : '-'],
     ['copied on write', size(copies[i])], ['zombie', duration(zombies[i])],
     ['children', number(children[i] ? children[i].length : 0)], ['control group', word(where && where[i])],
