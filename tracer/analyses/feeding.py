@@ -13,6 +13,7 @@ from tracer.analyses.brief import MANY, find
 from tracer.analyses.coming import Coming, cell_of
 from tracer.analyses.lives import ENDED, GONE, LIVING, Cell, Key, Life, Resting, Tally
 from tracer.events import NULL, Batch, Kind, Part
+from tracer.recording.thin import earliest, latest
 
 _NS: Final = 10**9
 _TOUCHING: Final = frozenset(
@@ -27,11 +28,9 @@ class Feeding(Coming):
     def feed(self, batch: Batch) -> None:
         """Take a batch. Within one, births come first, then execs, then ends: a process has each but once."""
         parts = batch.parts
-        stamps = [part["ts_ns"] for part in parts.values() if part.get("ts_ns")]
-        if stamps:
-            if self._now < 0:
-                self.advance(min((ts for column in stamps for ts in column if ts != NULL), default=NULL))
-            self.advance(max(max(column) for column in stamps))
+        if self._now < 0:
+            self.advance(earliest(batch))
+        self.advance(latest(batch))
         brief, numbers = None, None
         if Kind.FORK in parts and len(parts[Kind.FORK]["pid"]) >= MANY and not self._suspects:
             brief = find(parts, self.lives, least_ns=(self._now - self.seconds) * _NS, reaps=self._reaps)
