@@ -8,6 +8,7 @@ Knows nothing of columns and of right and wrong: that is tests/judge.py.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -80,6 +81,7 @@ class Outcome:
     lives: list[Life]
     status: int | None
     folder: Path
+    left: object = None  # a child of ours that had ended then, and that nobody had waited for
 
 
 @functools.cache
@@ -118,6 +120,13 @@ def read_truth(text: bytes) -> list[Life]:
     return lives
 
 
+def unreaped() -> object:
+    """A child of ours that has ended and that nobody has waited for; None if there is none."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    return None
+
+
 def run(sample: Sample, backend: str | None, folder: Path) -> Outcome:
     """Run a sample under `backend`, or untraced when that is None (then the trace is None)."""
     build()
@@ -132,7 +141,7 @@ def run(sample: Sample, backend: str | None, folder: Path) -> Outcome:
 
         trace = tracer.run(sample.argv(), backend=backend, pass_fds=(fd,), env=env, **sample.options)
         ended = trace.status.exit_code if trace.status else None
-        return Outcome(trace, read_truth(told.read_bytes()), ended, folder)
+        return Outcome(trace, read_truth(told.read_bytes()), ended, folder, unreaped())
     finally:
         os.close(fd)
 

@@ -5,8 +5,6 @@ For each backend that is ready the same programs and the same judge, up to what 
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Final
 
@@ -63,13 +61,6 @@ MARKS: Final = {"bpf": pytest.mark.kernel, "bcc": pytest.mark.kernel}
 TRACED: Final = [pytest.param(name, marks=MARKS.get(name, pytest.mark.programs)) for name in BACKENDS]
 
 
-def unreaped() -> object:
-    """A child of ours that has ended and that nobody has waited for; None if there is none."""
-    with contextlib.suppress(ChildProcessError):
-        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    return None
-
-
 @pytest.mark.programs
 @pytest.mark.parametrize("sample", CASES)
 def test_the_sample_by_itself(sample: Sample, tmp_path: Path) -> None:
@@ -92,4 +83,4 @@ def test_as_it_was(backend: str, sample: Sample, tmp_path_factory: pytest.TempPa
 
     assert outcome.status == sample.status
     assert not wrong, "\n".join(wrong)
-    assert not unreaped()
+    assert not outcome.left
