@@ -122,6 +122,14 @@ def test_a_secret_does_not_get_into_a_log() -> None:
     assert "hunter2" not in " ".join(outcome.worst.command)
 
 
+def test_a_name_may_be_a_secret_too() -> None:
+    made = tree(root(1, "sh"), fork(1, 2, comm="ghp_12345678"), exit_(2, code=1), exit_(1))
+    (outcome,) = check(made, {"max-failures": 0})
+
+    assert outcome.worst is not None
+    assert outcome.worst.command == ("([redacted])",)
+
+
 def test_limits_are_told_in_their_own_order() -> None:
     names = [o.name for o in check(tree(*steps()), {"no-zombies": 9, "max-cow": 0, "max-processes": 9})]
 

@@ -35,3 +35,8 @@ def test_keeps_no_secret_and_is_short(argv: list[str], scripts: bool) -> None:
 
     assert "hunter" not in said.split(" ")[1:]
     assert len(said) <= len(argv[0]) + 4 * 34
+
+
+def test_a_program_in_a_folder_that_is_a_secret() -> None:
+    assert label(["/tmp/ghp_123456789abc/x", "run"]) == "x run"
+    assert label(["/tmp/ghp_123456789abc", "run"]) == "[redacted] run"

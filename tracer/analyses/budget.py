@@ -114,7 +114,7 @@ def _command(tree: ProcessTree, row: int) -> tuple[str, ...]:
     if argv:
         return tuple(redact(argv)[0])
     comm = tree.value(row, "comm")
-    return (f"({'?' if comm is None else comm})",)
+    return (f"({'?' if comm is None else redact([comm])[0][0]})",)
 
 
 _EVERYWHERE: Final = "record it with the bpf backend"

@@ -23,8 +23,8 @@ def label(argv: Sequence[str], *, scripts: bool = True) -> str:
 
     `scripts`: behind an interpreter the name of its script, too. Secrets are taken out first. `argv` is not empty.
     """
-    words = [program(argv[0])]
-    rest = redact(list(argv[: _WORDS * 2]))[0][1:]
+    first, *rest = redact(list(argv[: _WORDS * 2]))[0]
+    words = [program(first)]
     if scripts and rest and _INTERPRETER.fullmatch(words[0]) and _SCRIPT.fullmatch(script := program(rest[0])):
         words.append(script)
         rest = rest[1:]
