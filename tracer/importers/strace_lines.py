@@ -107,6 +107,7 @@ RESULT: Final = re.compile(
     rb"(?: <(\d{1,9})(?:\.(\d{1,9}))?>)?[ ]*+$"
 )
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|$)', re.DOTALL)
+_UNCLOSED: Final = re.compile(rb"E[A-Z0-9]+(?: \([^()]*)?$")
 _ANY_RESULT: Final = re.compile(rb"\)[ ]*+= (?:-?\d|0x[0-9a-f]|\?)")
 
 
@@ -152,8 +153,10 @@ def complete(body: bytes) -> bool:
     if body.endswith(b"...>") or (body.endswith(b">") and b"exit status" in body[-30:]):
         return OPEN_END.search(body, max(0, len(body) - 60)) is not None
     # A result of a call that matters not may have any decoration: `= 1 ([{fd=3, revents=POLLIN}])`.
-    if _ANY_RESULT.search(body, max(0, body.rfind(b'"'))) is not None:
-        return True
+    found = _ANY_RESULT.search(body, max(0, body.rfind(b'"')))
+    if found is not None:
+        # `= -1` has a name behind it, that a text, and ` (No such file or` an end: a mail program broke the line.
+        return not (body.endswith(b"= -1") or _UNCLOSED.search(body, found.end()))
     # Strings may hold what looks like a result, and stand behind a true one.
     return b'"' in body and _ANY_RESULT.search(_STRINGS.sub(b"", body)) is not None
 

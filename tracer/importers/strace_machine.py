@@ -132,6 +132,9 @@ class Machine(Ends):
         if end is not None:
             if end[1] is not None:
                 task.open = (name, head + rest[: end.start()], start_ns)
+                begun = self.open_forks.get(task)
+                if begun is not None and begun.args.flags is None:  # its first half came in pieces
+                    self.open_forks[task] = begun._replace(args=values.fork_args(FORKS[name], task.open[1]))
             return
         handler = self.handlers.get(name)
         if handler is None:

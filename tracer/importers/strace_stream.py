@@ -30,7 +30,10 @@ _INSIDE: Final = re.compile(
 )
 _TELLS_PID: Final = frozenset((b"set_tid_address", b"gettid", b"getpid"))
 _QUOTED: Final = re.compile(rb"(?:> ?)+")
+_BEFORE_RESUMED: Final = re.compile(rb"<\.\.\. [a-z_][a-z0-9_]{0,40}")
+_RESULT_BEGUN: Final = re.compile(rb"\)(?: += *(?:-1(?: E[A-Z0-9]+(?: \([^()]*)?)?)?)? *$")
 _MAX_PARTS: Final = 16
+_TAIL: Final = 160  # of a line: a result and what stands behind it is not longer
 _MAX_TEXT: Final = 1 << 20
 
 
@@ -43,8 +46,17 @@ class _Open:
     prefix: Prefix
     text: bytes  # its body so far
     number: int
+    glued: bool  # it was cut by a notice of the tracer, which took nothing away; else at a blank, by a mail program
     parts: list[bytes] = field(default_factory=list)
     size: int = 0
+
+    def add(self, raw: bytes) -> None:
+        """The next piece."""
+        last = self.parts[-1] if self.parts else self.text
+        whole = (self.glued and _CONTINUES.match(raw)) or raw[:1] == b" " or last[-1:] == b" "
+        self.parts.append(raw if whole else b" " + raw)
+        self.size += len(raw)
+        self.glued = False
 
 
 class Stream(Owners):
@@ -54,6 +66,7 @@ class Stream(Owners):
         super().__init__(rows, skipped, name)
         self.open_line: _Open | None = None  # the last line, if it is not whole yet
         self._unfinished: tuple[Task, bytes, int] | None = None  # the last line that ended in <unfinished ...>
+        self._held = b""  # the last line, if it ends in `<... wait4`
         self._opens: dict[int, _Open] = {}  # of other files of the family
         self.names: dict[int, str] = {}  # of these files
         self._lines: dict[int, int] = {}  # how far they are read
@@ -86,8 +99,8 @@ class Stream(Owners):
         """A line without its newline; `ended` False: the file ends inside of it."""
         self.line += 1
         self.machine.line += 1
-        if raw[-1:] == b"\r":
-            raw = raw[:-1]
+        if raw[-1:] in (b"\r", b" "):
+            raw = raw.rstrip(b"\r ")  # mail programs put a blank where they have broken a line
         if b"\x1b" in raw:
             raw = lines.SGR.sub(b"", raw)
         if b"\0" in raw:
@@ -98,12 +111,20 @@ class Stream(Owners):
             raw = raw[_QUOTED.match(raw).end() :]  # type: ignore[union-attr]
         if not raw:
             return
+        held, self._held = self._held, b""
+        if held:
+            if raw.startswith(b"resumed>"):
+                raw = held + b" " + raw
+            else:
+                self.skip(held, number=self.line - 1)
         if self.open_line is not None and self._continue(raw):
             return
         self._line(raw, ended)
 
     def close(self) -> None:
         """The log has ended."""
+        if self._held:
+            self.skip(self._held)
         self._give_up("the log is cut in its last line", last=True)
         self.machine.finish()
 
@@ -112,7 +133,9 @@ class Stream(Owners):
         body = raw[prefix.end :] if prefix.end else raw
         kind, name, at = self._kind(body)
         if kind is None:
-            if not salvaged:
+            if _BEFORE_RESUMED.fullmatch(body):
+                self._held = raw  # a mail program broke the line there
+            elif not salvaged:
                 self._other(raw, prefix)
             return
         debug = lines.DEBUG.search(body) if b" [wait(0x" in body else None
@@ -135,7 +158,7 @@ class Stream(Owners):
         if self.numbered and prefix.pid is None and found is None:
             self.skip(raw)
             return
-        self._begin(prefix, kind, name, head, at)
+        self._begin(prefix, kind, name, head, at, glued=found is not None)
         if found is not None:
             self.notice(found[1])
 
@@ -193,7 +216,7 @@ class Stream(Owners):
 
     # -- lines in pieces
 
-    def _begin(self, prefix: Prefix, kind: str, name: bytes, head: bytes, at: int) -> None:
+    def _begin(self, prefix: Prefix, kind: str, name: bytes, head: bytes, at: int, *, glued: bool) -> None:
         task = None
         if kind in ("call", "resumed"):
             task, ns = self.task_of(prefix, kind, name, head)
@@ -206,7 +229,7 @@ class Stream(Owners):
                 opened = task.open
                 before = opened[1] if opened is not None else b""
                 task.open = (name, before + head[at:], opened[2] if opened is not None else ns)
-        self.open_line = _Open(task, name, prefix, head, self.line)
+        self.open_line = _Open(task, name, prefix, head, self.line, glued)
 
     def _continue(self, raw: bytes) -> bool:
         """Whether `raw` belongs to the line that is open."""
@@ -215,35 +238,38 @@ class Stream(Owners):
         found = lines.notice(raw)
         if found is not None:
             self.notice(found[1])
+            if found[0]:
+                opened.add(raw[: found[0]])
+            opened.glued = True
             return True
         prefix = lines.prefix(raw)
         if prefix.bracketed or prefix.clock or self._kind(raw[prefix.end :])[0] is not None:
             self._give_up("a line is cut")
             return False
+        opened.add(raw)
         if opened.task is None:
-            joined = b" ".join((opened.text, *opened.parts, raw))
+            joined = b"".join((opened.text, *opened.parts))
             if lines.complete(joined):
                 self.open_line = None
                 kind, name, at = self._kind(joined)
                 if kind is not None:
                     self._do(opened.prefix, kind, name, joined, at)
                 return True
-        elif _CONTINUES.match(raw) and self._whole_rest(opened.text, raw):
-            self._finish(opened, raw)
+        elif self._whole_rest(b"".join((opened.text[-_TAIL:], *opened.parts[:-1])), raw):
+            self._finish(opened, b"".join(opened.parts))
             return True
-        elif self._whole_rest(opened.text, raw):
-            self._finish(opened, b" " + b" ".join((*opened.parts, raw)))
-            return True
-        opened.parts.append(raw)
-        opened.size += len(raw)
         if len(opened.parts) > _MAX_PARTS or opened.size > _MAX_TEXT:
             self._give_up("a line is cut")
         return True
 
     def _whole_rest(self, head: bytes, rest: bytes) -> bool:
-        return lines.OPEN_END.search(rest, max(0, len(rest) - 60)) is not None or lines.result(rest) is not None or (
-            # `) ` before a mail's line break, `= 5` after it
-            rest.startswith(b"= ") and lines.complete(head[-80:] + b" " + rest)
+        got = lines.result(rest)
+        if got is not None and (got.value != -1 or got.error is not None):  # after -1 the error is still to come
+            return True
+        return lines.OPEN_END.search(rest, max(0, len(rest) - 60)) is not None or (
+            # `) ` before a mail's line break and `= 5` after it, or `) =` and `5`, or `) = -1` and `ECHILD (..)`
+            _RESULT_BEGUN.search(head, max(0, len(head) - _TAIL)) is not None
+            and lines.complete(head[-_TAIL:] + b" " + rest)
         )
 
     def _finish(self, opened: _Open, rest: bytes) -> None:
@@ -258,6 +284,10 @@ class Stream(Owners):
     def _give_up(self, why: str, *, last: bool = False) -> None:
         opened, self.open_line = self.open_line, None
         if opened is None:
+            return
+        got = lines.result(opened.text) if opened.task is not None and not opened.parts else None
+        if got is not None and got.error is not None:
+            self._finish(opened, b"")  # all that is missing is the error's text
             return
         self.skip(opened.text, cut=True, number=opened.number)
         if last or opened.task is None:  # the rest of a call may still come, as `<... resumed>`
