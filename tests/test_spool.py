@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,15 @@ def test_gives_back_what_it_took_in_order(limit: int) -> None:
 
 def test_without_a_temporary_folder_memory_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    spool = Spool(0)
+    for batch in _batches(5):
+        spool.add(batch)
+
+    assert len(_events(spool)) == 10
+
+
+def test_without_pyarrow_it_is_zlib_that_makes_it_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     spool = Spool(0)
     for batch in _batches(5):
         spool.add(batch)
