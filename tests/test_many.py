@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.strategies import META, PROFILE, History, cut, cut_points, histories
-from tests.test_tree import fed, picture
+from tests.strategies import META, PROFILE, History, Row, cut, cut_points, histories
+from tests.test_tree import fed, picture, root, row
 from tracer import whole
 from tracer.analyses.advice import advise
 from tracer.analyses.churn import churn
@@ -139,6 +139,68 @@ def test_what_is_said_is_the_same(name: str, history: History) -> None:
     assert many == few
 
 
+# What random histories seldom have
+
+
+def born(child: int, parent: int, **values: Any) -> Row:
+    return row(Kind.FORK, child, ppid=parent, parent_born_ns=parent * 10, creator_pid=parent, how="fork", **values)
+
+
+@pytest.mark.parametrize(
+    "parents",
+    [{1: 2, 2: 1}, {1: 1}, {1: 2, 2: 3, 3: 1}, {1: 2, 2: 9}, {3: 2, 2: 1, 1: 9}, {1: 9, 2: 3, 3: 1, 4: 2}],
+    ids=str,
+)
+def test_parents_that_come_late_or_never(parents: dict[int, int]) -> None:
+    rows = [born(child, parent) for child, parent in parents.items()]
+    few, many = both(lambda: picture(fed([Batch.from_rows(rows)])))
+
+    assert many == few
+
+
+def test_siblings_are_alike_when_the_same_kinds_stand_below_them_and_their_numbers_do_not_matter() -> None:
+    below = ["", "x", "xx", "y", "xy", "yx", "xyx", "xyz", "zxy"]
+    rows = [root(1)]
+    for n, kinds in enumerate(below):
+        rows.append(born(100 + n, 1))
+        for i, kind in enumerate(kinds):
+            child = 1000 + 10 * n + i
+            rows += [born(child, 100 + n), row(Kind.EXEC, child, exe=kind, argv=[kind])]
+    tree = fed([Batch.from_rows(rows)])
+    few, many = both(lambda: list(Folder(tree).deep))
+
+    assert same_numbers(few, many)
+    deep = {kinds: many[tree.row(100 + n, (100 + n) * 10) or 0] for n, kinds in enumerate(below)}
+    assert deep["x"] == deep["xx"] != deep["y"]
+    assert deep["xy"] == deep["yx"] == deep["xyx"] != deep["x"]
+    assert deep["xyz"] == deep["zxy"] != deep["xy"]
+    assert len(set(deep.values())) == 5
+
+
+some = st.none() | st.integers(0, 40)
+
+
+@PROFILE
+@given(st.lists(st.tuples(st.integers(0, 3), some, some, some, some, some, st.booleans()), max_size=12))
+def test_copies_and_times_of_forks_are_the_same(
+    forks: list[tuple[int, int | None, int | None, int | None, int | None, int | None, bool]],
+) -> None:
+    rows = [root(1)]
+    for n, (parent, ns, first, last, copies, total, execs) in enumerate(forks, 2):
+        above = max(1, n - 1 - parent)
+        rows.append(born(n, above, fork_ns=None if ns is None else ns * 50_000, pgtables_bytes=ns, rss_bytes=copies))
+        rows += [row(Kind.EXEC, n, 100 + n, exe="x", argv=["x"])] if execs else []
+        rows.append(
+            row(Kind.FAULTS, n, 200, cow_copies=copies, before_exec=execs, parent_cow_birth=first,
+                parent_cow_end=last, cow_total=total)
+        )  # fmt: skip
+    tree = fed([Batch.from_rows(rows)])
+    for name in ("ledger", "short ledger", "whole ledger", "cost", "advice"):
+        few, many = both(lambda name=name: ANALYSES[name](tree))  # type: ignore[misc]
+
+        assert many == few
+
+
 # Columns
 
 
@@ -180,9 +242,9 @@ def test_sums_are_exact_also_where_64_bits_do_not_hold_them(column: array[int]) 
 @PROFILE
 @given(st.lists(st.tuples(numbers, st.integers(0, 1 << 40), st.integers(-2, 2)), max_size=60))
 def test_equal_rows_have_one_number_and_others_another(rows: list[tuple[int, ...]]) -> None:
-    each = [np.array([row[i] for row in rows], np.int64) for i in range(3)]
+    each = [np.array([each_row[i] for each_row in rows], np.int64) for i in range(3)]
     for codes, n, keys in (
-        (*whole.coded(np, each[0]), [row[0] for row in rows]),
+        (*whole.coded(np, each[0]), [each_row[0] for each_row in rows]),
         (*whole.combined(np, *each), rows),
     ):
         assert same_numbers([sorted(set(keys)).index(key) for key in keys], codes.tolist())  # type: ignore[type-var]
