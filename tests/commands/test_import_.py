@@ -113,6 +113,9 @@ def test_secrets_go(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (("nowhere.log", "-o", "OUT"), 66, "there is no file nowhere.log"),
         ((".", "-o", "OUT"), 66, ". is a directory"),
         ((__file__, "-o", "OUT"), 65, "is neither a log of strace nor of perf script"),
+        (("/dev/zero", "-o", "OUT"), 65, "is neither a log of strace nor of perf script"),  # it never ends
+        ((sys.executable, "-o", "OUT"), 65, "is neither a log of strace nor of perf script"),
+        (("/dev/null", "-o", "OUT"), 65, "/dev/null is empty"),
         (("LOG", PERF, "-o", "OUT"), 65, "are logs of different tools"),
         (("LOG", "LOG", "-o", "OUT"), 2, "a log is named twice"),
         (("LOG", "-o", "LOG"), 2, "is the log itself"),

@@ -243,3 +243,21 @@ def test_a_first_line_is_no_birth_and_the_time_from_there_no_life(tmp_path: Path
 
     lives = {tree.value(row, "pid"): shape.life[row] for row in range(len(tree))}
     assert lives == {100: 5_000_000_000, 101: NULL, 102: NULL}
+
+
+def test_files_of_a_family_merged_without_their_pids_are_a_guess_and_said_to_be(tmp_path: Path) -> None:
+    """`sort trace.*` and `cat trace.*` lose whose each line is."""
+    members = sorted(LOGS.glob("clone_parent-family.log.*"))
+    assert len(members) > 2
+    stamped = [line for member in members for line in member.read_bytes().splitlines(keepends=True)]
+    merged = tmp_path / "merged"
+    for order in (stamped, sorted(stamped)):
+        merged.write_bytes(b"".join(order))
+        meta, run = open_log([str(merged)])
+        run.close()
+        assert any("whose they are is a guess" in note for note in meta.notes)
+    # The files themselves, one of them, and all other logs say whose their lines are.
+    for paths in (list(map(str, members)), [str(members[0])], *([str(path)] for path in LOGS.glob("*.log"))):
+        meta, run = open_log(paths)
+        run.close()
+        assert not any("guess" in note for note in meta.notes), paths

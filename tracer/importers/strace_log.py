@@ -55,6 +55,7 @@ class Look:
         self.times = b"ru_utime=" in head
         self.rusage = b"ru_minflt=" in head
         seen: set[int | None] = set()
+        ended = went_on = noticed = False  # an end of a task that bears no pid, and another's call behind it
         for raw in head.split(b"\n", _SNIFFED)[:_SNIFFED]:
             raw = lines.SGR.sub(b"", raw.replace(b"\0", b"")) if b"\x1b" in raw or b"\0" in raw else raw
             raw = raw.lstrip(b"\xef\xbb\xbf")
@@ -72,9 +73,13 @@ class Look:
             self.pids += prefix.pid is not None
             self.bare += prefix.pid is not None and not prefix.bracketed
             seen.add(prefix.pid)
+            noticed = noticed or lines.notice(raw) is not None
+            ended = ended or body.startswith(b"+++ ")
+            went_on = went_on or (ended and lines.CALL.match(body) is not None and not body.startswith(b"execve"))
             if not self.clock and prefix.clock:
                 self.clock = prefix.clock
         self.follows = len(seen) > 1
+        self.anonymous = went_on and not self.pids and not noticed
         self.numbered = 2 * self.bare > self.calls
 
     @property
@@ -111,6 +116,11 @@ def meta(look: Look, *, relative_family: bool = False) -> Meta:
         notes.append("The log has times of day without a date: times count from the midnight before its first line.")
     if clock == "relative":
         notes.append("The log has steps from line to line only: times count from its first line.")
+    if look.anonymous:
+        notes.append(
+            "Lines of several tasks stand in it without their pids, so whose they are is a guess: import the files of"
+            " -ff themselves, or what strace-log-merge makes of them."
+        )
     if look.rusage:
         facts |= {str(Fact.FAULTS), str(Fact.MAX_RSS)}
         notes.append("Faults and peak memory are known where a wait asked for them.")
