@@ -5,11 +5,11 @@
 Forks are made by as many `samples/bin/storm_shapes noexec 2000` as the rate takes, so they are paced: a slower machine
 makes fewer, and the rate that was reached is said. Two cases: watching only, and a storm that goes into a file.
 
-Last figures, a virtual machine with two cores that the forks alone keep busy, other work beside them:
+Last figures, a virtual machine with two cores that the forks and other work keep busy (load 10 to 30), nothing lost:
 
     forks/s      watching      a storm, saved
-      4,000      7.9 %         9.5 %            of a core, nothing lost
-     10,000     19.7 %        20.2 %            the same (bar: 15 %); a quarter of it is the window's
+      4,000      3.9 %         6.1 %            of a core
+      8,300      8.9 %         15.9 %           the same (bar: 15 % at 10,000)
 
 200 s of 2,000 a second: 6.9 % of a core, resident memory 98 to 99 MiB from the first minute on, nothing lost.
 """
