@@ -17,11 +17,7 @@ from tests.bench.strace_logs import make
 from tests.importers.test_histories import rows_by_life
 from tracer.events import Batch
 from tracer.importers import open_log, opening, strace_jobs
-from tracer.importers.strace_bulk import Bulk
 from tracer.importers.strace_jobs import LARGE, Pool, blocks, jobs_for
-from tracer.importers.strace_owners import Skipped
-from tracer.importers.strace_rows import Rows
-from tracer.importers.strace_stream import Stream
 
 
 def rows(path: Path, jobs: int | None) -> tuple[list[Batch], Any]:
@@ -85,18 +81,11 @@ def test_a_worker_that_dies_is_done_without(tmp_path: Path, monkeypatch: pytest.
     assert rows_by_life(without) == rows_by_life(alone)
 
 
-def test_few_lines_of_life_and_death_are_not_worth_a_second_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
-
-    assert (jobs_for(LARGE, None, dense=True), jobs_for(LARGE, None, dense=False)) == (2, 0)
-    assert jobs_for(LARGE, 2, dense=False) == 2
-    for dense in (True, False):
-        log = tmp_path / f"{dense}"
-        make(log, 0.5, dense=dense)
-        assert Bulk(Stream(Rows(), Skipped())).dense(log.read_bytes()) is dense
-    assert not Bulk(Stream(Rows(), Skipped())).dense(b"")
+def test_two_processors_are_not_worth_a_second_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cpus, workers in ((1, 0), (2, 0), (3, 3), (16, 4)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, cpus=cpus: set(range(cpus)))
+        assert jobs_for(LARGE, None) == workers
+        assert jobs_for(LARGE, 2) == 2
 
 
 SCRIPT = """
@@ -106,7 +95,7 @@ from tracer.importers import open_log, strace_jobs
 with open(sys.argv[2], "a") as said:
     said.write(f"{__name__}\\n")
 strace_jobs.LARGE = 1
-strace_jobs.os.sched_getaffinity = lambda pid: {0, 1}
+strace_jobs.os.sched_getaffinity = lambda pid: {0, 1, 2}
 before = strace_jobs.Worker.give
 given = []
 strace_jobs.Worker.give = lambda worker, request: (given.append(request), before(worker, request))

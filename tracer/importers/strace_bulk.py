@@ -39,11 +39,6 @@ class Bulk:
         self._lives = Taker(stream)
         self._before = 0  # the number of the line before the block
 
-    def dense(self, text: bytes) -> bool:
-        """Whether at least one line in four is of life and death."""
-        block = self._tokenizer.tokens(text) if text else None
-        return block is not None and 4 * len(block.kind) >= block.lines
-
     def feed(self, text: bytes) -> None:
         """`text` ends in a newline."""
         block = self._tokenizer.tokens(text, heads=self.stream.machine.whole_lines)

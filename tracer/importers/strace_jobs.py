@@ -21,18 +21,18 @@ _MOST: Final = 4  # more than that wait for the one that takes in
 _AHEAD: Final = 3  # blocks a worker has in hand
 
 
-def jobs_for(size: int | None, wanted: int | None, *, dense: bool = True) -> int:
+def jobs_for(size: int | None, wanted: int | None) -> int:
     """How many workers to use for a file of `size` bytes; 0: none.
 
-    `dense`: it holds calls of life and death above all. Where they are few, one process sorts the others out faster
-    than two can hand one another what is left (tests/bench/bench_strace_import.py).
+    On two processors one process has read it before three have told one another what is in it
+    (tests/bench/bench_strace_import.py).
     """
     if size is None or (wanted is None and size < LARGE) or not possible():
         return 0
     if wanted is not None:
         return wanted if wanted > 1 else 0
     cpus = len(os.sched_getaffinity(0))
-    return min(cpus, _MOST) if cpus > (1 if dense else 2) else 0
+    return min(cpus, _MOST) if cpus > 2 else 0
 
 
 def blocks(path: str, size: int) -> Iterator[tuple[int, bytes]]:

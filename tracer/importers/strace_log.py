@@ -208,8 +208,7 @@ class StraceImport(Iterator[Batch]):
             from tracer.importers.strace_jobs import jobs_for
 
             bulk = Bulk(stream)
-            dense = bulk.dense(source.head[: source.head.rfind(b"\n") + 1])
-            jobs = 0 if source.packed or source.path == "-" else jobs_for(source.size, self._jobs, dense=dense)
+            jobs = 0 if source.packed or source.path == "-" else jobs_for(source.size, self._jobs)
             if jobs and source.size:
                 yield from self._shared(stream, bulk, source, jobs)
                 return
