@@ -591,7 +591,7 @@ def test_yama_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     there = kernel.Check("strace", ok=True, detail="", why="")
     monkeypatch.setattr(kernel, "feature", {"ptrace": forbids, "strace": there}.get)
 
-    assert backends.readiness("strace") == (False, "nobody may", "reboot")
+    assert backends.readiness("strace") == backends.Readiness(False, "nobody may", "reboot")
 
 
 # What it tells

@@ -280,7 +280,7 @@ def test_numbers_of_an_inner_namespace_that_reach_those_of_the_outer_one() -> No
     """1,001 forks in, the inner number is that of the namespace's own first child outside."""
     batches, left = read(_inside(2500))
 
-    found = {one.tid: one for one in lives(batches)}
+    found = {one.tid or 0: one for one in lives(batches)}
     assert sorted(found) == list(range(1000, 1002 + 2500))
     assert {one.parent for tid, one in found.items() if tid > 1001} == {1001}
     assert [found[1002 + i].end for i in range(2500)] == [f"exit {i % 7}" for i in range(2500)]
