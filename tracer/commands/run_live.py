@@ -75,6 +75,10 @@ class Beside:
         from tracer.recorder import Recorder
 
         self._session = session
+        if not session.plan.argv:  # who looks at a busy host must not starve; beside a program of ours we do not push
+            from tracer.commands.storm import _unhindered
+
+            self._stack.enter_context(_unhindered())
         self._recorder = Recorder(opener=open_output, as_caller=as_caller)
         window = Window(60, session.meta)
         live = Live(
