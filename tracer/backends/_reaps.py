@@ -7,14 +7,14 @@
     FREE     the kernel has let go of the task, some 20 ms later: whose child it was then is who reaped it.
     REAP     the exact moment (opt-in): wins over all of the above.
 
-Knows nothing of records or columns; times are CLOCK_BOOTTIME ns, a process is (pid, born_ns).
+Knows nothing of records; times are CLOCK_BOOTTIME ns, a process is (pid, born_ns).
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 Process = tuple[int, int]
 
@@ -50,6 +50,21 @@ Taken = tuple[int, int, int | None]
 """(reap_ns, parent, zombie_ns) of one that was waited for; zombie_ns None: its parent was waiting already, so 0."""
 
 
+class Late(NamedTuple):
+    """Many that are Taken, as numpy columns of the same length, in order of birth and pid. `at_once`: no zombie_ns."""
+
+    pids: Any
+    borns: Any
+    reap_ns: Any
+    parents: Any
+    zombie_ns: Any
+    at_once: Any
+
+    def only(self, those: Any) -> Late | None:
+        """Some of them, by a mask; None where it is none."""
+        return Late(*(column[those] for column in self)) if those.any() else None
+
+
 class _Waiting:
     """The children of one parent that nobody was waiting for: by pid, and by birth."""
 
@@ -79,9 +94,21 @@ class Reaps:
     """Feed it in stream order; `free` answers for one child. Holds only children that are zombies now."""
 
     def __init__(self) -> None:
-        self.pending: dict[Process, Zombie | Taken] = {}
-        """Ended, not released. Who takes many at once may put and take those that are Taken itself."""
+        self.held: dict[Process, Zombie | Taken] = {}
+        """Ended, not released, but for `late`. Who takes many at once may put and take what is Taken itself."""
+        self.late: Late | None = None
         self._waiting: dict[int, _Waiting] = {}  # by parent pid
+
+    @property
+    def pending(self) -> dict[Process, Zombie | Taken]:
+        """All that have ended and were not released."""
+        late, self.late = self.late, None
+        if late is not None:
+            pids, borns, reaped, parents, lasted, at_once = (column.tolist() for column in late)
+            briefly = (None if so else ns for so, ns in zip(at_once, lasted, strict=True))
+            taken = zip(reaped, parents, briefly, strict=True)
+            self.held.update(zip(zip(pids, borns, strict=True), taken, strict=True))
+        return self.held
 
     @property
     def waiting(self) -> int:
@@ -93,12 +120,12 @@ class Reaps:
 
     def zombie(self, child: Process, at: int, parent: int, pgid: int, *, waited: bool, maybe: bool, auto: bool) -> bool:
         """A child's end was told to `parent`. Returns whether it now waits to be waited for."""
-        if child in self.pending:
+        if child in self.held:
             return False
         if waited:
-            self.pending[child] = (at, parent, None)
+            self.held[child] = (at, parent, None)
             return False
-        z = self.pending[child] = Zombie(child, at, parent, pgid)
+        z = self.held[child] = Zombie(child, at, parent, pgid)
         if auto:  # there is nothing to wait for: no reap, and no time as a zombie
             z.zombie_ns = 0
             return False
@@ -111,20 +138,20 @@ class Reaps:
 
     def found(self, child: Process, at: int, parent: int, pgid: int) -> bool:
         """It is a zombie now, by a look at all tasks. Whether that is news: of the child, or of its parent."""
-        known = self.pending.get(child)
+        known = self.held.get(child)
         if isinstance(known, tuple) and known[2] is not None:  # as one that is not held so briefly
             taken, known = known, Zombie(child, known[0] - known[2], known[1], pgid)
             known.reap_ns, known.zombie_ns = taken[0], taken[2]
-            self.pending[child] = known
+            self.held[child] = known
         if isinstance(known, Zombie) and known.parent == parent:
             known.reap_ns = None
             return False
         if isinstance(known, Zombie):
             self._done(known)
         since = at if known is None else known.at if isinstance(known, Zombie) else known[0]
-        self.pending.pop(child, None)
+        self.held.pop(child, None)
         self.zombie(child, since, parent, pgid, waited=False, maybe=False, auto=False)
-        z = self.pending[child]
+        z = self.held[child]
         assert isinstance(z, Zombie)
         z.before = known is None or (isinstance(known, Zombie) and known.before)
         return True
@@ -185,20 +212,20 @@ class Reaps:
 
     def exact(self, child: Process, at: int) -> None:
         """The child was reaped at this moment, measured."""
-        known = self.pending.get(child)
+        known = self.held.get(child)
         if isinstance(known, Zombie):
             z = known
             self._taken(z, at)
         else:
             told, parent, lasted = known or (None, None, None)
             told = told if told is None or lasted is None else told - lasted
-            z = self.pending[child] = Zombie(child, at, parent, 0)
+            z = self.held[child] = Zombie(child, at, parent, 0)
             z.zombie_ns = None if told is None else max(0, at - told)
         z.reap_ns, z.evidence = at, "measured"
 
     def free(self, child: Process, exit_signal: int) -> Reap:
         """The child is gone. Forgets it."""
-        return self.released(self.pending.pop(child, None), exit_signal)
+        return self.released(self.held.pop(child, None), exit_signal)
 
     def released(self, z: Zombie | Taken | None, exit_signal: int) -> Reap:
         """What is known of a child that is gone; `z`: what was pending of it."""
@@ -224,5 +251,5 @@ class Reaps:
                 found, parent = Reap(None, z.zombie_ns, z.evidence), 0
             else:
                 continue
-            del self.pending[child]
+            del self.held[child]
             yield child, parent or None, found

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from tracer import wire
 from tracer.backends._polls import polls
-from tracer.backends._reaps import Process, Reaps
+from tracer.backends._reaps import Late, Process, Reaps, Taken, Zombie
 from tracer.events import NULL
 
 RELEASES: Final = frozenset({wire.ZOMBIE, wire.WAIT, wire.FREE, wire.REAP, wire.ADOPT})
@@ -38,12 +38,18 @@ class Releases(NamedTuple):
 
 def walk(codes: bytes | bytearray, columns: Mapping[int, wire.Columns], reaps: Reaps) -> Releases:
     """Of the records of `columns`, in the order in which their kinds stand in `codes`."""
+    return _walk(codes, columns, reaps, reaps.pending)
+
+
+def _walk(
+    codes: bytes | bytearray, columns: Mapping[int, wire.Columns], reaps: Reaps, pending: dict[Process, Zombie | Taken]
+) -> Releases:
     rows = {kind: iter(_ROWS[kind](columns[kind])) if kind in columns else iter(()) for kind in RELEASES}
     zombies, frees, others = rows[wire.ZOMBIE], rows[wire.FREE], rows
     told: list[bool] = []
     reap_ns, zombie_ns = array("q"), array("q")
     evidence: list[str | None] = []
-    pending, zombie = reaps.pending, reaps.zombie
+    zombie = reaps.zombie
     waited = wire.WAITED
     moved: list[bool] = []
     adopted: list[tuple[int, Process, int]] = []
@@ -97,7 +103,7 @@ def walk(codes: bytes | bytearray, columns: Mapping[int, wire.Columns], reaps: R
 
 def bulk(run: wire.Run, columns: Mapping[int, wire.Columns], reaps: Reaps) -> Releases | None:
     """As `walk`; None, and nothing done, where only that can tell."""
-    np, pending = run.np, reaps.pending
+    np = run.np
     if np is None or wire.REAP in columns or wire.ZOMBIE not in columns:
         return None
     z = columns[wire.ZOMBIE]
@@ -108,16 +114,20 @@ def bulk(run: wire.Run, columns: Mapping[int, wire.Columns], reaps: Reaps) -> Re
     # Identities as one number each, of those born in the last 36 minutes; others are walked.
     least = max(int(borns.max()) - (1 << _SPAN_BITS) + 1, 0)
     young = borns >= least
-    keys = (borns - np.uint64(least)) << np.uint64(_PID_BITS) | pids
+    keys = _numbers(np, pids, borns, least)
     if _twice(np, keys[young]):
         return None
-    ended = list(zip(pids.tolist(), z.narrow("born_ns"), strict=True))
-    if pending and not pending.keys().isdisjoint(ended):
+    late = reaps.late
+    if late is not None and int(late.borns[0]) < least:
+        late = None
+    held = reaps.held if late is not None else reaps.pending
+    late_keys = np.zeros(0, np.uint64) if late is None else _numbers(np, late.pids, late.borns, least)
+    if _any_of(np, keys, late_keys) or _any_held(np, held, pids, borns):
         return None
 
     free_pids, free_borns = f.view(np, "pid"), f.view(np, "born_ns")
     own = free_pids == f.view(np, "tid")  # a thread's goes by its process' birth, and says nothing of it
-    free_keys = (free_borns - np.uint64(least)) << np.uint64(_PID_BITS) | free_pids
+    free_keys = _numbers(np, free_pids, free_borns, least)
     polled = polls(run, columns, reaps, keys=keys, young=young, own=own, free_keys=free_keys, least=least)
 
     # Of children that somebody was waiting for, or came for: which release belongs to which end?
@@ -137,17 +147,28 @@ def bulk(run: wire.Run, columns: Mapping[int, wire.Columns], reaps: Reaps) -> Re
 
     # Others ended in an earlier run.
     older = np.flatnonzero(own & ~met)
+    if late is not None and len(older):
+        at = np.minimum(np.searchsorted(late_keys, free_keys[older]), len(late_keys) - 1)
+        same = (late.borns[at] == free_borns[older]) & (late.pids[at] == free_pids[older])
+        before, at = older[same], at[same]
+        if _twice(np, at):
+            return None
+        reap_ns[before], zombie_ns[before] = late.reap_ns[at], late.zombie_ns[at]
+        older, stay = older[~same], np.ones(len(late_keys), bool)
+        stay[at] = False
+        late = late.only(stay)
     gone = list(zip(free_pids[older].tolist(), free_borns[older].astype("i8").tolist(), strict=True))
     if len(set(gone)) < len(gone):
         return None
-    polled.settle(reaps)  # from here on nothing turns back
-    known = list(map(pending.get, gone))
+    reaps.late = late  # from here on nothing turns back
+    polled.settle(reaps)
+    known = list(map(held.get, gone))
     plain = np.fromiter((type(each) is tuple for each in known), bool, len(known))
     reap_ns[older[plain]] = [each[0] for each in known if type(each) is tuple]
     zombie_ns[older[plain]] = [each[2] or 0 for each in known if type(each) is tuple]
     for child, each in zip(gone, known, strict=True):
         if type(each) is tuple:
-            del pending[child]
+            del held[child]
 
     # What is left is walked, in order; then those that nobody has let go of yet are remembered.
     rest_z, rest_f = ~(waited | polled.of), np.zeros(f.n, bool)
@@ -163,15 +184,18 @@ def bulk(run: wire.Run, columns: Mapping[int, wire.Columns], reaps: Reaps) -> Re
         run.where(wire.FREE)[rest_f],
     ])  # fmt: skip
     numbers.sort()
-    walked = walk(run.kinds[numbers].astype("u1").tobytes(), picked, reaps)
+    # None of these is among the late: each has a record of its own in this run, or was looked for there.
+    walked = _walk(run.kinds[numbers].astype("u1").tobytes(), picked, reaps, held)
     kept = waited | polled.taken
     kept[ends] = False
     kept = np.flatnonzero(kept)
-    parents = z.view(np, "parent_pid")[kept].tolist()
-    at_once = waited[kept].tolist()
-    briefly = [None if so else ns for so, ns in zip(at_once, lasted[kept].tolist(), strict=True)]
-    taken = zip(reaped[kept].tolist(), parents, briefly, strict=True)
-    pending.update(zip((ended[i] for i in kept.tolist()), taken, strict=True))
+    if len(kept):
+        fresh = Late(
+            pids[kept], borns[kept], reaped[kept], z.view(np, "parent_pid")[kept], lasted[kept], waited[kept]
+        )
+        both = fresh if late is None else Late(*(np.concatenate(pair) for pair in zip(late, fresh, strict=True)))
+        order = np.argsort(_numbers(np, both.pids, both.borns, least), kind="stable")
+        reaps.late = Late(*(column[order] for column in both))
 
     told = np.ones(z.n, bool)
     told[waited] = False
@@ -184,6 +208,28 @@ def bulk(run: wire.Run, columns: Mapping[int, wire.Columns], reaps: Reaps) -> Re
         evidence[number] = sure
     reaped_at, zombie_for = array("q", reap_ns.tobytes()), array("q", zombie_ns.tobytes())
     return Releases(told.tolist(), walked.moved, reaped_at, zombie_for, evidence, walked.adopted)
+
+
+def _numbers(np: Any, pids: Any, borns: Any, least: int) -> Any:
+    return (borns - np.uint64(least)) << np.uint64(_PID_BITS) | pids
+
+
+def _any_of(np: Any, numbers: Any, ordered: Any) -> bool:
+    """Whether one of them is among others that are in order."""
+    if not len(ordered):
+        return False
+    at = np.minimum(np.searchsorted(ordered, numbers), len(ordered) - 1)
+    return bool((ordered[at] == numbers).any())
+
+
+def _any_held(np: Any, held: Mapping[Process, object], pids: Any, borns: Any) -> bool:
+    """Whether one of these processes is among the held."""
+    if not held:
+        return False
+    if len(held) > len(pids):
+        return not held.keys().isdisjoint(zip(pids.tolist(), borns.tolist(), strict=True))
+    perhaps = np.isin(pids, np.fromiter((pid for pid, _ in held), np.int64, len(held)))
+    return not held.keys().isdisjoint(zip(pids[perhaps].tolist(), borns[perhaps].tolist(), strict=True))
 
 
 def _twice(np: Any, numbers: Any) -> bool:
