@@ -28,7 +28,7 @@ int main(int argc, char **argv)
 	if (n <= 0 || n > 10000000)
 		return 2;
 	if (!strcmp(argv[1], "storm"))
-		for (; now() - begin < n * 1000000000LL && made < 2000000; made++) {
+		for (; now() - begin < n * 1000000000LL && made < 6000000; made++) {
 			pid_t pid = fork();
 
 			if (pid < 0)
