@@ -101,9 +101,9 @@ def shape(
     gone_wrong = dying(tally.statuses)
     if gone_wrong >= 0.8 and one >= 0.8 * forks:
         return "respawn"
-    if shell:
-        return "shell loop"
-    return "fork without exec" if tally.execs < 0.1 * forks else "fan-out"
+    if tally.execs < 0.1 * forks:  # a shell may have started what forks, and wait for it
+        return "fork without exec"
+    return "shell loop" if shell else "fan-out"
 
 
 def status_words(status: int) -> str:
