@@ -51,6 +51,24 @@ def test_the_words_of_an_exec_byte_for_byte(tmp_path: Path) -> None:
     assert image.comm == os.fsdecode(b"a \xff\n")
 
 
+def test_what_ends_while_it_is_read_has_no_words_and_not_an_empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = proc._open
+
+    def gone_meanwhile(name: str, folder: int | None = None) -> int | None:
+        memory = opened(name, folder)
+        if name == "mem":
+            process.kill()
+            process.wait(timeout=20)
+        return memory
+
+    process = subprocess.Popen(["sleep", "100"], env={"COLOUR": "teal"})
+    monkeypatch.setattr(proc, "_open", gone_meanwhile)
+    image = look(process.pid, env=["COLOUR"])
+
+    assert image is not None
+    assert (image.exe, image.argv, image.env, image.cwd) == (None, None, None, None)
+
+
 def test_a_script_and_what_reads_it(tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("#!/bin/sh\nread x\n")

@@ -194,11 +194,11 @@ def _string(raw: bytes | None) -> str | None:
 
 
 def _at(memory: int, address: int, size: int) -> bytes | None:
-    """`size` bytes of a process' memory, fewer where it ends; None if it may not be read."""
+    """`size` bytes of a process' memory, fewer where it ends; None if it may not be read, or is gone."""
     if size <= 0:
         return b""
     try:
-        return os.pread(memory, size, address)
+        return os.pread(memory, size, address) or None  # nothing, without an error, when the address space is gone
     except (OSError, OverflowError):
         return None
 
