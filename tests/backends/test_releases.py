@@ -113,15 +113,21 @@ def test_in_bulk_as_one_by_one(reads: list[list[tuple[int, int, int, int, int, b
         assert ours == ([(kind, {**row, "ts_ns": None}) for kind, row in wanted.rows()] if wanted else [])
 
 
-def test_in_a_storm_nothing_is_left_to_be_walked(monkeypatch: pytest.MonkeyPatch) -> None:
-    walked: list[int] = []
+@pytest.fixture
+def walked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many records each walk was given."""
+    counts: list[int] = []
+    walk = _releases._walk
 
-    def walk(codes: bytes, columns: Any, reaps: Any, held: Any) -> Any:
-        walked.append(len(codes))
-        return _walk(codes, columns, reaps, held)
+    def counted(codes: bytes, columns: Any, reaps: Any, held: Any) -> Any:
+        counts.append(len(codes))
+        return walk(codes, columns, reaps, held)
 
-    _walk = _releases._walk
-    monkeypatch.setattr(_releases, "_walk", walk)
+    monkeypatch.setattr(_releases, "_walk", counted)
+    return counts
+
+
+def test_in_a_storm_nothing_is_left_to_be_walked(walked: list[int]) -> None:
     ends = [record(i, wire.ZOMBIE, i, i, wire.WAITED, 1, False) for i in range(1, 401)]
     frees = [record(1000 + i, wire.FREE, i, i, 0, 1, False) for i in range(1, 401)]
     decoder = Decoder(str)
@@ -134,16 +140,10 @@ def test_in_a_storm_nothing_is_left_to_be_walked(monkeypatch: pytest.MonkeyPatch
     assert remembered(decoder) == [((9, 2000), (1, 2000, 0, "inferred", False, False))]
 
 
-def test_nor_is_it_where_a_parent_comes_for_any_child_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nor_is_it_where_a_parent_comes_for_any_child_now_and_then(
+    walked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two waits for each child: one that takes it, one that finds nobody. Two children end in another order."""
-    walked: list[int] = []
-
-    def walk(codes: bytes, columns: Any, reaps: Any, held: Any) -> Any:
-        walked.append(len(codes))
-        return _walk(codes, columns, reaps, held)
-
-    _walk = _releases._walk
-    monkeypatch.setattr(_releases, "_walk", walk)
     monkeypatch.setattr(wire, "_numpy", lambda n: np)
     records = []
     for i in range(400):
