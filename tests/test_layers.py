@@ -19,7 +19,7 @@ import pytest
 LAYERS = (
     ("errors", "choices", "record", "allocation"),
     ("events",),
-    ("whole",),
+    ("whole", "toml_file"),
     ("processes", "status", "matching"),
     ("btf", "wire", "recording", "spool", "procfs", "cgroups", "groups", "causes", "limits", "redact", "symbols"),
     ("kernel", "privileges", "terminal", "launch", "target", "delayacct"),

@@ -32,7 +32,7 @@ class Decoder:
         self.schema = pa.ipc.read_schema(pa.py_buffer(head.raw))
         wanted = {f.name for f in COLUMNS} if names is None else {"kind", *names}
         self._wanted = frozenset(i for i, name in enumerate(self.schema.names) if name in wanted)
-        self._required = [name for name in validity.IDENTITY if name in wanted]
+        self._identity = wanted.issuperset(validity.IDENTITY)
         self._kind = self.schema.get_field_index("kind")
         self._nodes = _node_numbers(self.schema)
         self._included: frozenset[int] = frozenset()
@@ -56,7 +56,7 @@ class Decoder:
         batch, metadata = self._stream.read_next_batch_with_custom_metadata()
         # Offsets, null counts and UTF-8, too: only then is it safe to look into the buffers.
         batch.validate(full=True)
-        validity.refuse(batch, self._required)
+        validity.refuse(batch, identity=self._identity)
         return batch, metadata
 
     def _filled(self, message: Message) -> frozenset[int]:

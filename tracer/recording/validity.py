@@ -11,7 +11,7 @@ a history that makes no sense (a child older than its parent) is left to the tre
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from tracer.events import HEAD, KIND_NAMES, TYPES, Kind
@@ -51,8 +51,8 @@ ITEM_RANGES: Final[Mapping[str, tuple[int, int]]] = {"ns_pids": _PID, "decay": (
 
 _MOST_ITEMS: Final = {"ns_pids": 64, "decay": 128}  # PID_NS_LEVEL is 32; the probes have fewer than 64 buckets
 _WITHOUT_PROCESS: Final = frozenset({Kind.LOST, Kind.END, Kind.DECAY, Kind.FORK_FAILED, Kind.EXEC_FAILED})
-IDENTITY: Final = ("pid",)
-"""What a row about a process has. FORK_FAILED and EXEC_FAILED of a log may lack it; born_ns may be unknown anywhere."""
+IDENTITY: Final = ("pid", "born_ns")
+"""What a row about a process has one of at least: the root of a log may have no pid, and a birth may not be known."""
 
 _HEAD: Final = tuple(field.name for field in HEAD if field.name != "kind")
 SUPPLIED: Final[Mapping[int, tuple[str, ...]]] = {
@@ -63,10 +63,10 @@ SUPPLIED: Final[Mapping[int, tuple[str, ...]]] = {
 """Columns that a part of the kind always has: code that needs one may index it."""
 
 
-def refuse(batch: Any, required: Collection[str] = IDENTITY) -> None:
+def refuse(batch: Any, *, identity: bool = True) -> None:
     """Raise RefusedError if a value of `batch`, a RecordBatch of wide columns that Arrow has validated, is not valid.
 
-    A column that is not in `batch` is null in all of its rows. `required`: those of IDENTITY that were to be read.
+    A column that is not in `batch` is null in all of its rows; without `identity` those of IDENTITY were not asked for.
     """
     names = batch.schema.names
     for name, column in zip(names, batch.columns, strict=True):
@@ -77,10 +77,10 @@ def refuse(batch: Any, required: Collection[str] = IDENTITY) -> None:
             _refuse_numbers(name, column, *RANGES[name])
         elif code in "SI":
             _refuse_lists(name, code, column)
-    for name in required:
-        column = batch.column(names.index(name)) if name in names else None
-        if column is None or column.null_count:
-            _refuse_missing(name, column, batch.column(names.index("kind")))
+    if identity:
+        held = [batch.column(names.index(name)) for name in IDENTITY if name in names]
+        if not any(column.null_count == 0 for column in held):
+            _refuse_strangers(held, batch.column(names.index("kind")))
 
 
 def _refuse_numbers(name: str, column: Any, least: int, most: int) -> None:
@@ -109,12 +109,14 @@ def _refuse_lists(name: str, code: str, column: Any) -> None:
         raise RefusedError(f"a record has a list that is too long, in {name}")
 
 
-def _refuse_missing(name: str, column: Any, kinds: Any) -> None:
+def _refuse_strangers(held: list[Any], kinds: Any) -> None:
     """Rows without an identity may only be of kinds that are about no process, or of kinds that are not known."""
     import numpy as np
 
     indices, words = arrays.encode_strings(kinds)
     about = {KIND_NAMES[kind] for kind in Kind if kind not in _WITHOUT_PROCESS}
-    needs = np.array([word in about for word in words], bool)[indices]
-    if (needs if column is None else needs & ~arrays.is_valid(column)).any():
-        raise RefusedError(f"a record does not say which process it is about: {name} is missing")
+    stranger = np.array([word in about for word in words], bool)[indices]
+    for column in held:
+        stranger &= ~arrays.is_valid(column)
+    if stranger.any():
+        raise RefusedError("a record does not say which process it is about")
