@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from tracer import kernel
 from tracer.errors import ForktraceError
+from tracer.visible import write
 
 SCHEMA: Final = 1
 """Of the JSON: raised when a key changes its meaning or goes; new keys may come at any time."""
@@ -73,7 +74,7 @@ class Doctor:
         backends, features = list(backend_rows()), list(feature_rows())
         chosen = taken(backends)
         if args.json:
-            sys.stdout.write(json.dumps(as_json(backends, features), indent=2) + "\n")
+            write(sys.stdout, json.dumps(as_json(backends, features), indent=2) + "\n")
         else:
             paper = Paper.fitting(args)
             for line in report(backends, features, paper, whys=bool(getattr(args, "verbose", 0))):

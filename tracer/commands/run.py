@@ -11,6 +11,7 @@ from tracer.choices import BACKENDS, COW_LEVELS, STACKS_USUAL
 from tracer.commands import attaching, say
 from tracer.commands.run_live import Beside, refuse
 from tracer.errors import ForktraceError, UsageError
+from tracer.visible import write
 
 if TYPE_CHECKING:
     from tracer.session import Plan
@@ -180,7 +181,7 @@ class Run:
         except ForktraceError as e:
             return e
         except KeyboardInterrupt:
-            sys.stderr.write("\n")  # it has seen enough
+            write(sys.stderr, "\n")  # it has seen enough
         return None
 
     def _plan(self, args: argparse.Namespace) -> Plan:
