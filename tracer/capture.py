@@ -33,6 +33,7 @@ class Keeper:
         self._written: int | None = None  # the file, to be read
         self._unwritten: list[Batch] = []  # given to the writer, and not in the file yet
         self._damage: str | None = None
+        self._finished = False
         self.losses = 0
         """Times that records were lost."""
 
@@ -110,7 +111,7 @@ class Keeper:
             with open(self._written, "rb", buffering=0, closefd=False) as file:
                 saved = Recording(file)
                 yield from saved.batches()
-                if saved.broken:
+                if saved.broken or (saved.torn and self._finished):
                     self._damage = str(saved.damage).replace(saved.name, self._path or saved.name, 1)
         yield from self._unwritten
         yield from self._spool
@@ -123,6 +124,7 @@ class Keeper:
     def finish(self) -> Trace:
         """Close the file; the trace to report from."""
         self._write(lambda writer: writer.close(self._totals))
+        self._finished = self._writer is not None  # the end is in the file
         return Trace(
             self._session.meta, self.batches, status=self._session.status,
             damage=lambda: self._damage, broken=lambda: self._damage is not None,

@@ -46,7 +46,7 @@ needs_mounts = pytest.mark.skipif(not mounts(), reason="a mount namespace needs 
 
 @needs_mounts
 def test_strace_takes_a_place_with_room(tmp_path: Path) -> None:
-    done = in_small_tmpdir(tmp_path, "256k", "", "--backend", "strace", "--as-root", "--", "sh", "-c", LOOP)
+    done = in_small_tmpdir(tmp_path, "256k", "230000", "--backend", "strace", "--as-root", "--", "sh", "-c", LOOP)
 
     assert (done.returncode, done.stdout) == (3, "done\n")
     assert "LOST" not in done.stderr

@@ -83,10 +83,11 @@ class SummaryLines:
         for loss in self._s.losses:
             found.setdefault((loss.place, loss.what), []).append(loss.count)
         for (place, what), counts in found.items():
-            at_least = "at least " if None in counts else ""
             known = sum(n or 0 for n in counts)
             things = plural(known, "record") if what is None else f"{count(known)} {what}"
-            yield clean(f"{at_least}{things} ({place or 'somewhere'})", unicode=self._terminal.unicode)
+            if None in counts:
+                things = f"at least {things}" if known else f"an unknown number of {what or 'records'}"
+            yield clean(f"{things} ({place or 'somewhere'})", unicode=self._terminal.unicode)
 
     # -- one line each ----------------------------------------------------------------------------------------
 
