@@ -17,7 +17,7 @@ import pytest
 
 # From the bottom up. A new module or package of tracer/ gets its place here, once.
 LAYERS = (
-    ("errors", "choices", "record", "allocation", "visible"),
+    ("errors", "choices", "record", "allocation", "visible", "boot_clock"),
     ("events",),
     ("whole", "toml_file"),
     ("processes", "status", "matching"),

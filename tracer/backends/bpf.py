@@ -11,12 +11,11 @@ import mmap
 import os
 import struct
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tracer import kernel, procfs, wire
+from tracer import boot_clock, kernel, procfs, wire
 from tracer.backends import Options, Readiness, _host
 from tracer.backends._faults import Faults, faults_readiness
 from tracer.backends._libbpf import BpfObject
@@ -547,7 +546,7 @@ class Backend:
         if now == self._lost:
             return None
         places = ("events ring", "texts ring", "marks")
-        at = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        at = boot_clock.now_ns()
         rows = [
             (Kind.LOST, {"ts_ns": at, "count": new - old, "where": place})
             for new, old, place in zip(now, self._lost, places, strict=True)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from tracer import kernel
+from tracer import boot_clock, kernel
 from tracer.backends import Options, Readiness, _strace_attach, _strace_command, _strace_host
 from tracer.backends._failures import explain
 from tracer.backends._strace_live import Live
@@ -233,7 +233,7 @@ class Backend:
     def _lost(self, what: str, count: int | None, where: str) -> list[Batch]:
         self.news.append(what)
         self._notes.append(what)
-        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        now = boot_clock.now_ns()
         return [Batch.from_rows([(Kind.LOST, {"ts_ns": now, "count": count, "where": where})])]
 
     def _leave(self) -> None:
