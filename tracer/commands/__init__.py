@@ -32,6 +32,7 @@ COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("storm", "storm", "watch for fork storms, explain them, and keep the seconds before"),
     ("fleet", "fleet", "ask many traces from many hosts as one: rates, commands, failures, copies, storms"),
     ("doctor", "doctor", "what works on this host, and what to do about the rest"),
+    ("dump", "dump", "print the raw records of a saved trace, for debugging"),
 )
 """(verb, module in this package, what it does). `run` is what a line without a verb means."""
 
