@@ -31,8 +31,9 @@ from tests.terminals import DEADLINE_S, state, wait_until
 from tracer import wire
 from tracer.backends import Options
 from tracer.backends._decode import Decoder
+from tracer.backends._objects import probe_object
 from tracer.backends._ring import BUSY, Ring
-from tracer.backends.bpf import Backend, probe_object
+from tracer.backends.bpf import Backend
 from tracer.errors import NoInputError, ProbesRefusedError
 from tracer.events import Batch, Fact, Kind
 from tracer.session import Plan, Session

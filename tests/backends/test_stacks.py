@@ -25,8 +25,8 @@ from tests.backends.fault_probes import Probes
 from tests.conftest import need
 from tests.programs import cow
 from tracer.backends import _host, _stacks
+from tracer.backends._objects import probe_object
 from tracer.backends._stacks import Stacks
-from tracer.backends.bpf import probe_object
 from tracer.btf import Btf
 from tracer.events import Batch
 from tracer.symbols import DEBUG_FOLDERS, UNKNOWN

@@ -40,8 +40,8 @@ from tracer import wire
 from tracer.backends import _host
 from tracer.backends._faults import Faults
 from tracer.backends._libbpf import BpfObject
+from tracer.backends._objects import probe_object
 from tracer.backends._ring import Ring
-from tracer.backends.bpf import probe_object
 
 HERE: Final = Path(__file__).parent
 LOOPS: Final = {"copy": "c", "reuse": "r", "fresh": "f", "read": "z", "unmap": "u", "fork": "k"}

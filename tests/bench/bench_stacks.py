@@ -35,9 +35,9 @@ from tracer import wire
 from tracer.backends import _host
 from tracer.backends._faults import Faults
 from tracer.backends._libbpf import BpfObject
+from tracer.backends._objects import probe_object
 from tracer.backends._ring import Ring
 from tracer.backends._stacks import Stacks
-from tracer.backends.bpf import probe_object
 
 HERE: Final = Path(__file__).parent
 RATES: Final = {"off": None, "1000": 1000, "all": 0}

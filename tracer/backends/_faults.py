@@ -14,11 +14,12 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tracer import kernel, wire
-from tracer.backends import _host
+from tracer.backends import _host, _programs
 from tracer.backends._libbpf import BpfObject
 from tracer.errors import ForktraceError
 
@@ -32,6 +33,7 @@ COUNTERS_SIZE: Final = 728  # struct counters, faults.h
 _HELD: Final = 1
 _EXECED: Final = 2
 _PAGE_FREE: Final = "on_page_free"
+_OPTIONAL: Final = _programs.OPTIONAL["faults"]
 
 
 class Readiness(NamedTuple):
@@ -74,14 +76,19 @@ class Faults:
         self._unmade = 0
         self._threads = False
 
-    def load(self) -> None:
-        """Raises ProbesRefusedError or NoPermissionError with the kernel's reason."""
+    def load(self, optional: Collection[str] = _OPTIONAL) -> None:
+        """Raises ProbesRefusedError or NoPermissionError with the kernel's reason for a program not of `optional`."""
         obj = self._object
         self._share(obj)
         obj.skip("on_dirty_page" if _host.has_dirty_folio() else "on_dirty_folio")
         obj.skip("on_exec" if _host.has_in_execve() else "on_rename")
-        obj.load()
+        obj.load(optional)
         self._stats = obj.view(".data.faultstats", _STATS.size)
+
+    @property
+    def object(self) -> BpfObject:
+        """The loaded object, for what the kernel refused of it."""
+        return self._object
 
     def _share(self, obj: BpfObject) -> None:
         obj.set_data(".rodata.opt", self._options)
@@ -148,7 +155,7 @@ class Faults:
         if self._walks is None:
             walks = self.beside(self._path.with_name("faults_walk.bpf.o"))
             try:
-                walks.load()
+                walks.load(_programs.OPTIONAL["faults_walk"])
             except BaseException:
                 walks.close()
                 raise
@@ -197,6 +204,6 @@ def faults_readiness() -> Readiness:
         return Readiness(True, "measured", f"copies by mapping are unknown: {find.detail}", by_mapping)
     if find.ok is not False:
         why = f"in private file mappings a copy because of a fork passes for a first write: {rss.detail}"
-        return Readiness(True, "inferred", why, frozenset({"cow_file"}))
+        return Readiness(True, "inferred", why, frozenset({"cow_file", "file_copies"}))
     why = f"a copy because of a fork passes for a first write to a file page: {rss.detail}; {find.detail}"
     return Readiness(True, "inferred", why, by_mapping | {"cow_copies", "file_copies"})

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tracer import kernel, procfs, wire
-from tracer.backends import Options, Readiness, _host
+from tracer.backends import Options, Readiness, _host, _programs
 from tracer.backends._faults import Faults, faults_readiness
 from tracer.backends._libbpf import BpfObject
+from tracer.backends._objects import MATCH_MAPS, beside, options_data, probe_object, ring_size, set_lifecycle
 from tracer.backends._ring import Ring
 from tracer.errors import NoInputError, NoPermissionError, ProbesRefusedError
 from tracer.events import Batch, Fact, Kind
@@ -28,12 +29,9 @@ if TYPE_CHECKING:
     from tracer.backends._decode import Decoder
     from tracer.backends._stacks import Stacks
 
-_TEXT_RING: Final = 8 << 20
-_TEXT_RING_LONG: Final = 32 << 20  # for -s beyond the default
-_ARGV_MOST: Final = 1025 * 4096  # pieces that the probes' loop sends
+_NEEDED: Final = ("tp_btf", "task_storage", "bpf_loop", "bpf_task_pt_regs")
+"""Features without which the life-cycle probes are refused, often in words that do not name the cause."""
 _SETTLE_TRIES: Final = 1000
-_MATCH_MAPS: Final = ("match_groups", "match_comms", "match_uids", "match_exes")
-_SHARED: Final = ("marks", "unmarked", "events", ".data.stats")
 _FACTS: Final = frozenset(
     {
         Fact.THREADS, Fact.FLAGS, Fact.SYSCALL, Fact.NS_PIDS, Fact.ARGV, Fact.CWD, Fact.STATUS, Fact.KILLER,
@@ -41,16 +39,6 @@ _FACTS: Final = frozenset(
         Fact.CGROUP, Fact.SESSIONS,
     }
 )  # fmt: skip
-
-
-def probe_object(name: str) -> Path:
-    """build/NAME.bpf.o: inside the package when installed, beside it in a checkout."""
-    package = Path(__file__).resolve().parent.parent
-    for folder in (package / "_probes" / "build", package.parent / "probes" / "build"):
-        path = folder / f"{name}.bpf.o"
-        if path.exists():
-            return path
-    raise ProbesRefusedError(f"the compiled probe {name}.bpf.o is missing", "build it: make -C probes")
 
 
 def _ready(*features: str) -> Readiness:
@@ -84,20 +72,6 @@ class _Aside:
             raise self._error
 
 
-def _level_of(inum: int) -> int | None:
-    """How deep the pid namespace of that number lies, as the kernel has it; None if no task in it was found."""
-    level = BpfObject(probe_object("level"))
-    try:
-        level.set_data(".rodata.wanted", struct.pack("=I", inum))
-        level.load()
-        level.run_iterator("find_level")
-        with level.view(".data.level", 4) as data:
-            found: int = struct.unpack_from("=I", data)[0]
-        return found - 1 if found else None
-    finally:
-        level.close()
-
-
 class Backend:
     """One capture with the bpf probes."""
 
@@ -124,12 +98,12 @@ class Backend:
 
     @classmethod
     def readiness(cls) -> Readiness:
-        """BTF, capabilities and the library; the kernel's last word comes with the load."""
-        return _ready("libbpf", "btf", "tp_btf", "capabilities")
+        """Library, BTF, capabilities, and what no load can do without; the kernel's last word comes with the load."""
+        return _ready("libbpf", "btf", "capabilities", *_NEEDED)
 
     @classmethod
     def readiness_at_start(cls) -> Readiness:
-        """Without the trial of a program: it takes 10 ms, and the probes will be refused for the same reason."""
+        """Without trials in the kernel: they take 10 ms each, and where the load is refused they are made up for."""
         return _ready("libbpf", "btf", "capabilities")
 
     @classmethod
@@ -163,46 +137,45 @@ class Backend:
         return list(argv)
 
     def start(self) -> None:
-        """Load and attach the probes."""
+        """Load and attach the probes. Where they are refused for want of a feature, that is the reason given."""
+        try:
+            self._start()
+        except ProbesRefusedError as e:
+            lacks = _ready(*_NEEDED)
+            if lacks.ok:
+                raise
+            raise ProbesRefusedError(lacks.why, lacks.mend) from e
+
+    def _start(self) -> None:
         options = self._options
         shared = self._shared = BpfObject(probe_object("shared"))
         obj = self._object = BpfObject(probe_object("lifecycle"))
         fork_cost = options.cow in ("fork", "full")
-        buffer = 1 << (options.buffer_bytes - 1).bit_length()
-        shared.resize("events", buffer)
+        shared.resize("events", ring_size(options))
         with _Aside(shared.load):  # to make a ring of 16 MiB takes as long as to ask the kernel's types
-            self._data = self._asked(buffer, fork_cost=fork_cost)
-            has_group_dead, takes_task = _host.has_group_dead(), _host.mark_victim_takes_task()
-        obj.set_data(".rodata.opt", self._data)
-        for name in _SHARED:
-            obj.share(name, shared.map_fd(name))
-        obj.resize("texts", _TEXT_RING if options.argv_max <= 32768 else _TEXT_RING_LONG)
-        obj.skip("on_exit_old" if has_group_dead else "on_exit")
-        if not fork_cost:
-            obj.skip("on_rss_stat")
-        else:
+            self._data = options_data(options)
+            _host.has_group_dead(), _host.mark_victim_takes_task()
+        set_lifecycle(obj, shared, self._data, options)
+        if fork_cost:
             self._facts.add(Fact.FORK_COST)
-        if not takes_task:
-            obj.skip("on_oom")
-        if not options.reap_exact:
-            obj.skip("on_sighand_free")
-        if not options.match.groups:
-            obj.skip("on_moved")
         # Most of a load is libbpf reading the kernel's types, and then the verifier: neither holds this process'
         # interpreter, and no object waits for the other. Meanwhile what is needed afterwards is imported.
-        with _Aside(obj.load):
+        with _Aside(lambda: obj.load(_programs.OPTIONAL["lifecycle"])):
             faults = self._open_faults(shared) if options.cow == "full" else None
             if faults is None:
                 self._decoding()
             else:
                 with _Aside(lambda: self._load_faults(faults)):
                     self._decoding()
+        self._leave_out("lifecycle", obj)
+        if self._faults is not None:
+            self._leave_out("faults", self._faults.object)
+            self._decoding().nulls |= faults_readiness().nulls
         if _host.counts_wpcopies():
             self._facts.add(Fact.WPCOPY)
         self._stats = obj.view(".data.stats", wire.STATS.size())
         if options.failures:
-            self._failures = self._beside("failures", "texts")
-            self._facts |= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
+            self._load_failures()
         self._tell_match(obj)
         self._events = Ring(obj.map_fd("events"), obj.map_size("events"))
         self._texts = Ring(obj.map_fd("texts"), obj.map_size("texts"))
@@ -226,6 +199,13 @@ class Backend:
             if self._faults is not None:
                 self._faults.add_tree()
 
+    def _leave_out(self, name: str, obj: BpfObject) -> None:
+        """What the kernel refused of an object is not measured: null, and a note says why."""
+        lacks = _programs.without(name, obj.refused)
+        self._facts -= lacks.facts
+        self._decoding().nulls |= lacks.columns
+        self._notes += lacks.notes
+
     def _tell_match(self, obj: BpfObject) -> None:
         match = self._options.match
         if not match:
@@ -246,39 +226,6 @@ class Backend:
             self._decoder = Decoder(cgroups.path, self._options.env, cgroups.made)
         return self._decoder
 
-    def _asked(self, buffer: int, *, fork_cost: bool) -> bytes:
-        """struct ft_options."""
-        options = self._options
-        level, inum = _host.pid_namespace(_level_of)
-        sighand = _host.sighand_cache_size() if options.reap_exact else 0
-        return wire.pack_options(
-            ns_level=level,
-            ns_inum=inum,
-            everyone=int(options.everyone),
-            kernel_reads=int(_host.kernel_reads_allowed()),
-            fork_cost=int(fork_cost),
-            argv_max=min(options.argv_max, _ARGV_MOST),
-            env_max=32768 if options.env else 0,
-            cgroup_v1=int(_host.uses_cgroup_v1()),
-            events_bytes=buffer,
-            sighand_size=sighand,
-            rdonly_cast=int(_host.has_rdonly_cast()),
-            **self._match_options(),
-        )
-
-    def _match_options(self) -> dict[str, int]:
-        match = self._options.match
-        if not match:
-            return {"match": 0, "match_v1": 0}
-        from tracer.backends import _match
-
-        if (match.groups or match.exes) and not _host.kernel_reads_allowed():
-            raise ProbesRefusedError(
-                f"{match.words} can not be followed: the kernel is locked down against being read", "use -p or --uid"
-            )
-        v1 = _match.controller(match) if match.groups else None
-        return {"match": _match.bits(match), "match_v1": 0 if v1 is None else _host.subsystem(v1) + 1}
-
     def arm_failures(self, on: bool) -> bool:
         """Switch the probe at the end of each system call on or off, while we run. False: the kernel refused it."""
         if on == (self._failures is not None):
@@ -288,10 +235,15 @@ class Backend:
             self._failures = None
             self._facts -= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
             return True
+        return self._load_failures(attach=True)
+
+    def _load_failures(self, *, attach: bool = False) -> bool:
+        """Their refusal costs nothing else."""
         failures = None
         try:
             failures = self._beside("failures", "texts")
-            failures.attach()
+            if attach:
+                failures.attach()
         except (ProbesRefusedError, NoPermissionError) as e:
             if failures is not None:
                 failures.close()
@@ -349,12 +301,9 @@ class Backend:
     def _beside(self, name: str, *maps: str) -> BpfObject:
         """Load a second object over the same marks, ring, counters and options."""
         obj, _ = self._started()
-        other = BpfObject(probe_object(name))
+        other = beside(name, obj, self._data, maps)
         try:
-            other.set_data(".rodata.opt", self._data)
-            for shared in (*_SHARED, *maps):
-                other.share(shared, obj.map_fd(shared))
-            other.load()
+            other.load(_programs.OPTIONAL.get(name, ()))
         except BaseException:
             other.close()
             raise
@@ -365,6 +314,8 @@ class Backend:
         _, stats = self._started()
         struct.pack_into("=Q", stats, 0, 1)  # nobody else is marked yet
         self._mark(pidfd, held=True)
+        if self._object is not None and "on_exec" in self._object.refused:
+            self._find_tasks()  # its row would begin at its exec
 
     def _mark(self, pidfd: int, *, held: bool) -> bool:
         """Whether the process was not marked before."""
@@ -411,7 +362,7 @@ class Backend:
         added_at = wire.STATS.offsets()["added"][0]
         self._matched = self._stat("joined")
         matching = bool(self._options.match)
-        walks = self._walks or self._beside("attach", *(_MATCH_MAPS if matching else ()))
+        walks = self._walks or self._beside("attach", *(MATCH_MAPS if matching else ()))
         try:
             while True:
                 before = struct.unpack_from("=Q", stats, added_at)[0]
