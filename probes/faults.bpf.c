@@ -16,6 +16,9 @@
  *   shared file page made writable       write, wp   none                 none; the page turns dirty
  *   copied by the kernel on its own      none        1, not zeroed        none
  *
+ * The exception is a tracepoint on x86 (exceptions:page_fault_*), a function on arm64, which has no such tracepoints: they
+ * were refused there more than once.
+ *
  * Which answer the kernel gives changed often (page_count, PageAnonExclusive, large folios), these signs did not.
  * Never one event per fault: counters per thread, one record at its end. Not seen: copies of hugetlb pages, which
  * come from a pool and show as re-used. */
@@ -77,6 +80,19 @@ static __always_inline int fault_began(__u64 addr, __u64 error, bool kernel)
 	return 0;
 }
 
+#ifdef ESR_FAULT
+/* Every abort enters here, with the syndrome (ESR_ELx) that says why. By a trampoline: on this processor since v6.4. */
+SEC("fentry/do_mem_abort")
+int BPF_PROG(on_fault_user, unsigned long far, unsigned long esr, struct pt_regs *regs)
+{
+	__u32 why = ESR_FAULT(esr);
+	/* The top byte is the program's own (a tag); bit 55 says whose half of the addresses it is. */
+	if (far >> 55 & 1 || (why != ESR_TRANSLATION && why != ESR_ACCESS && why != ESR_PERMISSION))
+		return 0;
+	__u64 error = (why == ESR_PERMISSION) | ESR_WRITE(esr) << 1;
+	return fault_began(far & ((1ULL << 56) - 1), error, (regs->pstate & PSR_MODE_MASK) != 0);
+}
+#else
 SEC("tp_btf/page_fault_user")
 int BPF_PROG(on_fault_user, unsigned long addr, struct pt_regs *regs, unsigned long error)
 {
@@ -88,6 +104,7 @@ int BPF_PROG(on_fault_kernel, unsigned long addr, struct pt_regs *regs, unsigned
 {
 	return (long)addr < 0 ? 0 : fault_began(addr, error, true);
 }
+#endif
 
 /* A fault that failed moves no counter, and what a system call in the signal's handler allocates must not be taken
  * for its page. */

@@ -19,13 +19,6 @@ const union ft_record *ft_keep_record __attribute__((unused));
 const struct ft_text *ft_keep_text __attribute__((unused));
 const enum ft_kind *ft_keep_kind __attribute__((unused));
 
-#ifdef __TARGET_ARCH_x86
-#define NR_FORK 57
-#define NR_VFORK 58
-#define NR_WAIT4 61
-#define NR_WAITID 247
-#endif
-
 /* Parents, traced or not, that have zombies nobody was waiting for when they ended. */
 struct parent { __u32 pending; __u32 credit; __u64 last_ns; };
 struct {
@@ -55,7 +48,7 @@ static __always_inline __u8 how_born(struct task_struct *c, struct task_struct *
 		return FT_HOW_VFORK;
 	if ((flags & (CLONE_VM | CLONE_VFORK)) == (CLONE_VM | CLONE_VFORK)) {
 		struct pt_regs *rp = (void *)bpf_task_pt_regs(p), *rc = (void *)bpf_task_pt_regs(c);
-		return rp->sp == rc->sp ? FT_HOW_VFORK : FT_HOW_SPAWN;
+		return USER_SP(rp) == USER_SP(rc) ? FT_HOW_VFORK : FT_HOW_SPAWN;
 	}
 	if ((flags & CLONE_VM) || c->exit_signal != SIGCHLD)
 		return FT_HOW_CLONE;
@@ -81,7 +74,7 @@ int BPF_PROG(on_newtask, struct task_struct *c, __u64 flags)
 	struct task_struct *pc = plain(c);
 	union ft_record *r = begin(FT_FORK, pc);
 	if (r) {
-		__u64 nr = ((struct pt_regs *)bpf_task_pt_regs(p))->orig_ax;
+		__u64 nr = CALL_NR((struct pt_regs *)bpf_task_pt_regs(p));
 		fill_birth(r, pc, plain(p));
 		r->fork.clone_flags = flags;
 		r->fork.syscall = nr;
@@ -440,14 +433,14 @@ int BPF_PROG(on_wait, struct pid *pid)
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(t);
 	__s32 target = pid ? pid_nr(pid) : 0;
 
-	if (regs->orig_ax == NR_WAIT4) {
-		__s32 which = regs->di;
-		options = (__u32)regs->dx | WEXITED;
+	if (CALL_NR(regs) == NR_WAIT4) {
+		__s32 which = CALL_ARG0(regs);
+		options = (__u32)CALL_ARG2(regs) | WEXITED;
 		if (which < -1 || which == 0)
 			target = -target;
-	} else if (regs->orig_ax == NR_WAITID) {
-		options = regs->r10;
-		if (regs->di == 2)
+	} else if (CALL_NR(regs) == NR_WAITID) {
+		options = CALL_ARG3(regs);
+		if (CALL_ARG0(regs) == 2)
 			target = -target;
 	} else {
 		options = WEXITED;

@@ -6,6 +6,7 @@
 #include "plain.h"
 
 const volatile struct ft_options opt SEC(".rodata.opt");
+#define PAGE_SIZE ((__u64)opt.page_size)
 struct ft_stats stats SEC(".data.stats");
 
 static __always_inline struct task_struct *plain(struct task_struct *t)

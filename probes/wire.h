@@ -295,6 +295,7 @@ struct ft_options {
 	__u32 rdonly_cast;	/* the kernel has bpf_rdonly_cast() */
 	__u32 match;		/* MATCH_* of match.h: who matches is followed too */
 	__u32 match_v1;		/* groups are told by this controller, its number plus 1; 0: by the unified tree */
+	__u32 page_size;	/* bytes: 4, 16 or 64 KiB on arm64, as the kernel was built */
 };
 
 struct ft_stats {

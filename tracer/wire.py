@@ -157,7 +157,7 @@ _TEXT_STRUCT: Final = struct.Struct("=" + "".join(f for _, f in TEXT_HEAD.fields
 OPTIONS: Final = Record("ft_options", tuple((n, "I") for n in (
     "ns_level", "ns_inum", "everyone", "kernel_reads", "fork_cost", "argv_max", "env_max", "cgroup_v1",
     "events_bytes", "sighand_size",
-    "rdonly_cast", "match", "match_v1",
+    "rdonly_cast", "match", "match_v1", "page_size",
 )))  # fmt: skip
 
 MAX_CPUS: Final = 512

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from typing import Any
 
@@ -26,6 +27,7 @@ class Probes:
         options = wire.pack_options(
             **{n: 0 for n, _ in wire.OPTIONS.fields}
             | {"events_bytes": 16 << 20, "rdonly_cast": _host.has_rdonly_cast(), "fork_cost": 1}
+            | {"page_size": mmap.PAGESIZE}
         )
         self._owner.set_data(".rodata.opt", options)
         self._owner.load()

@@ -214,7 +214,7 @@ def test_what_can_not_be_told_is_null(
     assert all(f"no {name}" in found.why for name in missing)
 
 
-@pytest.mark.parametrize("missing", ["fault_tracepoints", "task_storage"])
+@pytest.mark.parametrize("missing", ["fault_entry", "fault_tracepoints", "task_storage"])
 def test_without_these_nothing_is_counted(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.setattr(kernel, "feature", lacking(missing))
 

@@ -10,16 +10,13 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from tracer import wire
+from tracer import machines, wire
 from tracer.backends._failures import Causes
 from tracer.backends._reaps import Reaps
 from tracer.backends._releases import RELEASES, Releases, bulk, walk
 from tracer.events import NULL, Batch, Kind, Part
 
-# x86-64 system call numbers of the four calls that make tasks.
-SYSCALLS: Final[tuple[str | None, ...]] = tuple(
-    {56: "clone", 57: "fork", 58: "vfork", 435: "clone3"}.get(n) for n in range(436)
-)
+SYSCALLS: Final = machines.births(machines.here())
 _MOST_WORDS: Final = 4096  # that wait for their exec's record
 _MODEL: Final = {
     wire.FORK: Kind.FORK,

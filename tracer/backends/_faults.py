@@ -189,12 +189,11 @@ class Faults:
 def faults_readiness() -> Readiness:
     """What this kernel lets be counted, asked of its BTF and of the kernel itself (tracer.kernel)."""
     try:
-        points = kernel.feature("fault_tracepoints")
-        storage = kernel.feature("task_storage")
+        needs = [kernel.feature(name) for name in ("fault_entry", "fault_tracepoints", "task_storage")]
         rss, find = kernel.feature("rss_stat"), kernel.feature("bpf_find_vma")
     except ForktraceError as e:
         return Readiness(False, None, e.message)
-    for check in (points, storage):
+    for check in needs:
         if check.ok is False:
             return Readiness(False, None, check.detail)
     if rss.ok is not False and find.ok is not False:

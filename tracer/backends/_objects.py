@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from tracer import wire
+from tracer import machines, wire
 from tracer.backends import Options, _host
 from tracer.backends._libbpf import BpfObject
 from tracer.errors import ProbesRefusedError
+from tracer.kernel.asking import OTHER_BACKEND
 
 SHARED: Final = ("marks", "unmarked", "events", ".data.stats")
 MATCH_MAPS: Final = ("match_groups", "match_comms", "match_uids", "match_exes")
@@ -20,13 +23,21 @@ _ARGV_MOST: Final = 1025 * 4096  # pieces that the probes' loop sends
 
 
 def probe_object(name: str) -> Path:
-    """build/NAME.bpf.o: inside the package when installed, beside it in a checkout."""
+    """build/MACHINE/NAME.bpf.o: inside the package when installed, beside it in a checkout."""
+    machine = machines.here()
+    if machine is None or machine.probes is None:
+        raise ProbesRefusedError(no_probes(), OTHER_BACKEND)
     package = Path(__file__).resolve().parent.parent
     for folder in (package / "_probes" / "build", package.parent / "probes" / "build"):
-        path = folder / f"{name}.bpf.o"
+        path = folder / machine.probes / f"{name}.bpf.o"
         if path.exists():
             return path
     raise ProbesRefusedError(f"the compiled probe {name}.bpf.o is missing", "build it: make -C probes")
+
+
+def no_probes() -> str:
+    """Why there are none for this machine."""
+    return f"the probes are compiled for {machines.with_probes()}, and this is {os.uname().machine}"
 
 
 def beside(name: str, owner: BpfObject, data: bytes, maps: Iterable[str] = ()) -> BpfObject:
@@ -60,8 +71,8 @@ def set_lifecycle(obj: BpfObject, shared: BpfObject, data: bytes, options: Optio
 
 
 def ring_size(options: Options) -> int:
-    """Bytes of ring `events`: the next power of two."""
-    return 1 << (options.buffer_bytes - 1).bit_length()
+    """Bytes of ring `events`: the next power of two, a page at least."""
+    return max(1 << (options.buffer_bytes - 1).bit_length(), mmap.PAGESIZE)
 
 
 def options_data(options: Options) -> bytes:
@@ -79,6 +90,7 @@ def options_data(options: Options) -> bytes:
         events_bytes=ring_size(options),
         sighand_size=_host.sighand_cache_size() if options.reap_exact else 0,
         rdonly_cast=int(_host.has_rdonly_cast()),
+        page_size=mmap.PAGESIZE,
         **_match_options(options),
     )
 

@@ -16,14 +16,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tracer import kernel, procfs, wire
+from tracer import kernel, machines, procfs, wire
 from tracer.backends import Options, Readiness, _host, _programs
 from tracer.backends._faults import Faults, faults_readiness
 from tracer.backends._libbpf import BpfObject
-from tracer.backends._objects import MATCH_MAPS, beside, options_data, probe_object, ring_size, set_lifecycle
+from tracer.backends._objects import MATCH_MAPS, beside, no_probes, options_data, probe_object, ring_size, set_lifecycle
 from tracer.backends._ring import Ring
 from tracer.errors import NoInputError, NoPermissionError, ProbesRefusedError
 from tracer.events import Batch, Fact, Kind
+from tracer.kernel.asking import OTHER_BACKEND
 
 if TYPE_CHECKING:
     from tracer.backends._decode import Decoder
@@ -42,6 +43,9 @@ _FACTS: Final = frozenset(
 
 
 def _ready(*features: str) -> Readiness:
+    machine = machines.here()
+    if machine is None or machine.probes is None:
+        return Readiness(False, no_probes(), OTHER_BACKEND)
     for feature in features:
         check = kernel.feature(feature)
         if check.ok is False:
@@ -185,19 +189,34 @@ class Backend:
             )
         if options.cow_stacks is not None:
             self._load_stacks(options.cow_stacks)
-        if self._faults is not None:
-            obj.attach(lambda name, _: name != "on_rss_stat")  # that one is in the fault probes too
-            self._faults.attach(threads=options.everyone or bool(options.match))
-            if self._stacks is not None:
-                self._stacks.attach()
-        else:
-            obj.attach()
+        obj.attach(lambda name, _: name != "on_rss_stat")  # that one is in the fault probes too
+        if not self._attach_faults():
+            obj.attach(lambda name, _: name == "on_rss_stat")
         if self._failures is not None:
             self._failures.attach()
         if options.everyone or options.match:
             self._find_tasks()
             if self._faults is not None:
                 self._faults.add_tree()
+
+    def _attach_faults(self) -> bool:
+        """Whether copies are counted. Their refusal costs nothing else; on arm64 it may come as late as this."""
+        if self._faults is None:
+            return False
+        try:
+            self._faults.attach(threads=self._options.everyone or bool(self._options.match))
+            if self._stacks is not None:
+                self._stacks.attach()
+        except ProbesRefusedError as e:
+            if self._stacks is not None:
+                self._stacks.close()
+                self._stacks = None
+            self._faults.close()
+            self._faults = None
+            self._facts -= {Fact.COW, Fact.WP_FAULTS, Fact.STACKS}
+            self._notes.append(f"copies were not counted: {e.message}")
+            return False
+        return True
 
     def _leave_out(self, name: str, obj: BpfObject) -> None:
         """What the kernel refused of an object is not measured: null, and a note says why."""
