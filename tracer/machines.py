@@ -33,6 +33,10 @@ _PERSONALITIES: Final = {"i686": "x86_64", "i386": "x86_64", "armv8l": "aarch64"
 """What a kernel of 64 bits says it is to a process that setarch started."""
 
 
+PAGE_BYTES: Final[Mapping[str, int]] = {"x86_64": 4096, "i686": 4096, "i386": 4096, "s390x": 4096}
+"""Machines whose kernels know one size of a page; of the others a trace has to say it."""
+
+
 def here() -> Machine | None:
     """The machine that this kernel runs on; None for one that is in no table."""
     name = os.uname().machine

@@ -8,6 +8,7 @@ come; no sink may stop the capture. Knows no tree beyond naming who is still ali
 
 from __future__ import annotations
 
+import mmap
 import os
 import select
 import signal
@@ -119,6 +120,7 @@ class Session:
             options={
                 "cow": plan.options.cow,
                 "wait": plan.wait,
+                "page_size": mmap.PAGESIZE,
                 "pids": list(plan.pids),
                 **plan.options.match.as_dict(),
             },

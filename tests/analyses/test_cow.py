@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.build import end, exec_, exit_, faults, fork, root, tree, vfork
-from tracer.analyses.cow import PAGE, Edge, edges, ledger
+from tracer.analyses.cow import Edge, edges, ledger
 from tracer.events import NULL
 from tracer.tree import ProcessTree
 
 MIB = 1 << 20
+PAGE = 4096  # of the machine that the tests' Meta names
 
 
 def _only(t: ProcessTree) -> Edge:

@@ -55,7 +55,7 @@ def trace(
 ) -> Path:  # fmt: skip
     """Write it. Its clock says `at` when its boot time is 0."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = Writer(str(path), Meta("bpf", facts, at * SECOND, host=host, kernel="6.18"))
+    writer = Writer(str(path), Meta("bpf", facts, at * SECOND, host=host, kernel="6.18", machine="x86_64"))
     writer.write(Batch.from_rows([*rows(lives), *more]))
     if whole:
         writer.close({})
