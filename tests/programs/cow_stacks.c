@@ -80,8 +80,13 @@ __attribute__((noinline, noclone)) void lost_frame(void)
 {
 	begin();
 	for (long i = 0; i < SMALL; i++)
+#if defined(__aarch64__)
+		__asm__ volatile("mov x9, x29\n\tmov x29, %1\n\tmov w10, #1\n\tstrb w10, [%0]\n\tmov x29, x9"
+				 : : "r"(buf + i * PAGE), "r"(0x100000000000UL + i * PAGE) : "memory", "x9", "x10");
+#else
 		__asm__ volatile("xchg %%rbp, %1\n\tmovb $1, (%0)\n\txchg %%rbp, %1"
 				 : : "r"(buf + i * PAGE), "r"(0x100000000000UL + i * PAGE) : "memory");
+#endif
 	end("cow_anon=%d", SMALL);
 }
 

@@ -20,15 +20,15 @@ from typing import Final
 BUSY: Final = 1 << 31
 DISCARD: Final = 1 << 30
 HEADER: Final = 8
-_LOCK: Final = threading.Lock()
 _MANY: Final = 256  # records that are worth numpy's calls, where somebody has imported it
 
 
 def _fence_by_lock() -> None:
-    """Twice taken and given back: nothing moves up before the second taking, nor down behind the first giving back."""
-    for _ in range(2):
-        _LOCK.acquire()
-        _LOCK.release()
+    """What is before it stays before the giving back, and what is behind it stays behind the second taking."""
+    lock = threading.Lock()
+    lock.acquire()
+    lock.release()
+    lock.acquire()
 
 
 def _no_fence() -> None:
