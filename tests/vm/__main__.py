@@ -1,0 +1,14 @@
+"""python -m tests.vm guest|kernels|matrix ...: what ./run does with these words."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from tests.vm import single
+
+COMMANDS: Final = {"guest": single.main}
+
+
+if __name__ == "__main__":
+    sys.exit(COMMANDS[sys.argv[1]](sys.argv[2:]))
