@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from tests.vm import single
+from tests.vm import single, submission
 
-COMMANDS: Final = {"guest": single.main}
+COMMANDS: Final = {"guest": single.main, "kernels": submission.main}
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import sys
 import tomllib
@@ -20,9 +21,18 @@ from typing import Final
 from tests.vm import apt
 from tests.vm.home import ROOT, GuestError, call, home, locked, need, say
 
-SUITE: Final = os.environ.get("FORKTRACE_VM_SUITE", "bookworm")
+_SUITES: Final = ("bookworm", "trixie", "forky")  # with Python 3.11 and libbpf 1.0, or newer
+
+
+def _suite() -> str:
+    """The host's own release, so that what is compiled here runs there."""
+    host = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    return os.environ.get("FORKTRACE_VM_SUITE") or (host if host in _SUITES else _SUITES[0])
+
+
+SUITE: Final = _suite()
 _SMALL: Final = (
-    "python3", "libbpf1", "strace", "kmod", "procps", "iproute2", "util-linux", "mount", "hostname", "sudo",
+    "python3", "libbpf1", "strace", "kmod", "procps", "iproute2", "util-linux", "mount", "hostname", "sudo", "make",
 )  # fmt: skip
 _FULL: Final = (
     *_SMALL,
@@ -123,8 +133,8 @@ def _python(tree: Path, arch: str, wanted: list[str]) -> None:
     uv = shutil.which("uv") or ROOT / ".tools/bin/uv"
     if Path(uv).exists():
         env = {**os.environ, "UV_CACHE_DIR": str(ROOT / ".tools/cache"), "UV_LINK_MODE": "copy"}
-        platform = ["--python", sys.executable, "--python-platform", f"{machine}-manylinux_2_28"]
-        call([uv, "pip", "install", "--quiet", *platform, *given], "uv pip install", env=env)
+        target_of = ["--python", sys.executable, "--python-platform", f"{machine}-manylinux_2_28"]
+        call([uv, "pip", "install", "--quiet", *target_of, *given], "uv pip install", env=env)
     else:
         tags = [f"--platform={tag}_{machine}" for tag in ("manylinux_2_28", "manylinux2014", "manylinux_2_17")]
         call([sys.executable, "-m", "pip", "install", "--quiet", "--implementation=cp", *tags, *given], "pip install")
