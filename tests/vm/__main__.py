@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from tests.vm import single, submission
+from tests.vm import matrix, single, submission
 
-COMMANDS: Final = {"guest": single.main, "kernels": submission.main}
+COMMANDS: Final = {"guest": single.main, "kernels": submission.main, "matrix": matrix.main}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tests import samples
 from tests.programs import cow
@@ -14,6 +14,7 @@ from tests.vm.home import GuestError
 from tests.vm.inside.cells import Cell, parse
 
 PROGRAMS = ("cow_anon", "cow_file", "cow_kernel")
+T = TypeVar("T")
 _printing = threading.Lock()
 
 
@@ -61,7 +62,7 @@ def ask(job: guest.Job, said: Callable[[str], object]) -> Result:
     return Result(job.kernel, outcome.kernel.name, outcome.kernel.version, cells, error, outcome.ran)
 
 
-def ask_all(jobs: Sequence[guest.Job], at_once: int, said: Callable[[guest.Job, str], object]) -> list[Result]:
-    """All jobs, in their order."""
-    with ThreadPoolExecutor(at_once) as pool:
-        return list(pool.map(lambda job: ask(job, lambda line: said(job, line)), jobs))
+def at_once(guests: int, do: Callable[[T], Result], them: Sequence[T]) -> list[Result]:
+    """The results for all, so many at a time, in their order."""
+    with ThreadPoolExecutor(guests) as pool:
+        return list(pool.map(do, them))

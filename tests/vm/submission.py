@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
 
     try:
         runner.prepare()
-        results = runner.ask_all(jobs, args.at_once, said)
+        results = runner.at_once(args.at_once, lambda job: runner.ask(job, lambda line: said(job, line)), jobs)
     except GuestError as e:
         say(str(e))
         return 125
