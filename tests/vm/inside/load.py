@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from tests.vm.inside.cells import Cell, emit
-from tracer.backends import Options, bpf
+from tracer.backends import Options, _objects, bpf
 from tracer.backends._libbpf import BpfObject
 from tracer.errors import ForktraceError
 from tracer.matching import Match
@@ -59,7 +59,7 @@ def main() -> None:
     try:
         backend.start()
         # Only needed by a forktrace in a container, which this one is not
-        level = bpf._level_of(os.stat("/proc/self/ns/pid").st_ino)
+        level = _objects._level_of(os.stat("/proc/self/ns/pid").st_ino)
         emit(Cell("load", level == 0, "" if level == 0 else f"the level of this pid namespace is {level}, not 0"))
     except ForktraceError as e:
         emit(Cell("load", False, e.message))
