@@ -90,9 +90,18 @@ def provide(name: str, arch: str) -> Path:
             say("adding the Python packages")
             _python(tree, arch, wanted)
             _image(tree, image)
-            for old in sorted(folder.glob(f"{name}-{arch}-*.ext4"), key=lambda path: path.stat().st_mtime)[:-3]:
-                old.unlink()
+            _forget(folder, f"{name}-{arch}", tree, image)
     return image
+
+
+def _forget(folder: Path, stem: str, tree: Path, image: Path) -> None:
+    """Remove trees of other package lists, and images but the newest three: other checkouts may want those."""
+    for old in folder.glob(f"{stem}-*"):
+        if old.is_dir() and old != tree:
+            shutil.rmtree(old)
+    for old in sorted(folder.glob(f"{stem}-*.ext4"), key=lambda path: path.stat().st_mtime)[:-3]:
+        if old != image:
+            old.unlink()
 
 
 def _bootstrap(tree: Path, arch: str, packages: tuple[str, ...]) -> None:

@@ -184,7 +184,7 @@ def watched(options: list[str], start: list[str], *, pid: bool = False) -> list[
 
 def goes_on(name: str, options: list[str], *, pid: bool = False) -> str:
     """Children of the shell that were born while it was watched."""
-    loop = ["bash", "-c", f"exec -a {name} bash -c 'for i in $(seq 3000); do /bin/true; sleep 0.05; done'"]
+    loop = ["bash", "-c", f"exec -a {name} bash -c 'for i in $(seq 3000); do /bin/true; sleep 0.3; done'"]
     rows = watched(options, loop, pid=pid)
     born = [row for row in rows if row["how"] == "fork" and row["exit_code"] == 0 and row["comm"] in ("true", "sleep")]
     if len(born) < 4:
@@ -196,7 +196,7 @@ def container() -> str:
     """A control group of its own."""
     group = Path("/sys/fs/cgroup/forktrace-check")
     group.mkdir(exist_ok=True)
-    moved = ["bash", "-c", f"echo $$ >{group}/cgroup.procs; for i in $(seq 3000); do /bin/true; sleep 0.05; done"]
+    moved = ["bash", "-c", f"echo $$ >{group}/cgroup.procs; for i in $(seq 3000); do /bin/true; sleep 0.3; done"]
     rows = watched(["--cgroup", str(group)], moved)
     if len([row for row in rows if row["comm"] in ("true", "sleep") and row["exit_code"] == 0]) < 4:
         raise AssertionError(f"{len(rows)} rows, and few children among them")

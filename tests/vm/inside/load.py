@@ -1,71 +1,40 @@
-"""python3 -m tests.vm.inside.load: load each probe program alone, by the backend's own choice for this kernel.
+"""python3 -m tests.vm.inside.load: which probe programs this kernel takes, each by itself.
 
-A cell a program, `load OBJECT/PROGRAM`. The backend decides which programs it wants here and which options they get;
-each is then loaded with all others left out, so a refusal is that program's own. Everything the backend can ask for
-is asked for.
+A cell a program, `load OBJECT/PROGRAM`, by the trial that `forktrace doctor` makes: a refused program is left out and
+its object loaded again, so every verdict is that program's own. Everything that a run can ask for is asked for.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from typing import Any
+from pathlib import Path
 
-from tests.vm.inside.cells import Cell, emit
-from tracer.backends import Options, _objects, bpf
-from tracer.backends._libbpf import BpfObject
-from tracer.errors import ForktraceError
-from tracer.matching import Match
-
-_load = BpfObject.load
+from tests.vm.inside.cells import Cell, check, emit
+from tracer.backends import _objects
+from tracer.backends._trial import EVERYTHING, trial
+from tracer.matching import Group, Match
 
 
-def _load_each(obj: Any) -> None:
-    """In place of BpfObject.load: first each program alone, then all that were taken, as the backend goes on."""
-    asked, names = list(obj._asked), [name for name, _ in obj.programs()]
-    refused = []
-    for name in names:
-        _anew(obj, asked)
-        obj.skip(*(other for other in names if other != name))
-        cell = f"load {obj._name.removesuffix('.bpf.o')}/{name}"
-        started = time.monotonic()
-        try:
-            _load(obj)
-            emit(Cell(cell, True, "", round(time.monotonic() - started, 2)))
-        except ForktraceError as e:
-            refused.append(name)
-            emit(Cell(cell, False, e.message[:400], round(time.monotonic() - started, 2)))
-    _anew(obj, asked)
-    obj.skip(*refused)
-    _load(obj)
+def every_object() -> str:
+    """A note for the whole; raises where not even the maps can be made."""
+    top = Path("/sys/fs/cgroup")
+    group = Group("/", top, top.stat().st_ino, None, None)
+    options = EVERYTHING._replace(match=Match(groups=(group,), comms=("cron",), uids=(1,)))
+    loaded = 0
+    for verdict in trial(options):
+        emit(Cell(f"load {verdict.object}/{verdict.program}", verdict.ok, verdict.why[:400]))
+        loaded += verdict.ok
+    return f"{loaded} programs"
 
 
-def _anew(obj: Any, asked: list[Any]) -> None:
-    if obj._obj is not None:
-        obj._lib.bpf_object__close(obj._obj)
-        obj._obj = None
-    obj._open()
-    obj._asked = []
-    for do in asked:
-        obj._ask(do)
-
-
-def main() -> None:
-    """Load everything once."""
-    setattr(BpfObject, "load", _load_each)  # noqa: B010 - mypy takes no assignment here
-    match = Match(comms=("cron",), uids=(1,))
-    options = Options(cow="full", cow_stacks=0, reap_exact=True, failures=True, everyone=True, match=match)
-    backend = bpf.Backend(options)
-    try:
-        backend.start()
-        # Only needed by a forktrace in a container, which this one is not
-        level = _objects._level_of(os.stat("/proc/self/ns/pid").st_ino)
-        emit(Cell("load", level == 0, "" if level == 0 else f"the level of this pid namespace is {level}, not 0"))
-    except ForktraceError as e:
-        emit(Cell("load", False, e.message))
-    finally:
-        backend.close()
+def level() -> str:
+    """An object that only a forktrace inside a pid namespace needs, which this one is not."""
+    found = _objects._level_of(os.stat("/proc/self/ns/pid").st_ino)
+    if found != 0:
+        raise AssertionError(f"the level of the first pid namespace is {found}, not 0")
+    return ""
 
 
 if __name__ == "__main__":
-    main()
+    check("load", every_object)
+    check("load level/find_level", level)
