@@ -64,7 +64,7 @@ def on_disk(arch: str) -> list[Kernel]:
 
 def arch_of(word: str) -> str:
     """amd64, unless the name says otherwise."""
-    return "arm64" if word.endswith("-arm64") else "amd64"
+    return "arm64" if "-arm64" in word else "amd64"
 
 
 def resolve(word: str, arch: str) -> Kernel:
@@ -72,8 +72,11 @@ def resolve(word: str, arch: str) -> Kernel:
     kept = on_disk(arch)
     if any(kernel.name == word for kernel in kept):
         return Kernel(word, next(kernel.version for kernel in kept if kernel.name == word))
-    can_be_had = offered(apt.packages(arch).values(), arch)
+    have = apt.packages(arch)
+    can_be_had = offered(have.values(), arch)
     kernel = latest(word, can_be_had)
+    if kernel is None and (package := have.get(f"linux-image-{word}")) is not None:
+        return Kernel(word, package.version)  # another flavour, by its whole name: rt, or pages of 16 KiB
     if kernel is None and not can_be_had:
         kernel = latest(word, kept)
         if kernel is not None:

@@ -78,6 +78,16 @@ def test_a_line_that_nobody_has_is_one_sentence(kept: None) -> None:
         kernels.resolve("6.1", "amd64")
 
 
+def test_another_flavour_goes_by_its_whole_name(kept: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = apt.Package("linux-image-7.3.4+deb13-arm64-16k", "7.3.4-1~bpo13+1")
+    monkeypatch.setattr(apt, "packages", lambda arch: {package.name: package})
+
+    assert kernels.arch_of("7.3.4+deb13-arm64-16k") == "arm64"
+    assert kernels.resolve("7.3.4+deb13-arm64-16k", "arm64") == Kernel("7.3.4+deb13-arm64-16k", "7.3.4-1~bpo13+1")
+    with pytest.raises(GuestError):
+        kernels.resolve("newest", "arm64")
+
+
 def test_with_a_list_the_disk_does_not_decide(kept: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apt, "packages", lambda arch: {package.name: package for package in OFFERED})
 
