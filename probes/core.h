@@ -155,6 +155,7 @@ struct task_struct {
 	struct mm_struct *mm;
 	int exit_state, exit_code, exit_signal;
 	unsigned in_execve : 1;
+	__u64 self_exec_id;
 	pid_t pid, tgid;
 	struct task_struct *real_parent, *group_leader;
 	struct list_head children;

@@ -86,7 +86,7 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret)
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct mark *m = mark_of(t);
 	/* The held child's own exec is reported by its exit status. */
-	if (!m || (m->flags & (M_ROOT | M_SEEN)) == M_ROOT)
+	if (!m || (m->flags & (M_ROOT | M_SEEN)) == M_ROOT || handled(m->notes, N_FAILED))
 		return 0;
 	__u64 now = bpf_ktime_get_boot_ns(), flags = 0;
 	bool text = false;

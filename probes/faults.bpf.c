@@ -133,6 +133,8 @@ int BPF_PROG(on_page_alloc, struct page *page, unsigned int order, unsigned int 
 	if (!c || !page)
 		return 0;
 	__u64 flt = faults_done(t);
+	if (is_again() && c->state == ALLOCATED && c->page == (__u64)page && flt == c->flt)
+		return 0;
 	if (c->state == IDLE || flt != c->flt) {
 		/* No exception came before this one: get_user_pages() for ptrace, process_vm_writev, O_DIRECT, a shared
 		 * futex, mlock. Or it is for the page cache, and then no fault will end, or one that changes rss_stat. */
@@ -195,7 +197,7 @@ int BPF_PROG(on_rss_stat, struct mm_struct *mm, int member)
 		return 0;
 	}
 	struct counters *c = rss_stat_batched() ? NULL : counters_if_made(t);
-	if (!c || c->state != ALLOCATED || faults_done(t) != c->flt)
+	if (!c || handled(c->notes, N_RSS) || c->state != ALLOCATED || faults_done(t) != c->flt)
 		return 0;
 	if (c->class == COPY || c->class == UNASKED) {
 		if (c->class == COPY)
@@ -281,11 +283,13 @@ int BPF_PROG(on_newtask, struct task_struct *child, __u64 clone_flags)
 	if (!c)
 		return 0;
 	struct counters *n = bpf_task_storage_get(&thrs, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (n && opt.copies > 1 && (__sync_fetch_and_or(&n->flags, T_BORN) & T_BORN))
+		return 0;
 	if (!n)
 		__sync_fetch_and_add(&fault_stats.unmade, 1);
 	if (clone_flags & CLONE_THREAD) {
 		if (n)
-			n->flags = T_THREAD | (c->flags & T_EXECED);
+			n->flags |= T_THREAD | (c->flags & T_EXECED);
 		say_threads();
 		return 0;
 	}
@@ -295,7 +299,7 @@ int BPF_PROG(on_newtask, struct task_struct *child, __u64 clone_flags)
 		return 0;
 	__u64 now = child->start_boottime;	/* set after the page tables were copied, and read at no price */
 	if (n) {
-		n->flags = T_EDGE | (clone_flags & CLONE_VM ? T_SAME_MM : 0) |
+		n->flags |= T_EDGE | (clone_flags & CLONE_VM ? T_SAME_MM : 0) |
 			   (process->flags & T_OTHER_IMAGE ? T_PARENT_OTHER : 0);
 		n->shared_ns = clone_flags & CLONE_VM ? 0 : now;
 		n->parent_born = plain(t)->group_leader->start_boottime;
@@ -318,6 +322,12 @@ int BPF_PROG(on_newtask, struct task_struct *child, __u64 clone_flags)
 /* The old address space is gone, and with it all that was shared. */
 static __always_inline void new_image(struct task_struct *t, struct counters *c)
 {
+	if (opt.copies > 1) {
+		__u32 exec_id = plain(t)->self_exec_id + 1;
+		if (is_again() && c->exec_id == exec_id)
+			return;
+		c->exec_id = exec_id;
+	}
 	settle(t, c, faults_done(t));
 	if (c->flags & T_HELD) {
 		/* The held child becomes the program: its counters begin here. */

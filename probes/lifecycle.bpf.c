@@ -60,6 +60,8 @@ SEC("tp_btf/task_newtask")
 int BPF_PROG(on_newtask, struct task_struct *c, __u64 flags)
 {
 	struct task_struct *p = bpf_get_current_task_btf();
+	if (is_again() && is_seen(c))
+		return 0;
 	struct mark *m = mark_of(p);
 	if (!m) {
 		if (!opt.match)
@@ -107,6 +109,10 @@ int BPF_PROG(on_exec, struct task_struct *t, pid_t old, struct linux_binprm *bpr
 		return 0;
 	union ft_record *r;
 	struct task_struct *pt = plain(t);
+	__u32 exec_id = pt->self_exec_id;
+	if (is_again() && m->exec_id == exec_id)
+		return 0;
+	m->exec_id = exec_id;	/* counted up by each exec, so at 1 or more here */
 	__u64 now = bpf_ktime_get_boot_ns();
 	if ((m->flags & (M_ROOT | M_SEEN)) == M_ROOT) {
 		/* The held child becomes the program: its row begins here. */
@@ -216,6 +222,14 @@ int BPF_PROG(on_mkdir, struct cgroup *made)
 	return 0;
 }
 
+/* In the leader's mark, which outlives those of the other threads. */
+static __always_inline void note_last(struct task_struct *t, struct mark *m)
+{
+	struct mark *lm = t->pid == t->tgid ? m : mark_if_made(t->group_leader);
+	if (lm)
+		first_to_set(lm, M_LAST);
+}
+
 /* A leader that another thread's exec zaps comes here too, status 0, and the process lives on: FT_LAST alone ends it. */
 static __always_inline int task_ended(struct task_struct *t, bool last)
 {
@@ -230,6 +244,8 @@ static __always_inline int task_ended(struct task_struct *t, bool last)
 	}
 	if (!first_to_set(m, M_ENDED))
 		return 0;
+	if (last && opt.copies > 1)
+		note_last(t, m);
 	__u64 alive = __sync_fetch_and_add(&stats.alive, -1);
 	__s32 status = t->exit_code;
 	if (last) {
@@ -331,6 +347,8 @@ static __noinline __u32 note_zombie(struct task_struct *child, struct task_struc
 static __always_inline void zombie(struct task_struct *cur, struct task_struct *parent, struct mark *leader)
 {
 	struct task_struct *child = plain(cur)->group_leader;
+	if (opt.copies > 1 && leader && !first_to_set(leader, M_ZOMBIE))
+		return;
 	union ft_record *r = begin(FT_ZOMBIE, plain(cur));
 	if (!r) {
 		note_zombie(child, parent, leader);
@@ -343,9 +361,16 @@ static __always_inline void zombie(struct task_struct *cur, struct task_struct *
 
 /* The parent ends and did not wait: from within its own end, the zombie's new parent is told of it. It waits for that
  * one now. */
-static __always_inline void adopted(struct task_struct *cur, struct task_struct *parent, struct kernel_siginfo *info)
+static __always_inline void adopted(struct task_struct *cur, struct mark *m, struct task_struct *parent,
+				    struct kernel_siginfo *info)
 {
 	struct task_struct *up = plain(parent), *old = plain(cur);
+	if (opt.copies > 1) {	/* one after the other, each once */
+		__u32 child = info->_sifields._sigchld._pid;
+		if (is_again() && m->orphan == child)
+			return;
+		m->orphan = child;
+	}
 	__u32 key = cur->tgid, flags = 0;
 	struct parent *have = bpf_map_lookup_elem(&parents, &key);
 	if (have && have->pending && __sync_fetch_and_add(&have->pending, -1) == 1)
@@ -388,9 +413,11 @@ int BPF_PROG(on_signal, int sig, struct kernel_siginfo *given, struct task_struc
 		return 0;
 	}
 	if (sig == SIGCHLD) {
-		if ((cur->flags & PF_EXITING) && t->tgid != cur->tgid && (unsigned long)info > 1 && info->si_code > 0 &&
-		    mark_if_made(cur))
-			adopted(cur, t, info);
+		if ((cur->flags & PF_EXITING) && t->tgid != cur->tgid && (unsigned long)info > 1 && info->si_code > 0) {
+			struct mark *own = mark_if_made(cur);
+			if (own)
+				adopted(cur, own, t, info);
+		}
 		return 0;
 	}
 	if (!mark_if_made(t))
@@ -448,6 +475,8 @@ int BPF_PROG(on_wait, struct pid *pid)
 	if (!(options & WEXITED) || (options & WNOWAIT))
 		return 0;
 	struct mark *m = mark_if_made(t);
+	if (m ? handled(m->notes, N_WAITED) : is_again())	/* of those outside, a skipped wait stays lost */
+		return 0;
 	if (m && !(options & WNOHANG))
 		m->wait_ns = bpf_ktime_get_boot_ns();
 	struct parent *p = bpf_map_lookup_elem(&parents, &key);
@@ -493,6 +522,18 @@ int BPF_PROG(on_sighand_free, unsigned long site, __u64 key, struct kmem_cache *
 	return 0;
 }
 
+/* An end that all copies of on_exit missed, late: what a task used is still there, and so is the status. */
+static __always_inline void late_end(struct task_struct *t, struct mark *m, struct task_struct *p)
+{
+	bool last = t->pid == t->tgid && first_to_set(m, M_LAST);
+	union ft_record *r = so_far(FT_EXIT, t, m, status_of(p->group_leader));
+	if (!r)
+		return;
+	r->head.flags |= FT_SNAPSHOT | (last ? FT_LAST : 0);
+	__sync_fetch_and_add(&stats.late_ends, 1);
+	send(r, false);
+}
+
 /* 12 to 27 ms after the reap (RCU), in whatever task is running: real_parent is still the one that reaped. CPU time
  * is whole only now, as the last slice ran after the exit record. */
 SEC("tp_btf/sched_process_free")
@@ -504,11 +545,18 @@ int BPF_PROG(on_free, struct task_struct *t)
 	if (!m)
 		return 0;
 	if (first_to_set(m, M_ENDED)) {
-		/* It had passed the exit hook when its mark was made: its end was not told, but it is over. */
+		/* It had passed the exit hook when its mark was made, or all copies of that were skipped: its end was not
+		 * recorded, but it is over. */
 		if (m->flags & (M_SEEN | M_ROOT))
 			__sync_fetch_and_add(&stats.alive, -1);
-		return 0;
+		if (opt.copies < 2)
+			return 0;
+		late_end(t, m, p);
+	} else if (opt.copies > 1 && t->pid == t->tgid && (m->flags & (M_SEEN | M_LAST)) == M_SEEN) {
+		late_end(t, m, p);	/* its own end was recorded, but not the one that was the last of its process */
 	}
+	if (opt.copies > 1 && !first_to_set(m, M_FREED))
+		return 0;
 	if (m->kill_sig == ~0U) {
 		struct parent *have = bpf_map_lookup_elem(&parents, &key);
 		if (have && have->pending && __sync_fetch_and_add(&have->pending, -1) == 1)

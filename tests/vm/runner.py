@@ -13,7 +13,7 @@ from tests.vm import guest
 from tests.vm.home import GuestError
 from tests.vm.inside.cells import Cell, parse
 
-PROGRAMS = ("cow_anon", "cow_file", "cow_kernel")
+PROGRAMS = ("cow_anon", "cow_file", "cow_kernel", "contention", "forkfail")
 T = TypeVar("T")
 _printing = threading.Lock()
 

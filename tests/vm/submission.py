@@ -21,7 +21,7 @@ from tests.vm.inside.pagemap import FEW
 from tests.vm.runner import Result
 
 KERNELS: Final = ("6.1", "6.12", "6.18", "newest")
-FEATURES: Final = ("tree", "copies", "samples")
+FEATURES: Final = ("tree", "copies", "samples", "contention")
 EXPECTED: Final = ("load", *FEATURES, "pagemap")
 LACKING: Final[Mapping[tuple[str, str], str]] = {}
 """(line of the kernel, cell): why it cannot be had there."""

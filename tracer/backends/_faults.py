@@ -14,7 +14,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -29,7 +29,7 @@ STATS: Final = wire.Record("ft_fault_stats", (
     ("threads", "Q"), ("decay", f"{2 * wire.DECAY_BUCKETS}q"),
 ))  # fmt: skip
 _STATS: Final = struct.Struct("=" + "".join(fmt for _, fmt in STATS.fields))
-COUNTERS_SIZE: Final = 728  # struct counters, faults.h
+COUNTERS_SIZE: Final = 736  # struct counters, faults.h
 _HELD: Final = 1
 _EXECED: Final = 2
 _PAGE_FREE: Final = "on_page_free"
@@ -71,6 +71,7 @@ class Faults:
         self._options = options
         self._decay_min = struct.pack("=I", decay_min)
         self._object = BpfObject(object_path)
+        self.second: BpfObject | None = None  # a copy of its hot programs, loaded; attached and closed with it
         self._walks: BpfObject | None = None
         self._stats: mmap.mmap | None = None
         self._unmade = 0
@@ -103,13 +104,18 @@ class Faults:
         write to one page at once. So it waits until there are `threads`: `poll` attaches it when the first is born.
         """
         self._threads = threads
-        self._object.attach(lambda name, section: threads or name != _PAGE_FREE)
+        self._attach(lambda name, section: threads or name != _PAGE_FREE)
+
+    def _attach(self, wanted: Callable[[str, str], bool]) -> None:
+        self._object.attach(wanted)
+        if self.second is not None:
+            self.second.attach(wanted)
 
     def poll(self) -> None:
         """To be called when the ring has been read; a first thread wakes the ring's reader."""
         if not self._threads and self.stats().threads:
             self._threads = True
-            self._object.attach(lambda name, section: name == _PAGE_FREE)
+            self._attach(lambda name, section: name == _PAGE_FREE)
 
     def add_root(self, pidfd: int, *, held: bool = True) -> None:
         """A process by its pidfd. `held`: its counters begin at its next exec, and nothing before is told."""
@@ -173,6 +179,8 @@ class Faults:
     def detach(self) -> None:
         """Take the hooks out; `snapshot` and `stats` still work."""
         self._threads = True  # nothing is attached any more
+        if self.second is not None:
+            self.second.detach()
         self._object.detach()
 
     def close(self) -> None:
@@ -183,6 +191,9 @@ class Faults:
         if self._walks is not None:
             self._walks.close()
             self._walks = None
+        if self.second is not None:
+            self.second.close()
+            self.second = None
         self._object.close()
 
 

@@ -11,6 +11,7 @@ import errno
 import mmap
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -23,6 +24,7 @@ from tracer.errors import ForktraceError, NoPermissionError, ProbesRefusedError
 SONAME: Final = "libbpf.so.1"
 _BPF_NOEXIST: Final = 1
 _BATCH: Final = 4096
+_MISSES_AT: Final = 208  # bpf_prog_info.recursion_misses, since v5.12
 _VERIFIER_LOG: Final = (1 << 24) - 1  # the most that every kernel takes; only what is written to it is memory
 _PROGRAM: Final = re.compile(r"prog '([^']+)': (?!-- )")
 
@@ -42,6 +44,7 @@ _PROTOTYPES: Final[tuple[tuple[str, Any, list[Any]], ...]] = (
     ("bpf_program__attach", _P, [_P]),
     ("bpf_program__attach_iter", _P, [_P, _P]),
     ("bpf_program__fd", _I, [_P]),
+    ("bpf_obj_get_info_by_fd", _I, [_I, _P, _P]),
     ("bpf_link__fd", _I, [_P]),
     ("bpf_link__destroy", _I, [_P]),
     ("bpf_iter_create", _I, [_I]),
@@ -272,6 +275,14 @@ class BpfObject:
                 self.detach()
                 raise ProbesRefusedError(f"{section} can not be attached: {reason}", "see `forktrace doctor`")
             self._links.append(link)
+
+    def misses(self, program: str) -> int | None:
+        """How often the kernel has skipped a loaded program, as it was being run already; None if it does not say."""
+        info, size = C.create_string_buffer(_MISSES_AT + 8), C.c_uint32(_MISSES_AT + 8)
+        fd = self._lib.bpf_program__fd(self._program(program))
+        if self._lib.bpf_obj_get_info_by_fd(fd, info, C.byref(size)) or size.value < _MISSES_AT + 8:
+            return None
+        return int.from_bytes(info.raw[_MISSES_AT:], sys.byteorder)
 
     def detach(self) -> None:
         """Take every program out; maps stay readable."""

@@ -17,6 +17,17 @@ from tracer.kernel.asking import OTHER_BACKEND
 
 SHARED: Final = ("marks", "unmarked", "events", ".data.stats")
 MATCH_MAPS: Final = ("match_groups", "match_comms", "match_uids", "match_exes")
+HOT: Final = {
+    "lifecycle": frozenset({"on_newtask", "on_exec", "on_exit", "on_signal", "on_wait", "on_free"}),
+    "faults": frozenset({
+        "on_newtask", "on_page_alloc", "on_rss_stat", "on_page_free", "on_dirty_folio", "on_rename", "on_exec",
+        "on_exit", "on_signal",
+    }),
+    "failures": frozenset({"on_sys_exit"}),
+}  # fmt: skip
+"""Programs that a second copy stands behind."""
+LIFECYCLE_MAPS: Final = ("texts", "parents", "sighands", "match_names", *MATCH_MAPS)
+_COPY: Final = struct.Struct("=I")  # ft_options.copy, the last field
 _TEXT_RING: Final = 8 << 20
 _TEXT_RING_LONG: Final = 32 << 20  # for -s beyond the default
 _ARGV_MOST: Final = 1025 * 4096  # pieces that the probes' loop sends
@@ -70,9 +81,26 @@ def set_lifecycle(obj: BpfObject, shared: BpfObject, data: bytes, options: Optio
         obj.skip("on_moved")
 
 
+def make_second(name: str, other: BpfObject, first: BpfObject, data: bytes) -> None:
+    """Turn object `other` of that name, over the maps of `first`, into a second copy of its hot programs, and load it.
+
+    What the programs of `first` miss, these do (probes/once.h). Raises with the kernel's reason.
+    """
+    wanted = HOT[name] & {program for program, _ in first.programs()}
+    every = [program for program, _ in other.programs()]
+    other.set_data(".rodata.opt", data[: -_COPY.size] + _COPY.pack(1))
+    other.skip(*(program for program in every if program not in wanted))
+    other.load(wanted)
+
+
 def ring_size(options: Options) -> int:
     """Bytes of ring `events`: the next power of two, a page at least."""
     return max(1 << (options.buffer_bytes - 1).bit_length(), mmap.PAGESIZE)
+
+
+def copies() -> int:
+    """How many of a program stand on a tracepoint here: two where the kernel may skip one (probes/once.h)."""
+    return 2 if _host.has_preemptible_tracepoints() else 1
 
 
 def options_data(options: Options) -> bytes:
@@ -91,6 +119,8 @@ def options_data(options: Options) -> bytes:
         sighand_size=_host.sighand_cache_size() if options.reap_exact else 0,
         rdonly_cast=int(_host.has_rdonly_cast()),
         page_size=mmap.PAGESIZE,
+        copies=copies(),
+        copy=0,
         **_match_options(options),
     )
 

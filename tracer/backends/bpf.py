@@ -20,7 +20,19 @@ from tracer import kernel, machines, procfs, wire
 from tracer.backends import Options, Readiness, _host, _programs
 from tracer.backends._faults import Faults, faults_readiness
 from tracer.backends._libbpf import BpfObject
-from tracer.backends._objects import MATCH_MAPS, beside, no_probes, options_data, probe_object, ring_size, set_lifecycle
+from tracer.backends._misses import Misses
+from tracer.backends._objects import (
+    LIFECYCLE_MAPS,
+    MATCH_MAPS,
+    beside,
+    copies,
+    make_second,
+    no_probes,
+    options_data,
+    probe_object,
+    ring_size,
+    set_lifecycle,
+)
 from tracer.backends._ring import Ring
 from tracer.errors import NoInputError, NoPermissionError, ProbesRefusedError
 from tracer.events import Batch, Fact, Kind
@@ -86,12 +98,17 @@ class Backend:
         self._shared: BpfObject | None = None  # the maps that all objects have in common
         self._object: BpfObject | None = None
         self._failures: BpfObject | None = None
+        self._second_failures: BpfObject | None = None
         self._faults: Faults | None = None
         self._stacks: Stacks | None = None
         self._events: Ring | None = None
         self._texts: Ring | None = None
         self._stats: mmap.mmap | None = None
         self._lost = (0, 0, 0)
+        self._misses = Misses()
+        self._attached = False
+        self._missed_ends = 0  # not reported yet: they may be made up for when the tasks are let go of
+        self._seconds: list[BpfObject] = []  # copies of hot programs, but for the fault probes' own
         self._walks: BpfObject | None = None  # kept where processes may begin to match at any time
         self._matched = 0  # stats.joined when /proc's tasks were walked last
         self._joined = 0  # living processes that were attached to: the kernel counts only what is born afterwards
@@ -175,6 +192,7 @@ class Backend:
         if self._faults is not None:
             self._leave_out("faults", self._faults.object)
             self._decoding().nulls |= faults_readiness().nulls
+        self._double(obj)
         if _host.counts_wpcopies():
             self._facts.add(Fact.WPCOPY)
         self._stats = obj.view(".data.stats", wire.STATS.size())
@@ -190,10 +208,13 @@ class Backend:
         if options.cow_stacks is not None:
             self._load_stacks(options.cow_stacks)
         obj.attach(lambda name, _: name != "on_rss_stat")  # that one is in the fault probes too
+        self._attach_seconds()
         if not self._attach_faults():
             obj.attach(lambda name, _: name == "on_rss_stat")
-        if self._failures is not None:
-            self._failures.attach()
+        for failures in (self._failures, self._second_failures):
+            if failures is not None:
+                failures.attach()
+        self._attached = True
         if options.everyone or options.match:
             self._find_tasks()
             if self._faults is not None:
@@ -211,12 +232,49 @@ class Backend:
             if self._stacks is not None:
                 self._stacks.close()
                 self._stacks = None
+            self._misses.forget("faults")
             self._faults.close()
             self._faults = None
             self._facts -= {Fact.COW, Fact.WP_FAULTS, Fact.STACKS}
             self._notes.append(f"copies were not counted: {e.message}")
             return False
         return True
+
+    def _double(self, obj: BpfObject) -> None:
+        """Where the kernel may skip a program, second copies of the hot ones; and its count of skipped ones."""
+        faults = self._faults
+        if copies() < 2:
+            self._misses.watch("lifecycle", obj)
+            if faults is not None:  # arm64's program at a function may be skipped on every kernel
+                self._misses.watch("faults", faults.object)
+            return
+        if faults is not None:
+            with _Aside(lambda: self._add_second("lifecycle", obj)):
+                faults.second = self._second("faults", faults.beside(probe_object("faults")), faults.object)
+                self._misses.watch("faults", faults.object, faults.second)
+        else:
+            self._add_second("lifecycle", obj)
+
+    def _add_second(self, name: str, first: BpfObject, *maps: str) -> None:
+        owner, maps = self._object or first, maps or LIFECYCLE_MAPS
+        second = self._second(name, beside(name, owner, self._data, maps), first)
+        if second is not None:
+            self._seconds.append(second)
+        self._misses.watch(name, first, second)
+
+    def _second(self, name: str, other: BpfObject, first: BpfObject) -> BpfObject | None:
+        """None where it is refused: without it more may be lost, and what is lost is reported."""
+        try:
+            make_second(name, other, first, self._data)
+        except (ProbesRefusedError, NoPermissionError) as e:
+            other.close()
+            self._notes.append(f"events may be lost: second copies of the probes were refused: {e.message}")
+            return None
+        return other
+
+    def _attach_seconds(self) -> None:
+        for second in self._seconds:
+            second.attach()
 
     def _leave_out(self, name: str, obj: BpfObject) -> None:
         """What the kernel refused of an object is not measured: null, and a note says why."""
@@ -250,8 +308,7 @@ class Backend:
         if on == (self._failures is not None):
             return True
         if self._failures is not None:
-            self._failures.close()
-            self._failures = None
+            self._close_failures()
             self._facts -= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
             return True
         return self._load_failures(attach=True)
@@ -269,8 +326,21 @@ class Backend:
             self._notes.append(f"failed forks were not watched: {e.message}")
             return False
         self._failures = failures
+        if copies() > 1 and self._object is not None:
+            other = beside("failures", self._object, self._data, ("texts",))
+            self._second_failures = self._second("failures", other, failures)
+            if attach and self._second_failures is not None:
+                self._second_failures.attach()
+            self._misses.watch("failures", failures, self._second_failures)
         self._facts |= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
         return True
+
+    def _close_failures(self) -> None:
+        self._misses.forget("failures")
+        for obj in (self._second_failures, self._failures):
+            if obj is not None:
+                obj.close()
+        self._failures = self._second_failures = None
 
     def _open_faults(self, shared: BpfObject) -> Faults | None:
         """The fault probes, not loaded yet."""
@@ -432,20 +502,26 @@ class Backend:
         if self._object is None:
             return []
         batches = self.read()
+        self._attached = False
         if self._stacks is not None:
             self._stacks.detach()
         if self._faults is not None:
             self._faults.detach()
         if self._options.everyone or self._options.match or self._alive() or self._decoding().zombies:
             self._ask_the_living()
-        if self._failures is not None:
-            self._failures.detach()
+        for failures in (self._second_failures, self._failures):
+            if failures is not None:
+                failures.detach()
+        for second in self._seconds:
+            second.detach()
         self._object.detach()
         batches += self._rest()
         stacks = self._stacks.finish() if self._stacks is not None else None
         batches += [stacks] if stacks is not None else []
         small = wire.small_decay(self._faults.stats().decay) if self._faults is not None else None
         batches += [small] if small is not None else []
+        rest = self._losses(last=True)
+        batches += [rest] if rest is not None else []
         unseen = self._stat("unseen")
         if unseen:
             self._notes.append(f"{unseen} tasks could not be marked, and what they started was not seen")
@@ -492,10 +568,12 @@ class Backend:
         if self._faults is not None:
             self._faults.close()
             self._faults = None
-        for obj in (self._walks, self._failures, self._object, self._shared):
+        self._close_failures()
+        for obj in (*self._seconds, self._walks, self._object, self._shared):
             if obj is not None:
                 obj.close()
-        self._object = self._failures = self._shared = self._walks = None
+        self._object = self._shared = self._walks = None
+        self._seconds.clear()
 
     def _started(self) -> tuple[BpfObject, mmap.mmap]:
         if self._object is None or self._stats is None:
@@ -512,19 +590,35 @@ class Backend:
         counted = int(struct.unpack_from("=q", self._stats, 0)[0]) if self._stats else 0
         return max(0, counted + self._joined)
 
-    def _losses(self) -> Batch | None:
+    def _losses(self, *, last: bool = False) -> Batch | None:
+        """What did not fit, and what the kernel skipped: of the latter, at most so many."""
         now = (self._stat("lost_events"), self._stat("lost_texts"), self._stat("unseen"))
-        if now == self._lost:
-            return None
-        places = ("events ring", "texts ring", "marks")
-        at = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        rows = [
-            (Kind.LOST, {"ts_ns": at, "count": new - old, "where": place})
-            for new, old, place in zip(now, self._lost, places, strict=True)
-            if new > old
-        ]
+        lost = {
+            place: new - old
+            for new, old, place in zip(now, self._lost, ("events ring", "texts ring", "marks"), strict=True)
+        }
         self._lost = now
-        return Batch.from_rows(rows)
+        skipped = self._misses.lost()
+        if "births" in skipped and self._attached:
+            skipped["births"] -= self._find_missed()
+        self._missed_ends += skipped.pop("ends", 0)
+        if last:
+            skipped["ends"] = self._missed_ends - self._stat("late_ends")
+        lost |= {f"skipped by the kernel: {what}": n for what, n in skipped.items()}
+        at = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        rows = [(Kind.LOST, {"ts_ns": at, "count": n, "where": place}) for place, n in lost.items() if n > 0]
+        return Batch.from_rows(rows) if rows else None
+
+    def _find_missed(self) -> int:
+        """Join living children whose births were missed; how many there were."""
+        before = self._stat("added")
+        try:
+            self._find_tasks()
+            if self._faults is not None:
+                self._faults.add_tree()
+        except (ProbesRefusedError, NoPermissionError):
+            return 0
+        return self._stat("added") - before
 
 
 def _no_process(pid: int, error: OSError | OverflowError) -> NoInputError:

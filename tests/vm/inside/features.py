@@ -166,6 +166,16 @@ def judged() -> str:
     return f"{len(JUDGED)} samples"
 
 
+def contention() -> str:
+    """Many tasks that preempt each other, on one processor to as many as there are: counted and lost make the truth."""
+    command = [sys.executable, "-m", "tests.vm.contention", "4"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    note = (done.stdout or done.stderr).strip().splitlines()[-1:]
+    if done.returncode:
+        raise AssertionError(*note)
+    return " ".join(note).partition(" CPUs: ")[2]
+
+
 def watched(options: list[str], start: list[str], *, pid: bool = False) -> list[Mapping[str, Any]]:
     """Rows of a trace of something that begins by itself: a shell that goes round until it is killed."""
     with tempfile.TemporaryDirectory() as folder, subprocess.Popen(start, stdin=subprocess.DEVNULL) as program:
@@ -228,6 +238,7 @@ CELLS: Final[Mapping[str, Callable[[], str]]] = {
     "--cow-stacks": stacks,
     "--reap exact": reap_exact,
     "samples": judged,
+    "contention": contention,
     "-p": lambda: goes_on("pid", [], pid=True),
     "-a": lambda: goes_on("all", ["-a"]),
     "--comm": lambda: goes_on("comm", ["--comm", "bash"]),

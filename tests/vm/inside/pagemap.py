@@ -37,7 +37,8 @@ def judge(report: str) -> str:
     if bad:
         fault = next(element for element in bad[0] if element.tag in ("failure", "error"))
         why = (fault.get("message") or "").splitlines()[:1]
-        raise AssertionError(f"{len(bad)} of {made} workloads differ; {bad[0].get('name')}: {' '.join(why)[:160]}")
+        names = ", ".join((case.get("name") or "").rpartition("[")[2].rstrip("]") for case in bad)
+        raise AssertionError(f"{len(bad)} of {made} workloads differ: {names[:200]}; the first: {' '.join(why)[:160]}")
     if not made:
         raise AssertionError(f"no workload was run; {len(skipped)} were skipped")
     return f"{made} workloads" + (f", {len(skipped)} skipped" if skipped else "")
