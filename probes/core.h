@@ -52,7 +52,6 @@ enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_RB_AVAIL_DATA = 0 };
 #define WNOHANG 0x00000001
 #define WEXITED 0x00000004
 #define WNOWAIT 0x01000000
-#define PAGE_SIZE 4096ULL
 
 #define VM_SHARED 0x00000008UL
 #define VM_GROWSDOWN 0x00000100UL
@@ -156,6 +155,7 @@ struct task_struct {
 	struct mm_struct *mm;
 	int exit_state, exit_code, exit_signal;
 	unsigned in_execve : 1;
+	__u64 self_exec_id;
 	pid_t pid, tgid;
 	struct task_struct *real_parent, *group_leader;
 	struct list_head children;
@@ -180,6 +180,7 @@ struct bpf_iter_meta { void *seq; };
 struct bpf_iter__task { struct bpf_iter_meta *meta; struct task_struct *task; };
 struct kmem_cache { unsigned int object_size; };
 struct page { unsigned long flags; };
-struct pt_regs { unsigned long sp, di, si, dx, r10, orig_ax; };
 
 #pragma clang attribute pop
+
+#include "machine.h"

@@ -295,6 +295,9 @@ struct ft_options {
 	__u32 rdonly_cast;	/* the kernel has bpf_rdonly_cast() */
 	__u32 match;		/* MATCH_* of match.h: who matches is followed too */
 	__u32 match_v1;		/* groups are told by this controller, its number plus 1; 0: by the unified tree */
+	__u32 page_size;	/* bytes: 4, 16 or 64 KiB on arm64, as the kernel was built */
+	__u32 copies;		/* how many of these programs stand behind each other on a tracepoint: once.h */
+	__u32 copy;		/* which of them this is, 0 the first */
 };
 
 struct ft_stats {
@@ -304,6 +307,7 @@ struct ft_stats {
 	__u64 added;		/* by the attach pass */
 	__u64 records;
 	__u64 joined;		/* processes with threads or children that began to match: another pass is due */
+	__u64 late_ends;	/* recorded when the task was let go of, as they had been missed */
 	__u64 lost_events[FT_MAX_CPUS];
 	__u64 lost_texts[FT_MAX_CPUS];
 };

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests import samples
 from tests.conftest import need
 from tracer.analyses.storms import Finding
 from tracer.backends import Options
@@ -41,8 +42,8 @@ def noise() -> Iterator[None]:
 def sample() -> str:
     """The program that makes them."""
     need("bpf", "root", "make", "cc")
-    subprocess.run(["make", "-s", "-C", str(ROOT / "samples"), "bin/storm_shapes"], check=True)
-    return str(ROOT / "samples/bin/storm_shapes")
+    samples.build()
+    return str(samples.BIN / "storm_shapes")
 
 
 def watched(

@@ -24,6 +24,8 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from tracer.machines import PAGE_BYTES
+
 NULL: Final = -(1 << 63)
 """The integer that means "not measured" inside an integer column."""
 
@@ -257,6 +259,14 @@ class Meta(NamedTuple):
     command: tuple[str, ...] = ()
     options: Mapping[str, Any] = {}
     notes: tuple[str, ...] = ()  # sentences a report must repeat: what this trace can not know, and why
+
+    @property
+    def page_size(self) -> int | None:
+        """Bytes of a page where the trace was made. None: it does not say, and its machine has several."""
+        said = self.options.get("page_size")
+        if isinstance(said, int) and 1 << 10 <= said <= 1 << 24 and not said & (said - 1):
+            return said
+        return PAGE_BYTES.get(self.machine)
 
     def as_dict(self) -> dict[str, Any]:
         """A dict of JSON types, keys as the attributes."""

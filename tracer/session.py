@@ -8,6 +8,7 @@ come; no sink may stop the capture. Knows no tree beyond naming who is still ali
 
 from __future__ import annotations
 
+import mmap
 import os
 import select
 import signal
@@ -119,6 +120,7 @@ class Session:
             options={
                 "cow": plan.options.cow,
                 "wait": plan.wait,
+                "page_size": mmap.PAGESIZE,
                 "pids": list(plan.pids),
                 **plan.options.match.as_dict(),
             },
@@ -166,7 +168,7 @@ class Session:
                 cls = next(classes, None)
                 if cls is None:
                     raise
-                self._say(f"{backend.name}: {e.message}; using {cls.name} instead")
+                self._fall_back(type(backend), cls, e.message)
                 continue
             except BaseException:
                 backend.close()
@@ -175,6 +177,16 @@ class Session:
             if passed and cls is first:
                 self._say(f"{passed[0]}; using {backend.name} instead")
             return
+
+    def _fall_back(self, refused: type[BackendProtocol], taken: type[BackendProtocol], why: str) -> None:
+        """Say it on the terminal, and in every report."""
+        options = self.plan.options
+        missing = sorted(refused.cover(options) - taken.cover(options))
+        words = f"{refused.name}: {why}; using {taken.name} instead"
+        if missing:
+            words = f"WARNING: {words}, which does not measure {', '.join(missing)}"
+            self._notes.append(words.removeprefix("WARNING: "))
+        self._say(words)
 
     def _attach_members(self, backend: BackendProtocol) -> None:
         """A group's members, for a backend that can not tell who comes into it later."""

@@ -157,19 +157,20 @@ _TEXT_STRUCT: Final = struct.Struct("=" + "".join(f for _, f in TEXT_HEAD.fields
 OPTIONS: Final = Record("ft_options", tuple((n, "I") for n in (
     "ns_level", "ns_inum", "everyone", "kernel_reads", "fork_cost", "argv_max", "env_max", "cgroup_v1",
     "events_bytes", "sighand_size",
-    "rdonly_cast", "match", "match_v1",
+    "rdonly_cast", "match", "match_v1", "page_size", "copies", "copy",
 )))  # fmt: skip
 
 MAX_CPUS: Final = 512
 STATS: Final = Record("ft_stats", (
     ("alive", "Q"), ("unmarked", "Q"), ("unseen", "Q"), ("added", "Q"), ("records", "Q"), ("joined", "Q"),
+    ("late_ends", "Q"),
     ("lost_events", f"{MAX_CPUS}Q"), ("lost_texts", f"{MAX_CPUS}Q"),
 ))  # fmt: skip
 MARK: Final = Record("mark", (
     ("flags", "I"), ("kill_sig", "I"), ("kill_pid", "I"), ("kill9_pid", "I"),
     ("copy_mm", "Q"), ("copy_ns", "Q"), ("renamed_ns", "Q"), ("wait_ns", "Q"),
     ("min_flt", "Q"), ("maj_flt", "Q"), ("utime", "Q"), ("stime", "Q"), ("runtime", "Q"),
-    ("pid", "I"), ("tid", "I"),
+    ("pid", "I"), ("tid", "I"), ("exec_id", "I"), ("orphan", "I"), ("notes", "I"), ("unused", "I"),
 ))  # fmt: skip
 MARK_ROOT, MARK_SEEN, MARK_ENDED = 1, 2, 16
 

@@ -7,6 +7,7 @@ function; with a pace they are estimates around that. What an object without fra
 from __future__ import annotations
 
 import functools
+import mmap
 import os
 import re
 import shutil
@@ -25,8 +26,8 @@ from tests.backends.fault_probes import Probes
 from tests.conftest import need
 from tests.programs import cow
 from tracer.backends import _host, _stacks
+from tracer.backends._objects import probe_object
 from tracer.backends._stacks import Stacks
-from tracer.backends.bpf import probe_object
 from tracer.btf import Btf
 from tracer.events import Batch
 from tracer.symbols import DEBUG_FOLDERS, UNKNOWN
@@ -43,9 +44,9 @@ WITHOUT = ("-fomit-frame-pointer", "-fno-optimize-sibling-calls", "-pie", "-fPIE
 @functools.cache
 def build(*flags: str) -> Path:
     """tests/programs/cow_stacks.c, one binary for each set of flags."""
-    binary = cow.HERE / "bin" / f"cow_stacks{''.join(flags)}"
-    binary.parent.mkdir(exist_ok=True)
-    command = ["cc", "-std=gnu11", "-O1", "-g0", "-Wall", "-Wextra", "-Werror", *flags]
+    binary = cow.BIN / f"cow_stacks{''.join(flags)}"
+    binary.parent.mkdir(parents=True, exist_ok=True)
+    command = ["cc", "-std=gnu11", "-O1", "-g0", "-Wall", "-Wextra", "-Werror", *flags, f"-DPAGE={mmap.PAGESIZE}L"]
     done = subprocess.run(
         [*command, "-o", binary, cow.HERE / "cow_stacks.c"], capture_output=True, text=True, check=False
     )

@@ -32,6 +32,12 @@ def test_bcc_without_its_library(tmp_path: Path) -> None:
     assert (check.ok, check.detail) == (False, "libbcc.so.0 is missing")
 
 
+def test_bcc_is_for_one_machine(tmp_path: Path) -> None:
+    check = kernel.feature("bcc", FakeHost(tmp_path, machine="aarch64"))
+
+    assert (check.ok, "x86-64" in check.detail, check.mend) == (False, True, "use another backend")
+
+
 def test_tracefs_in_either_place(tmp_path: Path) -> None:
     host = FakeHost(tmp_path).drop("sys/kernel/tracing/events/sched/enable")
     (tmp_path / "sys/kernel/tracing/events/sched").rmdir()

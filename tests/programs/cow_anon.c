@@ -157,7 +157,7 @@ static void posix_spawned(void)
 	reap(pid);
 }
 
-#define HUGE (2L << 20)
+#define HUGE (PAGE * PAGE / 8)	/* what a table of pages covers */
 static char *huge(void)
 {
 	char *p = mmap(NULL, 3 * HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -177,19 +177,19 @@ static void write_151(void)
 static void huge_pages(void)
 {
 	buf = huge();
-	dirty(buf, 1024, 1);
+	dirty(buf, 2 * HUGE / PAGE, 1);
 	reap(child(write_151));
 	begin();
-	dirty(buf, 1024, 1);
+	dirty(buf, 2 * HUGE / PAGE, 1);
 	end("wp_faults=2 reuses=2");
 }
 
 static void huge_zero_page(void)
 {
 	buf = huge();
-	peek(buf, 2, 512);
+	peek(buf, 2, HUGE / PAGE);
 	begin();
-	dirty(buf, 2, 512);
+	dirty(buf, 2, HUGE / PAGE);
 	end("wp_faults=2 large_copies=2 pages_unknown=1");
 }
 
@@ -372,8 +372,8 @@ static void snapshot_server(void)
 	end("wp_faults=%ld reuses=%ld", PAGES_HAD - distinct, PAGES_HAD - distinct);
 }
 
-static char in_bss[61 * PAGE] __attribute__((aligned(4096)));
-static char in_data[31 * PAGE] __attribute__((aligned(4096))) = { 1 };
+static char in_bss[61 * PAGE] __attribute__((aligned(PAGE)));
+static char in_data[31 * PAGE] __attribute__((aligned(PAGE))) = { 1 };
 static char *heap;
 
 __attribute__((noinline)) static char *on_stack(long first, long pages)

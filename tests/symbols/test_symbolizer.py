@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.symbols.test_elf import address, compiled, opened
-from tracer.symbols import UNKNOWN, Code, Mapped, Maps, PerfSource, Space, Symbolizer
+from tracer.symbols import UNKNOWN, Code, Mapped, Maps, PerfSource, Space, Symbolizer, _Frame
 
 BASE = 0x7F00_0000_0000
 ANON = 0x7E00_0000_0000
@@ -179,3 +179,23 @@ def test_without_pyelftools_addresses_are_shown(
 
     assert symbolizer.frames(framed.space, at, 0, ()) == (f"x+{at - BASE:#x}",)
     assert symbolizer.missing
+
+
+@pytest.mark.parametrize(
+    ("overwrites", "caller", "names"),
+    [
+        (True, "main", ("work", "main")),  # it has called nobody
+        (True, "work", ("work",)),  # the register is where its last call came back to: who called it is not known
+        (False, "work", ("work", "work")),  # it calls itself
+    ],
+)
+def test_a_link_register_that_leads_into_its_own_function_is_no_caller(
+    symbolizer: Symbolizer, monkeypatch: pytest.MonkeyPatch, overwrites: bool, caller: str, names: tuple[str, ...]
+) -> None:
+    frames = {
+        0x1000: _Frame("work", frame=False, called=True, overwrites=overwrites),
+        0x2000: _Frame(caller, frame=False, called=True),
+    }
+    monkeypatch.setattr(symbolizer, "_frame", lambda space, address, leaf: frames[address])
+
+    assert symbolizer.frames(Space(Code()), 0x1000, 0x2000, ()) == names

@@ -7,6 +7,7 @@ it was that. Alike failures of a batch are judged once. Knows no ring.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -15,7 +16,7 @@ from tracer.causes import UNKNOWN, Bound, Cause, Host, Limits, cause
 from tracer.cgroups import Cgroups
 from tracer.events import NULL, Batch, Kind
 
-_PAGE: Final = 4096
+_PAGE: Final = mmap.PAGESIZE
 _MOST_GROUPS: Final = 10_000
 
 

@@ -41,6 +41,14 @@ def has_rdonly_cast() -> bool:
     return _vmlinux().has("bpf_rdonly_cast", btf.FUNC)
 
 
+def has_preemptible_tracepoints() -> bool:
+    """Programs on tracepoints can be preempted, and are skipped where one is (probes/once.h): since v7.0.
+
+    Tracepoints were protected by SRCU up to 6.14 as well, for other reasons; then they had no member `ext` yet.
+    """
+    return "ext" in _vmlinux().member_names("tracepoint") and _vmlinux().has("tracepoint_srcu_srcu_data", btf.VAR)
+
+
 def has_mapping_walk() -> bool:
     """bpf_iter_task_vma_new(), since v6.7: a probe can say what is mapped where; it reads kernel memory besides."""
     return _vmlinux().has("bpf_iter_task_vma_new", btf.FUNC) and kernel_reads_allowed()

@@ -16,7 +16,7 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from tracer import wire
 from tracer.backends import STACKS_USUAL, _host
 from tracer.backends._faults import Faults
 from tracer.backends._images import Images, Seen
+from tracer.backends._libbpf import BpfObject
 from tracer.backends._ring import Ring
 from tracer.btf import Btf
 from tracer.events import Batch, Kind
@@ -71,12 +72,17 @@ class Stacks:
         self._symbols = Symbolizer()
         self._drained = 0  # stats.entries when map `counts` was last emptied
 
-    def load(self) -> None:
-        """Raises ProbesRefusedError or NoPermissionError with the kernel's reason."""
+    @property
+    def object(self) -> BpfObject:
+        """For what the kernel refused of it."""
+        return self._object
+
+    def load(self, optional: Collection[str] = ()) -> None:
+        """Raises ProbesRefusedError or NoPermissionError with the kernel's reason for a program not of `optional`."""
         obj = self._object
         hz = round(1 / time.clock_getres(_COARSE))
         obj.set_data(".rodata.stackopt", struct.pack("=3I", self._rate, hz, _host.has_mapping_walk()))
-        obj.load()
+        obj.load(optional)
         self._ring = Ring(obj.map_fd("seen"), obj.map_size("seen"))
         self._stats = obj.view(".data.stackstats", _STATS.size)
 

@@ -45,6 +45,7 @@ FEATURES: Final[dict[str, tuple[str, Callable[[Host], Check]]]] = {
     "group_dead": ("bpf", bpf_checks.group_dead),
     "lockdown": ("bpf", bpf_checks.lockdown),
     "unprivileged_bpf": ("bpf", bpf_checks.unprivileged_bpf),
+    "fault_entry": ("copies", copy_checks.fault_entry),
     "fault_tracepoints": ("copies", copy_checks.fault_tracepoints),
     "rss_stat": ("copies", copy_checks.rss_stat),
     "bpf_find_vma": ("copies", copy_checks.bpf_find_vma),

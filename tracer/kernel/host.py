@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from tracer import btf
+from tracer import btf, machines
 from tracer.errors import ForktraceError
 from tracer.kernel.bpfcall import BpfCall
 
@@ -109,6 +109,11 @@ class Host:
     def library(self, pattern: str) -> Path | None:
         """A shared library in the usual folders. Not by ctypes.util: that starts a compiler to find one."""
         return self._first(pattern, _LIBRARY_FOLDERS)
+
+    @cached_property
+    def machine(self) -> machines.Machine | None:
+        """What this kernel runs on; None for one that we know nothing of."""
+        return machines.here()
 
     @cached_property
     def libbpf(self) -> str | None:

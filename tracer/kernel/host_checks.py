@@ -11,6 +11,7 @@ from typing import Final
 from tracer import delayacct, procfs
 from tracer.kernel.check import Check, no, unknown, yes
 from tracer.kernel.host import CAP_NET_ADMIN, CAP_SYS_PTRACE, Host, as_root, forktrace_as_root
+from tracer.machines import MACHINES
 
 # bcc
 
@@ -18,6 +19,8 @@ from tracer.kernel.host import CAP_NET_ADMIN, CAP_SYS_PTRACE, Host, as_root, for
 def bcc(host: Host) -> Check:
     """The distribution's Python module of BCC and its library."""
     why = "--backend bcc compiles its programs with it; registries know another project by that name"
+    if host.machine is not MACHINES["x86_64"]:
+        return no("bcc", "its programs are for x86-64, and this is another machine", why, "use another backend")
     if host.bcc is None:
         return no("bcc", "its Python module is not here", why, host.install("bcc"))
     if host.library("libbcc.so.0") is None:

@@ -9,8 +9,9 @@ none, `[unknown]` where nothing is known.
 
 The kernel walks frame pointers, and most distributions compile without: then a frame pointer is just a register, and
 what it leads to is garbage that often looks well. So a frame is only believed if a call stands before it, and above a
-function without a frame pointer none is, unless the word on top of the stack is its return address, with which the
-kernel's walk can be mended (memcpy and the like have pushed nothing). Inlined functions are part of those they are in.
+function without a frame pointer none is, unless the word on top of the stack, or on arm64 the link register, is its
+return address, with which the kernel's walk can be mended (memcpy and the like have pushed nothing). What is seen of a
+machine's code is code.py's. Inlined functions are part of those they are in.
 Refuses to know: how the stacks were taken.
 """
 
@@ -30,7 +31,6 @@ __all__ = ["UNKNOWN", "Code", "Mapped", "Maps", "PerfSource", "Space", "Symboliz
 UNKNOWN: Final = "[unknown]"
 DEBUG_FOLDERS: Final = (Path("/usr/lib/debug"),)
 _FILES_MOST: Final = 512
-_CALL_BYTES: Final = 7
 
 
 class PerfSource(NamedTuple):
@@ -80,6 +80,7 @@ class _Frame(NamedTuple):
     name: str
     frame: bool | None  # at this instruction its function has set its frame pointer; None: nobody knows
     called: bool  # a call, as far as can be seen, stands before this address
+    overwrites: bool = False  # it never sets one, and where it has called somebody the link register is its own
 
 
 class Symbolizer:
@@ -94,7 +95,7 @@ class Symbolizer:
         self._known: dict[tuple[Code, int, bool], _Frame | None] = {}  # None: no file is mapped there
 
     def frames(self, space: Space, leaf: int, caller: int, addresses: Sequence[int]) -> tuple[str, ...]:
-        """Names, leaf first. `caller`: the word on top of the stack if it is a return address, else 0.
+        """Names, leaf first. `caller`: what the stack or the link register says, if a return address, else 0.
 
         `addresses`: the return addresses that the kernel found by frame pointers, innermost first, without the leaf.
         One name alone: who called it is not known.
@@ -103,6 +104,10 @@ class Symbolizer:
         if at_leaf is None:
             return (UNKNOWN,)
         names = [at_leaf.name]
+        if at_leaf.overwrites and caller:
+            above = self._frame(space, caller, leaf=False)
+            if above is not None and above.name == at_leaf.name:
+                caller = 0  # where its last call has returned to
         if at_leaf.frame is not True and caller and caller not in addresses[:1]:
             addresses = (caller, *addresses)
         elif at_leaf.frame is False:
@@ -145,11 +150,13 @@ class Symbolizer:
         vaddr = elf.vaddr(offset) if elf is not None else None
         if elf is None or vaddr is None:
             return None
-        called = leaf or not elf.x86 or _is_call(elf.code(vaddr + 1 - _CALL_BYTES, _CALL_BYTES))
+        size = elf.machine.call_bytes
+        called = leaf or elf.machine.is_call(elf.code(vaddr + 1 - size, size))
         function = elf.function(vaddr)
         if function is None or not function.name:
             return _Frame(f"{_module(mapping)}+{offset:#x}", None if elf.keeps_frames() else False, called)
-        return _Frame(function.name, None if function.frame is None else 0 <= function.frame <= vaddr, called)
+        frame = None if function.frame is None else 0 <= function.frame <= vaddr
+        return _Frame(function.name, frame, called, elf.machine.link and function.frame == -1)
 
     def _jitted(self, space: Space, address: int) -> str | None:
         for source in space.perf:
@@ -221,13 +228,6 @@ class Symbolizer:
 
 def _module(mapping: Mapped) -> str:
     return mapping.path.rpartition("/")[2]
-
-
-def _is_call(code: bytes) -> bool:
-    """Whether the last instruction of `code` can be a call: E8 rel32, or FF /2 of 2 to 7 bytes."""
-    if len(code) < _CALL_BYTES or code[-5] == 0xE8:
-        return True
-    return any(code[-n] == 0xFF and code[1 - n] & 0x38 == 0x10 for n in (2, 3, 4, 6, 7))
 
 
 def owners_of(uids: Collection[int]) -> frozenset[int]:

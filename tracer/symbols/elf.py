@@ -17,14 +17,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from tracer.symbols import code
+
 _FUNCTIONS: Final = (2, 10)  # STT_FUNC, STT_GNU_IFUNC
-_EM_X86_64: Final = 62
 _MOST_BYTES: Final = 512 << 20  # of one table
 _NESTED: Final = 8
 _PROLOGUE_WITHIN: Final = 128
 _ASKED: Final = 128  # functions, before a file's compiler flags are believed to be known
-# mov %rsp,%rbp in both encodings. gcc may put it behind an early way out, so it is looked for beyond the first bytes.
-_SETS_FRAME: Final = (b"\x48\x89\xe5", b"\x48\x8b\xec")
 
 
 class Function(NamedTuple):
@@ -45,7 +44,7 @@ class ElfFile:
         self._size = os.fstat(fd).st_size
         with os.fdopen(os.dup(fd), "rb") as stream:
             elf = _open(stream)
-            self.x86 = elf.header["e_machine"] in ("EM_X86_64", _EM_X86_64)
+            self.machine = code.of(elf.header["e_machine"])
             self._segments = [
                 (p["p_offset"], p["p_vaddr"], p["p_filesz"]) for p in elf.iter_segments() if p["p_type"] == "PT_LOAD"
             ]
@@ -116,20 +115,17 @@ class ElfFile:
         return [self._table.name(start) for start in self._table.starts()]
 
     def _frame(self, start: int, end: int) -> int | None:
-        if not self.x86:
-            return start  # the other 64-bit ABIs keep one
         found = self._frames.get(start)
         if found is None:
-            code = self.code(start, min(_PROLOGUE_WITHIN, max(end - start, 16)))
-            ends = [at + 3 for at in (code.find(p) for p in _SETS_FRAME) if at >= 0]
-            found = self._frames[start] = start + min(ends) if ends else -1
+            at = self.machine.frame_set(self.code(start, min(_PROLOGUE_WITHIN, max(end - start, 16))))
+            found = self._frames[start] = -1 if at is None else start + at
         return found
 
     def keeps_frames(self) -> bool:
         """Whether most of its functions keep a frame pointer, of some that are long enough to need one."""
         if self._usual is None:
             frames = [self._frame(start, end) for start, end in self._table.some(_ASKED)]
-            self._usual = not self.x86 or 2 * sum(frame != -1 for frame in frames) > len(frames)
+            self._usual = 2 * sum(frame != -1 for frame in frames) > len(frames)
         return self._usual
 
     def close(self) -> None:
