@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Final
 
 from tracer.errors import UsageError
+from tracer.inheritance import IGNORED_BY_PYTHON, ignored
 from tracer.terminal import WATCHED
 
 EVERY_S: Final = 10.0
@@ -78,7 +79,7 @@ class Hook:
             pid = os.posix_spawnp(
                 self._argv[0], self._argv, os.environ,
                 file_actions=[(os.POSIX_SPAWN_DUP2, fd, 0)], setsigmask=[],
-                setsigdef=[*WATCHED, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU, signal.SIGTSTP],
+                setsigdef=[*WATCHED, *IGNORED_BY_PYTHON - ignored(), signal.SIGTTOU, signal.SIGTSTP],
                 setpgroup=0,
             )  # fmt: skip
             self._running[pid] = now

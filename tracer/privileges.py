@@ -17,11 +17,12 @@ import os
 from contextlib import suppress
 
 from tracer.errors import CannotWriteError, NoPermissionError, UsageError
+from tracer.inheritance import put, unset
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ctypes
-    from collections.abc import Mapping
+    from collections.abc import Iterable
     from typing import IO
 
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -48,16 +49,18 @@ class Identity:
         self.home = home
         self.shell = shell
 
-    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
+    def environment(self, base: Iterable[bytes]) -> list[bytes]:
         """`base` as this user's own: HOME and its kin set, what sudo added removed. PATH stays as it is."""
-        env = {name: value for name, value in base.items() if not name.startswith("SUDO_")}
-        env.update(HOME=self.home, USER=self.name, LOGNAME=self.name, SHELL=self.shell)
-        env["MAIL"] = f"/var/mail/{self.name}"
+        entries = [entry for entry in base if not entry.startswith(b"SUDO_")]
+        own = {"HOME": self.home, "USER": self.name, "LOGNAME": self.name, "SHELL": self.shell}
+        own["MAIL"] = f"/var/mail/{self.name}"
         runtime = f"/run/user/{self.uid}"
-        env.pop("XDG_RUNTIME_DIR", None)  # root's, if any
+        unset(entries, b"XDG_RUNTIME_DIR")  # root's, if any
         if os.path.isdir(runtime):  # noqa: PTH112  pathlib is 3 ms and would be the only use
-            env["XDG_RUNTIME_DIR"] = runtime
-        return env
+            own["XDG_RUNTIME_DIR"] = runtime
+        for name, value in own.items():
+            put(entries, os.fsencode(name), os.fsencode(value))
+        return entries
 
 
 def caller_identity() -> Identity | None:

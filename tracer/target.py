@@ -22,6 +22,7 @@ import time
 from contextlib import suppress
 
 from tracer.errors import CannotStartError, ForktraceError, UsageError
+from tracer.inheritance import environment, put, unset
 from tracer.launch import MESSAGE_SIZE, READY, Plan, child, failure
 from tracer.privileges import Identity, as_caller, caller_identity, open_output, user_identity
 from tracer.status import Status, pass_on
@@ -278,19 +279,19 @@ class Target:
         self._gate = self._report = -1
 
 
-def _environment(env: Mapping[str, str] | None, set_env: Sequence[str], identity: Identity | None) -> dict[str, str]:
+def _environment(env: Mapping[str, str] | None, set_env: Sequence[str], identity: Identity | None) -> list[bytes]:
     if env is not None:
-        result = dict(env)
+        result = [os.fsencode(name) + b"=" + os.fsencode(value) for name, value in env.items()]
     else:
-        result = dict(os.environ) if identity is None else identity.environment(os.environ)
+        result = environment() if identity is None else identity.environment(environment())
     for word in set_env:
-        name, equals, value = word.partition("=")
+        name, equals, value = os.fsencode(word).partition(b"=")
         if not name:
             raise UsageError(f"-E {word!r} names no variable", "write NAME=value, or NAME to unset it")
         if equals:
-            result[name] = value
+            put(result, name, value)
         else:
-            result.pop(name, None)
+            unset(result, name)
     return result
 
 
