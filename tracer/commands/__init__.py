@@ -212,6 +212,7 @@ def program() -> NoReturn:
 
     Those who do wait are libraries with handlers (pyarrow has them), threads, and whoever traces or profiles Python.
     """
+    _leave_relative_folders()
     status = main()
     threads = sys.modules.get("threading")
     awaited = atexit._ncallbacks() or (threads is not None and threads.active_count() > 1)
@@ -222,6 +223,16 @@ def program() -> NoReturn:
     with suppress(OSError, ValueError, AttributeError):
         sys.stderr.flush()
     os._exit(status)
+
+
+def _leave_relative_folders() -> None:
+    """Import nothing by an empty or relative part of PYTHONPATH, which is the current folder or one in it."""
+    if sys.flags.ignore_environment:
+        return
+    for part in os.environ.get("PYTHONPATH", "/").split(os.pathsep):
+        if not part.startswith("/"):
+            with suppress(ValueError, OSError):
+                sys.path.remove(os.path.abspath(part))  # noqa: PTH100
 
 
 def say(line: str) -> None:
