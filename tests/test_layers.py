@@ -30,6 +30,7 @@ LAYERS = (
     ("analyses",),
     ("trace",),
     ("capture", "recorder"),
+    ("storm_files",),
     ("fleet", "metrics", "watch"),
     ("reports",),
     ("live",),

@@ -334,3 +334,30 @@ def test_a_folder_that_is_there_and_takes_no_files() -> None:
     assert str(caught.value) == "can not write /proc/trace: /proc takes no new files; name another place with -o"
     with pytest.raises(CannotWriteError, match=r"there is no folder /proc/none; make it"):
         open_output("/proc/none/trace")
+
+
+def test_a_data_set_by_sudo_is_the_callers_and_follows_no_link(account: pwd.struct_passwd, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    tmp_path.chmod(0o755)
+    home = Path(account.pw_dir)
+    command = [str(Path(sys.executable).with_name("forktrace"))]
+    for words in (["--backend", "strace", "-q", "-o", "t.ftrace", "--", "true"], ["fleet", ".", "--into", "set", "-q"]):
+        assert by_sudo(account, [*command, *words]).returncode == 0
+    made = list((home / "set").rglob("*"))
+    files = [path for path in made if path.is_file()]
+    owners = {path.stat().st_uid for path in made}
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in files}
+    for path in files:
+        path.unlink()
+        if "traces" not in str(path.relative_to(home)):  # without those it is all to be written again
+            path.symlink_to(precious)
+    by_sudo(account, [*command, "fleet", ".", "--into", "set", "-q"])
+    refused = by_sudo(account, [*command, "fleet", ".", "--into", str(tmp_path / "set"), "-q"])
+
+    assert files
+    assert (owners, modes) == ({account.pw_uid}, {0o600})
+    assert all(path.is_file() and not path.is_symlink() for path in files)
+    assert precious.read_text() == "kept"
+    assert (refused.returncode, (tmp_path / "set").exists()) == (73, False)
+    assert "permission denied" in refused.stderr
