@@ -22,7 +22,7 @@ LAYERS = (
     ("whole",),
     ("processes", "status", "matching"),
     ("btf", "wire", "recording", "spool", "procfs", "cgroups", "groups", "causes", "limits", "redact", "symbols"),
-    ("kernel", "privileges", "terminal", "launch", "target", "delayacct"),
+    ("kernel", "privileges", "terminal", "launch", "target", "delayacct", "capabilities"),
     ("outlet", "hook", "pressure"),
     ("told", "index", "rows", "bulk", "execs", "growth", "derived", "tree", "outline", "backends", "importers"),
     ("session",),

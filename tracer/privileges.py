@@ -109,7 +109,7 @@ def drop(identity: Identity) -> None:
     """
     # A change of uid leaves the inheritable set alone; an exec of a file with its own would revive it.
     # Emptied, it empties its subset, the ambient set. Loaded now: our Python may be for root's eyes only.
-    libc = _libc() if _capabilities(b"CapInh", b"CapAmb") != 0 else None
+    libc = _libc() if capabilities(b"CapInh", b"CapAmb") != 0 else None
     os.setgroups(identity.groups)
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)
@@ -117,7 +117,7 @@ def drop(identity: Identity) -> None:
         return
     if libc is not None:
         _clear_capabilities(libc)
-    if _capabilities(b"CapInh", b"CapPrm", b"CapEff", b"CapAmb") > 0:
+    if capabilities(b"CapInh", b"CapPrm", b"CapEff", b"CapAmb") > 0:
         raise OSError(errno.EPERM, "capabilities were left")
     try:
         os.setuid(0)
@@ -249,8 +249,8 @@ def _identity(uid: int, gid: int | None, name: str | None) -> Identity:
     return Identity(entry.pw_name, uid, gid, groups, entry.pw_dir or "/", entry.pw_shell or "/bin/sh")
 
 
-def _capabilities(*names: bytes) -> int:
-    """The union of our capability sets of these names; -1 when /proc can not tell."""
+def capabilities(*names: bytes) -> int:
+    """The union of our capability sets of these names, as CapEff; -1 when /proc can not tell."""
     try:
         with open("/proc/self/status", "rb", buffering=0) as f:  # noqa: PTH123
             lines = f.read().splitlines()

@@ -139,6 +139,7 @@ class Run:
         self._can_finish(args)
         refuse(args)
         from tracer.allocation import keep_freed
+        from tracer.capabilities import after_attach, before_report
         from tracer.capture import Keeper
         from tracer.session import Session, living
         from tracer.status import pass_on
@@ -149,11 +150,13 @@ class Run:
         session.living = lambda: living(keeper.batches())
         with session:
             session.start()
+            after_attach(session.meta.source, saves=bool(args.output) or args.live, nice=args.live)
             keep_freed()
             keeper.open()
             with beside.show(session):
                 session.run(keeper.take, beside.take, tick=beside.before(keeper.tick))
             trace = keeper.finish()  # before a Ctrl-C can hit us again
+        before_report()
         failures = [e for e in (self._report(args, trace), keeper.failure) if e is not None]
         for failure in failures:
             say(str(failure))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from tracer.allocation import keep_freed
 from tracer.backends import BACKENDS, COW_LEVELS, Options
+from tracer.capabilities import after_attach
 from tracer.commands import attaching, say
 from tracer.commands.run import _seconds, _size
 from tracer.commands.storm_lines import Lines
@@ -97,6 +98,8 @@ class Storm:
         hook = _hook(args, tell)
         with session:
             session.start()
+            # A command of --exec may be set-uid, as those that send mail are
+            after_attach(session.meta.source, saves=args.save is not None, nice=True, no_new_privs=args.exec is None)
             keep_freed()
             with _unhindered(), _Teller(session, args, hook) as teller:
                 session.run(teller.watch.take, tick=teller.tick)
