@@ -20,7 +20,7 @@ LAYERS = (
     ("errors", "choices", "record", "allocation", "inheritance", "leftovers", "sudo_caller"),
     ("events",),
     ("whole",),
-    ("processes", "status", "matching"),
+    ("processes", "status", "matching", "own_limits"),
     ("btf", "wire", "recording", "spool", "procfs", "cgroups", "groups", "causes", "limits", "redact", "symbols"),
     ("kernel", "privileges", "terminal", "launch", "target", "delayacct", "capabilities"),
     ("outlet", "hook", "pressure"),

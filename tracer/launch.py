@@ -19,11 +19,12 @@ import stat
 
 from tracer.errors import CannotStartError, ForktraceError, NoPermissionError
 from tracer.inheritance import value_of
+from tracer.own_limits import restore
 from tracer.privileges import Identity, drop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import NoReturn
 
 READY = b"\x00"
@@ -40,7 +41,7 @@ class Plan:
     `through`: a tracer's command, its program's path first, to which argv is appended.
     """
 
-    __slots__ = ("argv", "cwd", "env", "identity", "pass_fds", "through")
+    __slots__ = ("argv", "cwd", "env", "identity", "limits", "pass_fds", "through")
 
     def __init__(  # noqa: PLR0917  a record
         self,
@@ -50,6 +51,7 @@ class Plan:
         identity: Identity | None,
         pass_fds: Sequence[int],
         through: Sequence[str] = (),
+        limits: Mapping[int, tuple[int, int]] | None = None,
     ) -> None:
         self.argv = tuple(argv)
         self.env = tuple(env)
@@ -57,6 +59,7 @@ class Plan:
         self.identity = identity
         self.pass_fds = tuple(pass_fds)
         self.through = tuple(through)
+        self.limits = dict(limits or {})
 
 
 def child(plan: Plan, gate: int, report: int, restore_signals: Callable[[], None]) -> NoReturn:
@@ -64,6 +67,7 @@ def child(plan: Plan, gate: int, report: int, restore_signals: Callable[[], None
     stage = _PRIVILEGES
     try:
         restore_signals()
+        restore(plan.limits)
         for fd in plan.pass_fds:
             os.set_inheritable(fd, True)
         if plan.identity is not None:

@@ -91,13 +91,15 @@ class Target:
         user: str | None = None,
         pass_fds: Sequence[int] = (),
         through: Sequence[str] = (),
+        limits: Mapping[int, tuple[int, int]] | None = None,
     ) -> Target:
         """Fork, and return when the child waits at the gate, with its privileges dropped and its file found.
 
         Under sudo it becomes the caller's unless `as_root`, or `user`'s if named. `env` replaces the
         environment as a whole; `set_env` has strace's -E words (NAME=value, or NAME to unset). The program is
         looked up in the PATH it will see. `through` is a tracer's command that argv is appended to; the tracer
-        must exec the program in the process it was started as. Raises UsageError, NoPermissionError,
+        must exec the program in the process it was started as. `limits` are the program's, where ours were
+        raised. Raises UsageError, NoPermissionError,
         CannotStartError (127 not found, else 126).
         """
         if not argv:
@@ -107,7 +109,7 @@ class Target:
         if user is not None and as_root:
             raise UsageError("-u and --as-root exclude each other", "give one of them")
         identity = user_identity(user) if user is not None else None if as_root else caller_identity()
-        plan = Plan(argv, _environment(env, set_env, identity), cwd, identity, pass_fds, through)
+        plan = Plan(argv, _environment(env, set_env, identity), cwd, identity, pass_fds, through, limits)
         signals = Signals()
         # Above 0..2: were stderr closed, the gate would be descriptor 2, and a library's warning the release.
         gate_read, gate = map(_high, os.pipe())

@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import Any, Final, NoReturn, Protocol
 
 from tracer.errors import CannotWriteError, ForktraceError, UsageError
+from tracer.own_limits import explain
 
 COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("run", "run", "see how processes come to be, and what that costs"),
@@ -196,7 +197,17 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+    except (MemoryError, RuntimeError, ImportError) as e:
+        starved = explain(e)
+        if starved is None:
+            raise
+        say(str(starved))
+        return starved.exit_status
     except OSError as e:
+        starved = explain(e)
+        if starved is not None:
+            say(str(starved))
+            return starved.exit_status
         if e.errno not in (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EDQUOT, errno.EFBIG) or e.filename is not None:
             raise
         _mute_stdout()
