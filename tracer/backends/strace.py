@@ -60,7 +60,9 @@ class Backend:
 
     @classmethod
     def readiness(cls) -> Readiness:
-        """strace in PATH, and no rule of Yama's against it; what else may forbid ptrace, `start` finds out."""
+        """strace in PATH, /proc, and no rule of Yama's against it; what else may forbid ptrace, `start` finds out."""
+        if not _strace_host.has_proc():
+            return Readiness(False, "/proc is not mounted, by which strace is followed", "mount -t proc proc /proc")
         for feature in ("strace", "ptrace"):
             check = kernel.feature(feature)
             if check.ok is False:
@@ -90,6 +92,12 @@ class Backend:
         if self._options.everyone:
             raise ProbesRefusedError("strace can not watch the whole host", "run forktrace with sudo, so that bpf can")
         if not _strace_host.may_trace():
+            tracer = _strace_host.own_tracer()
+            if tracer is not None:
+                raise NoPermissionError(
+                    f"forktrace is traced itself, by {tracer}, and a process has one tracer only",
+                    "run forktrace outside of that, or take another backend",
+                )
             raise NoPermissionError(
                 "ptrace is forbidden here, by the container's seccomp profile or a security module",
                 "in docker: --cap-add SYS_PTRACE",
