@@ -175,4 +175,4 @@ def test_the_script_of_the_checkout_is_isolated() -> None:
     """`./run setup` writes it so: a part of PYTHONPATH that is empty would be the current folder."""
     first = Path(FORKTRACE).read_text("utf-8").splitlines()[:2]
     assert any(line.rstrip().endswith(" -I") or ' -I "$0"' in line for line in first), first
-    assert '-I -X forktrace_ignored="$(ignored)"' in (ROOT / "run").read_text("utf-8")
+    assert '-I -X forktrace_ignored=' in (ROOT / "run").read_text("utf-8")
