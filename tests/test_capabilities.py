@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from tests.terminals import DEADLINE_S, wait_until
 from tests.test_privileges import account, fields  # noqa: F401 - a fixture
 from tracer.capabilities import BPF, NET_ADMIN, SYS_ADMIN, needed
 
+ROOT = Path(__file__).parents[1]
 FORKTRACE = str(Path(sys.executable).with_name("forktrace"))
-MOST = {"bpf": 5, "netlink": 4, "strace": 3}
+MOST = {"bpf": 6, "netlink": 5, "strace": 4}
 pytestmark = pytest.mark.programs
 
 
@@ -100,7 +102,30 @@ def test_by_sudo_the_report_is_drawn_as_the_caller(account: pwd.struct_passwd) -
 
 def test_each_backend_keeps_its_own() -> None:
     need("root")
-    assert NET_ADMIN in needed("netlink", saves=False, nice=False)
-    assert NET_ADMIN not in needed("bpf", saves=False, nice=False)
-    assert BPF in needed("bpf", saves=False, nice=False)
-    assert SYS_ADMIN not in needed("bpf", saves=True, nice=True)
+    assert NET_ADMIN in needed("netlink", nice=False)
+    assert NET_ADMIN not in needed("bpf", nice=False)
+    assert BPF in needed("bpf", nice=False)
+    assert SYS_ADMIN not in needed("bpf", nice=True)
+
+
+def test_an_installation_that_the_caller_may_not_read_still_reports(
+    account: pwd.struct_passwd, tmp_path: Path  # noqa: F811
+) -> None:
+    """As below /root: modules are imported after the program has run."""
+    need("bpf", "root", "sudo")
+    tmp_path.chmod(0o700)
+    shutil.copytree(ROOT / "tracer", tmp_path / "tracer", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "probes").symlink_to(ROOT / "probes")
+    script = tmp_path / "start.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.dont_write_bytecode = True\n"
+        "from tracer.commands import program; program()"
+    )
+    done = subprocess.run(
+        ["sudo", "-n", sys.executable, str(script), "--backend", "bpf", "--", "sh", "-c", "id -u; exit 7"], cwd="/",
+        user=account.pw_uid, group=account.pw_gid, extra_groups=[], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stdout) == (7, f"{account.pw_uid}\n"), done.stderr
+    assert "processes" in done.stderr
+    assert "Traceback" not in done.stderr

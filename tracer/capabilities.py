@@ -1,7 +1,7 @@
 """What forktrace gives up of root's power once it is attached, and before it reports.
 
-    after_attach(backend, saves=..., nice=..., no_new_privs=...)     the capabilities that are kept are few
-    before_report()                                                  the caller of sudo from now on, or root without any
+    after_attach(backend, nice=..., no_new_privs=...)   the capabilities that are kept are few
+    before_report()                                     the caller of sudo from now on, or root that may only read
 
 For the commands alone: a program that uses forktrace as a library keeps what it has. The traced program is forked
 before, and is not touched by this. Tried on Linux 6.18, one by one: reading the rings and maps of bpf and bcc needs
@@ -14,10 +14,12 @@ theirs, so this comes before the libraries that start some.
 from __future__ import annotations
 
 import ctypes
+import importlib.util
+import os
 from contextlib import suppress
 from typing import Final
 
-from tracer.privileges import capabilities, drop, output_identity
+from tracer.privileges import as_caller, capabilities, drop, output_identity
 
 _VERSION_3: Final = 0x20080522
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -27,13 +29,13 @@ _ALWAYS: Final = frozenset({DAC_READ_SEARCH, KILL, SYS_PTRACE})
 _OF_BACKEND: Final = {"bpf": {BPF, PERFMON}, "bcc": {BPF}, "netlink": {NET_ADMIN}}
 
 
-def needed(backend: str, *, saves: bool, nice: bool) -> frozenset[int]:
-    """Those that a capture needs to its end. `saves`: new files are opened later. `nice`: its priority is changed."""
+def needed(backend: str, *, nice: bool) -> frozenset[int]:
+    """Those that a capture needs to its end. `nice`: its priority is changed meanwhile."""
     wanted = set(_ALWAYS | _OF_BACKEND.get(backend, set()))
     if output_identity() is not None:
         wanted |= {SETUID, SETGID}  # files are the caller's, by their fsuid and groups
-    elif saves:
-        wanted.add(DAC_OVERRIDE)  # root may write into any folder
+    else:
+        wanted.add(DAC_OVERRIDE)  # root's outputs and temporary files may be in any folder
     if nice:
         wanted.add(SYS_NICE)
     held = capabilities(b"CapPrm")
@@ -43,21 +45,37 @@ def needed(backend: str, *, saves: bool, nice: bool) -> frozenset[int]:
     return frozenset(wanted)
 
 
-def after_attach(backend: str, *, saves: bool = False, nice: bool = False, no_new_privs: bool = True) -> None:
+def after_attach(backend: str, *, nice: bool = False, no_new_privs: bool = True) -> None:
     """Keep what is needed to the end. `no_new_privs`: nothing that is started from now on can have more again."""
-    _keep(needed(backend, saves=saves, nice=nice))
+    _keep(needed(backend, nice=nice))
     if no_new_privs:
         ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def before_report() -> None:
-    """All that was captured is read and drawn without privilege: as the caller of sudo, else as root in name alone."""
+    """All that was captured is read and drawn as the caller of sudo; else as root that may read, and no more.
+
+    Modules are still to be imported. Where the caller may not read them (an installation below /root) it stays root.
+    """
     who = output_identity()
-    if who is not None:
+    if who is not None and _can_import():
         with suppress(OSError):  # a user namespace may not know them
             drop(who)
             return
-    _keep(frozenset())
+    _keep(frozenset({DAC_READ_SEARCH}))
+
+
+def _can_import() -> bool:
+    """Whether the caller of sudo may read the standard library, rich and this package."""
+    rich = importlib.util.find_spec("rich")
+    files = [os.__file__, __file__, *([rich.origin] if rich is not None and rich.origin else [])]
+    try:
+        with as_caller():
+            for path in files:
+                os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def _keep(wanted: frozenset[int]) -> None:

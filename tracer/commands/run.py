@@ -152,7 +152,7 @@ class Run:
         failed: ForktraceError | None = None
         with session:
             session.start()
-            after_attach(session.meta.source, saves=bool(args.output) or args.live, nice=args.live)
+            after_attach(session.meta.source, nice=args.live)
             keep_freed()
             keeper.open()
             try:

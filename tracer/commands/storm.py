@@ -99,7 +99,7 @@ class Storm:
         with session:
             session.start()
             # A command of --exec may be set-uid, as those that send mail are
-            after_attach(session.meta.source, saves=args.save is not None, nice=True, no_new_privs=args.exec is None)
+            after_attach(session.meta.source, nice=True, no_new_privs=args.exec is None)
             keep_freed()
             with _unhindered(), _Teller(session, args, hook) as teller:
                 session.run(teller.watch.take, tick=teller.tick)
