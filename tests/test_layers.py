@@ -17,7 +17,7 @@ import pytest
 
 # From the bottom up. A new module or package of tracer/ gets its place here, once.
 LAYERS = (
-    ("errors", "choices", "record", "allocation", "inheritance", "leftovers", "sudo_caller"),
+    ("errors", "choices", "record", "allocation", "inheritance", "leftovers", "own_programs", "sudo_caller"),
     ("events",),
     ("whole",),
     ("processes", "status", "matching", "own_limits"),

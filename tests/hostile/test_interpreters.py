@@ -135,6 +135,21 @@ def test_root_does_not_run_the_module_in_a_users_folder(trap: Trap) -> None:
     assert "0.1.0" not in done.stdout
 
 
+@pytest.mark.parametrize("words", ["--backend strace -q -- /bin/true", "--backend auto -q -- /bin/true", "doctor"])
+def test_programs_in_the_current_folder_are_not_run_by_root(trap: Trap, words: str) -> None:
+    need("root", "strace")
+    for name in ("strace", "zstd", "id", "sh"):
+        script = trap.folder / name
+        script.write_text(f"#!/bin/sh\necho program {name} >>{trap.log}\n")
+        script.chmod(0o755)
+    try:
+        forktrace(trap.folder, *shlex.split(words), PATH=f".::{os.environ['PATH']}")
+    finally:
+        for name in ("strace", "zstd", "id", "sh"):
+            (trap.folder / name).unlink()
+    assert trap.ran() == []
+
+
 # The class: every interpreter that forktrace starts
 
 

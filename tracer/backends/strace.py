@@ -10,14 +10,13 @@ reader. Knows no tree and does not start the program.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from tracer import kernel
+from tracer import kernel, own_programs
 from tracer.backends import Options, Readiness, _strace_attach, _strace_command, _strace_host
 from tracer.backends._failures import explain
 from tracer.backends._strace_live import Live
@@ -44,7 +43,7 @@ class Backend:
     def __init__(self, options: Options) -> None:
         self.news: list[str] = []
         self._options = options
-        self._path = shutil.which("strace") or "strace"
+        self._path = own_programs.find("strace") or "strace"
         self._version = kernel.Host().strace or (0, 0)
         self._seccomp = not options.strace_safe and self._version >= _strace_command.SECCOMP
         self._log: Log | None = None
