@@ -17,12 +17,12 @@ import pytest
 
 # From the bottom up. A new module or package of tracer/ gets its place here, once.
 LAYERS = (
-    ("errors", "choices", "record", "allocation", "machines"),
+    ("errors", "choices", "record", "allocation", "machines", "inheritance", "leftovers", "own_programs", "sudo_caller"),
     ("events",),
     ("whole",),
-    ("processes", "status", "matching"),
+    ("processes", "status", "matching", "own_limits"),
     ("btf", "wire", "recording", "spool", "procfs", "cgroups", "groups", "causes", "limits", "redact", "symbols"),
-    ("kernel", "privileges", "terminal", "launch", "target", "delayacct"),
+    ("kernel", "privileges", "terminal", "launch", "target", "delayacct", "capabilities"),
     ("outlet", "hook", "pressure"),
     ("told", "index", "rows", "bulk", "execs", "growth", "derived", "tree", "outline", "backends", "importers"),
     ("session",),
@@ -30,6 +30,7 @@ LAYERS = (
     ("analyses",),
     ("trace",),
     ("capture", "recorder"),
+    ("storm_files",),
     ("fleet", "metrics", "watch"),
     ("reports",),
     ("live",),

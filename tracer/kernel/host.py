@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from tracer import btf, machines
+from tracer import btf, machines, own_programs
 from tracer.errors import ForktraceError
 from tracer.kernel.bpfcall import BpfCall
 
@@ -138,10 +138,9 @@ class Host:
     @cached_property
     def strace(self) -> tuple[int, int] | None:
         """Version of the strace in PATH; (0, 0) if it does not tell; None if there is none."""
-        import shutil
         import subprocess
 
-        path = shutil.which("strace")
+        path = own_programs.find("strace")
         if path is None:
             return None
         try:
