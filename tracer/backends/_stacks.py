@@ -95,7 +95,7 @@ class Stacks:
         _, lost, cut, _ = self._counted()
         said = []
         if self._symbols.missing:
-            said.append("functions are shown as FILE+OFFSET: for their names, pip install 'forktrace[stacks]'")
+            said.append("functions are shown as FILE+OFFSET: the process that reads their names could not be started")
         if lost:
             said.append(f"the stacks of some {lost} copies were lost: there were too many different ones")
         if cut:

@@ -25,7 +25,6 @@ SCHEMA: Final = 1
 _GROUPS: Final = {
     "bpf": "for the bpf backend",
     "copies": "for counting copied pages (--cow full)",
-    "stacks": "for naming the code that copies (--cow-stacks)",
     "bcc": "for the bcc backend",
     "netlink": "for the netlink backend",
     "strace": "for the strace backend",
