@@ -23,7 +23,7 @@ LAYERS = (
     ("processes", "status", "matching"),
     ("btf", "wire", "recording", "spool", "procfs", "cgroups", "groups", "causes", "limits", "redact", "symbols"),
     ("kernel", "privileges", "terminal", "launch", "target", "delayacct"),
-    ("outlet", "hook", "pressure"),
+    ("outlet", "hook", "pressure", "scrape_server"),
     ("told", "index", "rows", "bulk", "execs", "growth", "derived", "tree", "outline", "backends", "importers"),
     ("session",),
     ("tables",),
