@@ -126,7 +126,7 @@ class Symbolizer:
         `addresses`: the return addresses that the kernel found by frame pointers, innermost first, without the leaf.
         One name alone: who called it is not known.
         """
-        self._learn(space.code, [(leaf, True), *((address, False) for address in (caller, *addresses) if address)])
+        self.prepare([(space, leaf, caller, addresses)])
         at_leaf = self._frame(space, leaf, leaf=True)
         if at_leaf is None:
             return (UNKNOWN,)
@@ -144,10 +144,19 @@ class Symbolizer:
                 break
         return tuple(names)
 
+    def prepare(self, stacks: Iterable[tuple[Space, int, int, Sequence[int]]]) -> None:
+        """What `frames` will be called with: to ask each file once for all of it takes a fifth of the time."""
+        self._learn(
+            (space.code, address, place == 0)
+            for space, leaf, caller, addresses in stacks
+            for place, address in enumerate((leaf, caller, *addresses))
+            if address or not place
+        )
+
     def _frame(self, space: Space, address: int, *, leaf: bool) -> _Frame | None:
         key = (space.code, address, leaf)
         if key not in self._known:
-            self._learn(space.code, [(address, leaf)])
+            self._learn([(space.code, address, leaf)])
         found = self._known.get(key)
         if found is not None and found.name:
             return found
@@ -160,36 +169,37 @@ class Symbolizer:
             return _Frame(f"{_module(mapping)}+{inside - mapping.start + mapping.offset:#x}", None, True)
         return None if mapping is None and not leaf else _Frame(UNKNOWN, None, True)
 
-    def _learn(self, code: Code, addresses: Iterable[tuple[int, bool]]) -> None:
-        """Fill `_known` for (address, whether it is a leaf): each file is asked once."""
+    def _learn(self, addresses: Iterable[tuple[Code, int, bool]]) -> None:
+        """Fill `_known` for (code, address, whether it is a leaf): each file is asked once."""
         if len(self._known) > _KNOWN_MOST:
             self._known.clear()
-        wanted: dict[int, tuple[_Binary, list[tuple[int, bool]], list[str], list[tuple[int, bool]]]] = {}
-        for address, leaf in addresses:
-            if (code, address, leaf) in self._known:
+        wanted: dict[int, tuple[_Binary, list[tuple[Code, int, bool]], list[str], list[tuple[int, bool]]]] = {}
+        for key in addresses:
+            if key in self._known or len(self._known) > 2 * _KNOWN_MOST:
                 continue
-            self._known[code, address, leaf] = None
+            self._known[key] = None
+            code, address, leaf = key
             inside = address if leaf else address - 1  # a call that does not return may be its function's last word
             mapping = code.find(inside)
             if mapping is None or not mapping.path or mapping.path.startswith("[anon"):
                 continue
             if mapping.path.startswith("["):
-                self._known[code, address, leaf] = _Frame(mapping.path, None, True)
+                self._known[key] = _Frame(mapping.path, None, True)
                 continue
             binary = self._file(code, mapping)
             if binary is not None:
                 _, keys, places, asked = wanted.setdefault(id(binary), (binary, [], [], []))
                 offset = inside - mapping.start + mapping.offset
-                keys.append((address, leaf))
+                keys.append(key)
                 places.append(f"{_module(mapping)}+{offset:#x}")
                 asked.append((offset, leaf))
         for binary, keys, places, asked in wanted.values():
             answer = self._client.ask("elf", binary.files, asked)
-            for (address, leaf), place, said in zip(keys, places, answer["at"] if answer else (), strict=False):
+            for key, place, said in zip(keys, places, answer["at"] if answer else (), strict=False):
                 frame = _frame_of(said)
                 if frame is not None and (not frame.name or not self._room(frame.name)):
                     frame = frame._replace(name=place)
-                self._known[code, address, leaf] = frame
+                self._known[key] = frame
 
     def _room(self, name: str) -> bool:
         """Whether one more name is kept; names have no other bound than how many addresses a stack map holds."""
