@@ -17,13 +17,14 @@ import pytest
 
 # From the bottom up. A new module or package of tracer/ gets its place here, once.
 LAYERS = (
-    ("errors", "choices", "record", "allocation", "machines", "inheritance", "leftovers", "own_programs", "sudo_caller"),
+    ("errors", "choices", "record", "allocation", "machines", "inheritance", "leftovers"),
+    ("own_programs", "sudo_caller"),
     ("events",),
     ("whole",),
     ("processes", "status", "matching", "own_limits"),
     ("btf", "wire", "recording", "spool", "procfs", "cgroups", "groups", "causes", "limits", "redact", "symbols"),
     ("kernel", "privileges", "terminal", "launch", "target", "delayacct", "capabilities"),
-    ("outlet", "hook", "pressure"),
+    ("outlet", "hook", "pressure", "scrape_server"),
     ("told", "index", "rows", "bulk", "execs", "growth", "derived", "tree", "outline", "backends", "importers"),
     ("session",),
     ("tables",),

@@ -138,13 +138,3 @@ def test_the_pid_namespace(tmp_path: Path) -> None:
     assert check.ok is False
     assert "how deep it lies can not be told" in check.detail
     assert unknown.ok is None
-
-
-def test_what_names_functions(tmp_path: Path) -> None:
-    host = FakeHost(tmp_path)
-    there = kernel.feature("pyelftools", host)
-    host.modules = ()
-    missing = kernel.feature("pyelftools", host)
-
-    assert there.ok
-    assert (missing.ok, missing.mend) == (False, "pip install 'forktrace[stacks]'")

@@ -29,7 +29,6 @@ _GROUPS: Final = {
     "programs": "programs of the bpf backend, tried in this kernel",
     "bpf": "for the bpf backend",
     "copies": "for counting copied pages (--cow full)",
-    "stacks": "for naming the code that copies (--cow-stacks)",
     "bcc": "for the bcc backend",
     "netlink": "for the netlink backend",
     "strace": "for the strace backend",

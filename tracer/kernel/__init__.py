@@ -50,7 +50,6 @@ FEATURES: Final[dict[str, tuple[str, Callable[[Host], Check]]]] = {
     "rss_stat": ("copies", copy_checks.rss_stat),
     "bpf_find_vma": ("copies", copy_checks.bpf_find_vma),
     "mm_lock_seq": ("copies", copy_checks.mm_lock_seq),
-    "pyelftools": ("stacks", host_checks.elftools),
     "bcc": ("bcc", host_checks.bcc),
     "tracefs": ("bcc", host_checks.tracefs),
     "net_admin": ("netlink", host_checks.net_admin),
@@ -82,7 +81,7 @@ def reads_allowed() -> bool:
 
 
 def group(name: str) -> str:
-    """What the feature is for: bpf, copies (what bpf needs to count them), stacks, bcc, netlink, strace, or all."""
+    """What the feature is for: bpf, copies (what bpf needs to count them), bcc, netlink, strace, or all."""
     return FEATURES[name][0]
 
 

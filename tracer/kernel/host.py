@@ -152,12 +152,6 @@ class Host:
         match = re.search(r"version (\d+)\.(\d+)", said.stdout)
         return (int(match[1]), int(match[2])) if match else (0, 0)
 
-    def module(self, name: str) -> bool:
-        """Whether a Python package can be imported here. It is not."""
-        import importlib.util
-
-        return importlib.util.find_spec(name) is not None
-
     def generic_netlink(self, family: str) -> bool | None:
         """Whether the kernel knows a generic netlink family; it answers at once, None if it does not."""
         import socket

@@ -150,12 +150,3 @@ def pid_namespace(host: Host) -> Check:
     return no("pid_namespace", detail, why, "run on the host (docker: --pid=host)")
 
 
-# naming functions
-
-
-def elftools(host: Host) -> Check:
-    """pyelftools, which reads symbol tables."""
-    why = "--cow-stacks names functions with it; without, addresses stay numbers"
-    if host.module("elftools"):
-        return yes("pyelftools", "installed", why)
-    return no("pyelftools", "not installed", why, "pip install 'forktrace[stacks]'")
