@@ -17,10 +17,10 @@ import pytest
 
 # From the bottom up. A new module or package of tracer/ gets its place here, once.
 LAYERS = (
-    ("errors", "choices", "record", "allocation", "machines", "inheritance", "leftovers"),
+    ("errors", "choices", "record", "allocation", "machines", "inheritance", "leftovers", "visible"),
     ("own_programs", "sudo_caller"),
     ("events",),
-    ("whole",),
+    ("whole", "toml_file"),
     ("processes", "status", "matching", "own_limits"),
     ("btf", "wire", "recording", "spool", "procfs", "cgroups", "groups", "causes", "limits", "redact", "symbols"),
     ("kernel", "privileges", "terminal", "launch", "target", "delayacct", "capabilities"),

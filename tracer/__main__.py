@@ -32,7 +32,9 @@ def _leave_current_folder() -> str | None:
 if __name__ == "__main__":
     why = _leave_current_folder()
     if why is not None:
-        sys.stderr.write(f"forktrace: {why}; use the command forktrace, or python -I -m tracer\n")
+        from tracer.visible import write
+
+        write(sys.stderr, f"forktrace: {why}; use the command forktrace, or python -I -m tracer\n")
         sys.exit(77)
     from tracer.commands import program
 

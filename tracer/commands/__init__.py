@@ -21,6 +21,7 @@ from typing import Any, Final, NoReturn, Protocol
 
 from tracer.errors import CannotWriteError, ForktraceError, UsageError
 from tracer.own_limits import explain
+from tracer.visible import write
 
 COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("run", "run", "see how processes come to be, and what that costs"),
@@ -76,7 +77,7 @@ class _Parser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """argparse's own would take a full disk for a success."""
-        (file or sys.stdout).write(message)
+        write(file or sys.stdout, message)
 
 
 @functools.cache
@@ -252,7 +253,7 @@ def say(line: str) -> None:
     from tracer.reports.terminal import clean
 
     with suppress(OSError, ValueError, AttributeError):  # None, where a caller of the API has closed it
-        sys.stderr.write(f"forktrace: {clean(line)}\n")
+        write(sys.stderr, f"forktrace: {clean(line)}\n")
         sys.stderr.flush()
 
 

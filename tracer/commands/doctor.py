@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tracer import kernel
 from tracer.errors import ForktraceError
+from tracer.visible import write
 
 if TYPE_CHECKING:
     from tracer.backends import Trial, Verdict
@@ -78,7 +79,7 @@ class Doctor:
         verdicts = [verdict for _, trial in tried for verdict in trial.verdicts]
         chosen = taken(backends)
         if args.json:
-            sys.stdout.write(json.dumps(as_json(backends, features, verdicts), indent=2) + "\n")
+            write(sys.stdout, json.dumps(as_json(backends, features, verdicts), indent=2) + "\n")
         else:
             paper = Paper.fitting(args)
             rows = [*program_rows(verdicts), *features]

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from tracer.reports.terminal import clean
+from tracer.visible import write
 
 
 class Dump:
@@ -32,20 +33,19 @@ class Dump:
         from tracer.recording.dump import messages
 
         status, row = 0, 0
-        write = sys.stdout.write
         for message in messages(args.file):
             status = 65 if message.type == "damage" else status
             if args.format == "jsonl":
                 head = {"offset": message.offset, "bytes": message.size, "type": message.type}
                 about = {"rows": message.rows} if message.type == "batch" else {}
-                write(_json({**head, **about, **({"text": message.text} if message.text else {})}))
+                write(sys.stdout, _json({**head, **about, **({"text": message.text} if message.text else {})}))
             else:
                 about_text = f" of {message.rows} rows" if message.type == "batch" else ""
                 text = f"  {message.text}" if message.text else ""
-                write(clean(f"{message.offset:>12}  {message.size:>9} B  {message.type}{about_text}{text}") + "\n")
+                write(sys.stdout, clean(f"{message.offset:>12}  {message.size:>9} B  {message.type}{about_text}{text}") + "\n")
             for record in message.records:
                 if not args.no_records:
-                    write(_line(record, row) if args.format == "text" else _json({"row": row, **record}))
+                    write(sys.stdout, _line(record, row) if args.format == "text" else _json({"row": row, **record}))
                 row += 1
         return status
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tracer.commands import say
+from tracer.visible import write
 
 if TYPE_CHECKING:
     from tracer.fleet.dataset import Update
@@ -83,7 +84,7 @@ class Fleet:
             document: dict[str, Any] = {answer.name: answer.dicts() for answer in answers}
             if updated is not None:
                 document["unreadable"] = [{"trace": path, "why": why} for path, why in updated.troubles]
-            sys.stdout.write(json.dumps(document, indent=2) + "\n")
+            write(sys.stdout, json.dumps(document, indent=2) + "\n")
         else:
             self._print(args, answers)
         return 0
@@ -110,7 +111,7 @@ class Fleet:
         from tracer.reports.console_fleet import lines
 
         console = Console.from_args(args)
-        sys.stdout.write(console.draw(lines(answers, console.terminal, by=args.by)))
+        console.print(lines(answers, console.terminal, by=args.by))
 
 
 def _cache(place: str) -> str:

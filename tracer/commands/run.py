@@ -12,6 +12,7 @@ from tracer.commands import attaching, say
 from tracer.commands.run_live import Beside, refuse
 from tracer.errors import ForktraceError, UsageError
 from tracer.own_limits import check_room, explain
+from tracer.visible import write
 
 if TYPE_CHECKING:
     from tracer.session import Plan
@@ -198,7 +199,7 @@ class Run:
                 raise
             return failed
         except KeyboardInterrupt:
-            sys.stderr.write("\n")  # it has seen enough
+            write(sys.stderr, "\n")  # it has seen enough
         return None
 
     def _plan(self, args: argparse.Namespace) -> Plan:
