@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _ARGV_MOST: Final = 4096  # of each exec: enough to know a command by
 _NICE: Final = -10
+_AGAIN, _AGAIN_S = 6, 0.06
 _AUTOGROUP: Final = Path("/proc/self/autogroup")
 
 
@@ -132,8 +134,13 @@ def _unhindered() -> Iterator[None]:
 def _session_nice(new: int | None = None) -> int | None:
     """Of our session among the others: with autogroups (sched(7)) a nice value counts inside of a session alone."""
     with suppress(OSError, ValueError, IndexError):
-        if new is not None:
-            _AUTOGROUP.write_text(str(new))
+        for _ in range(_AGAIN) if new is not None else ():
+            try:
+                _AUTOGROUP.write_text(str(new))
+            except BlockingIOError:  # without CAP_SYS_ADMIN, one such write in 0.1 s on the whole host
+                time.sleep(_AGAIN_S)
+                continue
+            break
         return int(_AUTOGROUP.read_text("ascii").split()[-1])
     return None
 
