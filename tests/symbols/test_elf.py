@@ -190,7 +190,12 @@ def test_sections_are_counted_before_they_are_read(name: str, tmp_path: Path, mo
     read: list[int] = []
     with (tmp_path / "x").open("rb") as stream:
         real = os.pread
-        monkeypatch.setattr(os, "pread", lambda fd, size, at: read.append(size) or real(fd, min(size, 1 << 20), at))
+
+        def pread(fd: int, size: int, at: int) -> bytes:
+            read.append(size)
+            return real(fd, min(size, 1 << 20), at)
+
+        monkeypatch.setattr(os, "pread", pread)
         with suppress(ValueError):
             ElfFile(File(stream.fileno(), (tmp_path / "x").stat().st_size))
 
