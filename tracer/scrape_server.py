@@ -44,6 +44,8 @@ class ScrapeServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._socket: socket.socket | None = None
+        self.accepted = 0
+        """Connections, since the start."""
         self.closed_early = 0
         """Connections that had to give way before their request was whole."""
 
@@ -107,6 +109,7 @@ class ScrapeServer:
                 loop.call_later(1.0, self._resume, loop, listener)
             return
         sock.setblocking(False)
+        self.accepted += 1
         while len(self._clients) >= CONNECTIONS:
             oldest = next(iter(self._clients))
             self.closed_early += 1

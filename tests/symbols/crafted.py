@@ -76,13 +76,13 @@ def _symbol(i: int, names: int, same: bool) -> bytes:
 
 
 def lines(path: Path, size: int, line: Callable[[int], bytes]) -> None:
-    """Lines up to 17 MiB, of which 16 are read; the rest of `size` is a hole."""
+    """Lines, of which the last 16 MiB are read; of a larger `size` the beginning is a hole."""
     with path.open("wb") as file:
+        file.seek(max(0, size - (17 << 20)))
         i = 0
-        while file.tell() < min(size, 17 << 20):
+        while file.tell() < size:
             file.write(b"".join(line(i + j) for j in range(200)))
             i += 200
-        file.truncate(size)
 
 
 FILES: Final[dict[str, Callable[[Path], None]]] = {
@@ -119,7 +119,7 @@ MAPS: Final[dict[str, Callable[[Path], None]]] = {
     "64 MiB of the same address": lambda path: lines(path, 64 << 20, lambda i: b"1000 10 %x\n" % i),
     "64 MiB of empty lines": lambda path: lines(path, 64 << 20, lambda i: b"\n" * 4096),
     "64 MiB of digits": lambda path: lines(path, 64 << 20, lambda i: b"f" * 64),
-    "one line of 1 TiB": _sparse(b"1000 1000 ", 1 << 40),
+    "one line of 1 TiB": _sparse(b"1000 1000 ", 1 << 40, ((1 << 40) - 8, b"1 1 end\n")),
     "lines of 64 KiB": lambda path: lines(path, 20 << 20, lambda i: b"%x 40 " % (i * 64) + b"n" * 65000 + b"\n"),
     "all bytes": _sparse(random.Random(7).randbytes(8 << 20), 64 << 20),
 }  # fmt: skip

@@ -27,8 +27,8 @@ from tracer.symbols.opening import Opened, open_regular
 
 ROOT = Path(__file__).parents[2]
 ADDRESSES = [(crafted.CODE + 5 * i, bool(i & 1)) for i in range(200)]
-CPU_S = 0.25  # of one file: 20 ms, 200 addresses, and a slower machine
-PEAK = 360 << 20  # of the worker; 80 MiB of it is numpy
+CPU_S = 0.4  # of one file: 20 ms (a perf map: 60, and its lines are sorted), 200 addresses, and a slower machine
+PEAK = 160 << 20  # of the worker; 27 MiB of it is Python and numpy, 64 MiB is what may be kept
 GROWN = 24 << 20  # of this process
 BASE = 0x7F00_0000_0000
 
@@ -117,7 +117,7 @@ def test_many_files_are_kept_within_bounds(tmp_path: Path) -> None:
     worker = client.pid
 
     assert worker
-    assert peak(worker) < PEAK
+    assert peak(worker) < 2 * PEAK  # what is kept, and what one more needs while it is read
     assert own_peak() - before < GROWN
     client.close()
 
@@ -164,6 +164,8 @@ def test_names_without_end_are_not_all_kept(tmp_path: Path, monkeypatch: pytest.
 def test_perf_maps_by_hard_links_are_read_once(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     crafted.MAPS["64 MiB of short lines"](tmp_path / "tmp" / "perf-1.map")
+    with (tmp_path / "tmp" / "perf-1.map").open("ab") as file:
+        file.write(b"50 1 a\n")
     for pid in range(2, 120):
         os.link(tmp_path / "tmp" / "perf-1.map", tmp_path / "tmp" / f"perf-{pid}.map")
     made = Mapped(0, 0x10000, 0, 0, 0, "", False)
@@ -196,9 +198,9 @@ def test_a_program_with_2_34_sections_is_traced_as_any_other(stop: signal.Signal
         [sys.executable, "-m", "tracer", "report", trace], capture_output=True, text=True, check=True, cwd=ROOT
     )
 
+    assert b"Traceback" not in done.stderr
     assert done.returncode == 0 if stop is None else done.returncode in (0, 130, 143, -2, -15), done.stderr
     assert "hostile" in shown.stdout
-    assert b"Traceback" not in done.stderr
 
 
 def compiled_copier() -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import need
+from tests.symbols import crafted
 from tracer.symbols.elf import ElfFile, File, Function
 
 SOURCE = """
@@ -180,6 +181,25 @@ def test_functions_are_those_that_pyelftools_reads() -> None:
 
         assert sorted(set(mine.elf.table(mine.file).starts.tolist())) == truth
         assert mine.build_id == build_id
+
+
+@pytest.mark.parametrize("name", ["2^34 sections", "65,279 sections", "sections of 65,535 bytes each"])
+def test_sections_are_counted_before_they_are_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the help of the worker's limits."""
+    crafted.FILES[name](tmp_path / "x")
+    read: list[int] = []
+    with (tmp_path / "x").open("rb") as stream:
+        real = os.pread
+
+        def pread(fd: int, size: int, at: int) -> bytes:
+            read.append(size)
+            return real(fd, min(size, 1 << 20), at)
+
+        monkeypatch.setattr(os, "pread", pread)
+        with suppress(ValueError):
+            ElfFile(File(stream.fileno(), (tmp_path / "x").stat().st_size))
+
+    assert sum(read) < 1 << 20
 
 
 def libraries() -> list[str]:

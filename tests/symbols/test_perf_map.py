@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tracer.symbols import perf_map
 from tracer.symbols.elf import File
 from tracer.symbols.perf_map import BYTES_MOST, PerfMap
 
@@ -70,16 +71,25 @@ def test_numbers_of_all_lengths() -> None:
     ]  # fmt: skip
 
 
-def test_the_beginning_of_a_long_file_is_read(tmp_path: Path) -> None:
+def test_the_end_of_a_long_file_is_read(tmp_path: Path) -> None:
+    """Its last word on an address counts, so what is left out must be the oldest."""
     line = b"10 10 name" + b"y" * 1000 + b"\n"
     path = tmp_path / "map"
-    path.write_bytes(b"1 1 first\n" + line * (BYTES_MOST // len(line) + 10) + b"9000 1 last\n")
+    path.write_bytes(b"1 1 first\n9000 1 old\n" + line * (BYTES_MOST // len(line) + 10) + b"9000 1 last\n")
     with path.open("rb") as stream:
         file = File(stream.fileno(), path.stat().st_size)
         found = PerfMap(file)
 
-        assert found.name(file, 1) == "first"
-        assert found.name(file, 0x9000) is None
+        assert found.name(file, 1) is None
+        assert found.name(file, 0x9000) == "last"
+        assert (found.name(file, 0x10) or "").startswith("namey")
+
+
+def test_the_oldest_lines_are_left_out_where_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perf_map, "SECONDS", 0.0)
+    found = Map(b"1 1 old\n9000 1 old\n" + b"10 10 name\n" * 100_000 + b"9000 1 last\n")
+
+    assert (found.name(1), found.name(0x10), found.name(0x9000)) == (None, "name", "last")
 
 
 @pytest.mark.programs

@@ -121,7 +121,7 @@ class ElfFile:
 
     def _read_sections(self, file: File, at: int, each: int, count: int) -> list[_Section]:
         layout = struct.Struct(self._order + ("IIQQQQIIQQ" if self._wide else "IIIIIIIIII"))
-        if not at or each < layout.size:
+        if not at or each != layout.size:
             return []
         if count == 0:  # too many for the header: elf(5), e_shnum
             count = layout.unpack_from(file.read(at, layout.size))[5]

@@ -2,7 +2,7 @@
 (--perf-basic-prof) write into /tmp, one line a function, `START SIZE NAME`, hexadecimal without 0x.
 
 The format is linux/tools/perf/Documentation/jit-interface.txt's. Runs in the worker process (worker.py): a file in
-/tmp is whatever somebody made it. Lines are kept as sorted columns, 29 bytes each, and names are read from the file
+/tmp is whatever somebody made it. Lines are kept as sorted columns, 32 bytes each, and names are read from the file
 when they are asked for.
 """
 
@@ -11,12 +11,14 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from tracer.symbols.elf import SECONDS, File
+from tracer.symbols.elf import File
 
 BYTES_MOST: Final = 16 << 20
-"""Of a longer file the beginning is read."""
-_PIECE: Final = 1 << 18
-_UNTIMED: Final = 1 << 20  # bytes that any file may have; beyond, SECONDS counts
+"""Of a longer file the end is read: what it says of an address, nothing later replaces."""
+SECONDS: Final = 0.06
+"""CPU time, after which older lines are left out. 100,000 lines of Node's take two thirds of it."""
+_PIECE: Final = 1 << 17
+_UNTIMED: Final = 1 << 19  # bytes that any file may have; beyond, SECONDS counts
 _DIGITS: Final = 16
 _NESTED: Final = 8
 _NAME_MOST: Final = 4096
@@ -26,12 +28,12 @@ class PerfMap:
     """`name(file, address)`. Later lines replace earlier ones: code moves, and its place is used again."""
 
     def __init__(self, file: File) -> None:
-        self._starts, self._ends, self._order, self._at, self._until = _lines(file)
+        self._starts, self._ends, self._at, self._until = _lines(file)
 
     @property
     def kept(self) -> int:
         """Of memory, roughly."""
-        return 500 + 40 * len(self._starts)
+        return 500 + 32 * len(self._starts)
 
     def name(self, file: File, address: int) -> str | None:
         """Of the function at `address`: of those that cover it, the last that was written."""
@@ -41,32 +43,33 @@ class PerfMap:
         found = [j for j in range(max(0, i - _NESTED), i) if address < self._ends[j]]
         if not found:
             return None
-        last = max(found, key=lambda j: int(self._order[j]))
+        last = max(found, key=lambda j: int(self._at[j]))
         at = int(self._at[last])
         text = file.read(at, min(_NAME_MOST, int(self._until[last]) - at))
         return text.lstrip().rstrip(b"\r").decode("utf-8", "surrogateescape") or None
 
 
-def _lines(file: File) -> tuple[Any, Any, Any, Any, Any]:
-    """starts, ends, order in the file, and from where to where their names are; by start, of equal ones the last."""
+def _lines(file: File) -> tuple[Any, Any, Any, Any]:
+    """starts, ends, and from where to where their names are; by start, of equal ones the last."""
     import numpy as np
 
-    size, at, until = min(file.size, BYTES_MOST), 0, time.thread_time() + SECONDS
-    pieces = []
-    while at < size:
-        raw = file.read(at, min(_PIECE, size - at))
-        if at + len(raw) < file.size:
-            raw = raw[: raw.rfind(b"\n") + 1] or raw  # whole lines; one that is longer is none
-        pieces.append(_piece(np, raw, at))
-        at += len(raw)
-        if at >= _UNTIMED and time.thread_time() > until:
-            break
+    until = time.thread_time() + SECONDS
+    first, end = max(0, file.size - BYTES_MOST), file.size
+    pieces: list[Any] = []
+    while end > first and (file.size - end < _UNTIMED or time.thread_time() < until):
+        begin = max(first, end - _PIECE)
+        raw = file.read(begin, end - begin)
+        cut = raw.find(b"\n") + 1 if begin else 0  # the line before it belongs to the piece before
+        if cut or not begin:
+            pieces.append(_piece(np, raw[cut:], begin + cut))
+        end = begin + cut if cut < len(raw) else begin  # without a line's end it is of no line that is read
     empty = np.zeros(0, "u8")
+    pieces.reverse()
     starts, ends, names, untils = (np.concatenate([empty, *(piece[i] for piece in pieces)]) for i in range(4))
     by = np.argsort(starts, kind="stable")
     if len(by):
         by = by[np.append(starts[by][1:] != starts[by][:-1], True)]
-    return starts[by], ends[by], by, names[by], untils[by]
+    return starts[by], ends[by], names[by], untils[by]
 
 
 def _piece(np: Any, raw: bytes, at: int) -> tuple[Any, Any, Any, Any]:
