@@ -201,9 +201,10 @@ def direct_writes(tree: ast.AST) -> Iterator[int]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "print":
             yield node.lineno
-        if isinstance(node, ast.Attribute) and node.attr in ("write", "writelines", "buffer"):
-            if ast.unparse(node.value) in ("sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"):
-                yield node.lineno
+        if not isinstance(node, ast.Attribute) or node.attr not in ("write", "writelines", "buffer"):
+            continue
+        if ast.unparse(node.value) in ("sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"):
+            yield node.lineno
 
 
 ALLOWED: Final = {

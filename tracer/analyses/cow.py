@@ -17,7 +17,7 @@ from tracer.record import record
 from tracer.tree import ProcessTree
 from tracer.whole import exact_sum, numpy_for, total, view
 
-OTHERS: Final = ("reuses", "mkwrites", "zero_copies", "file_copies", "large_copies", "failed_wp")
+OTHERS: Final = ("reuses", "mkwrites", "zero_copies", "file_copies", "large_copies", "ksm_copies", "failed_wp")
 """What a write-protect fault may also be; file_copies has first writes too, which are no such faults."""
 
 _CLONE_VM: Final = 0x100

@@ -42,7 +42,8 @@ class Dump:
             else:
                 about_text = f" of {message.rows} rows" if message.type == "batch" else ""
                 text = f"  {message.text}" if message.text else ""
-                write(sys.stdout, clean(f"{message.offset:>12}  {message.size:>9} B  {message.type}{about_text}{text}") + "\n")
+                line = f"{message.offset:>12}  {message.size:>9} B  {message.type}{about_text}{text}"
+                write(sys.stdout, clean(line) + "\n")
             for record in message.records:
                 if not args.no_records:
                     write(sys.stdout, _line(record, row) if args.format == "text" else _json({"row": row, **record}))
