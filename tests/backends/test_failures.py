@@ -165,7 +165,7 @@ def test_pids_of_a_namespace_of_its_own(tmp_path: Path) -> None:
     assert len(found) == 4
     for event in found:
         assert (event.error, event.evidence) == ("EAGAIN", "measured")
-        assert re.fullmatch(r"kernel\.pid_max \d+/310 of its pid namespace", event.cause), event
+        assert re.fullmatch(r"kernel\.pid_max \d+/310 of its pid namespace, 300 reserved", event.cause), event
     assert Path("/proc/sys/kernel/pid_max").read_text() == ours
 
 
