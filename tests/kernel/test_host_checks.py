@@ -42,6 +42,16 @@ def test_tracefs_in_either_place(tmp_path: Path) -> None:
     assert (found.ok, found.detail) == (True, "/sys/kernel/debug/tracing")
 
 
+def test_tracefs_is_not_to_be_mounted_where_lockdown_keeps_it_empty(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path).drop("sys/kernel/tracing/events/sched/enable")
+    (tmp_path / "sys/kernel/tracing/events/sched").rmdir()
+    check = kernel.feature("tracefs", host.put("sys/kernel/security/lockdown", "none integrity [confidentiality]"))
+
+    assert check.ok is False
+    assert "mount" not in str(check.mend)
+    assert "boot without lockdown=confidentiality" in str(check.mend)
+
+
 def test_netlinks_needs(tmp_path: Path) -> None:
     host = FakeHost(tmp_path).holding(CAP_SYS_PTRACE).drop("proc/net/connector")
     host.knows = False

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tracer import kernel
-from tracer.backends import _verifier
+from tracer.backends import _user_reads, _verifier
 from tracer.errors import ForktraceError, NoPermissionError, ProbesRefusedError
 
 SONAME: Final = "libbpf.so.1"
@@ -42,6 +42,7 @@ _PROTOTYPES: Final[tuple[tuple[str, Any, list[Any]], ...]] = (
     ("bpf_program__autoload", C.c_bool, [_P]),
     ("bpf_program__set_log_buf", _I, [_P, _P, C.c_size_t]),
     ("bpf_program__attach", _P, [_P]),
+    ("bpf_program__attach_trace", _P, [_P]),
     ("bpf_program__attach_iter", _P, [_P, _P]),
     ("bpf_program__fd", _I, [_P]),
     ("bpf_obj_get_info_by_fd", _I, [_I, _P, _P]),
@@ -86,6 +87,8 @@ def library() -> C.CDLL:
     _callback = _PRINT(_collect)
     lib.libbpf_set_print.restype = None
     lib.libbpf_set_print(None)
+    if not kernel.reads_allowed():
+        _user_reads.register(lib)
     _lib = lib
     return lib
 
@@ -135,6 +138,9 @@ class BpfObject:
         self._obj = self._lib.bpf_object__open_file(self._path, None)
         if not self._obj:
             raise ProbesRefusedError(f"{self._name} can not be opened: {os.strerror(C.get_errno())}")
+        if not kernel.reads_allowed():
+            for name, section in self.programs():
+                _user_reads.target(self._lib, self._program(name), section)
 
     def _ask(self, do: Callable[[], object]) -> None:
         do()
@@ -269,7 +275,10 @@ class BpfObject:
         for name, section in self.programs():
             if not wanted(name, section):
                 continue
-            link = self._lib.bpf_program__attach(self._program(name))
+            # By its kind and not by its section's handler: the handler is ours under lockdown (_user_reads.py).
+            typed = section.startswith(_user_reads.SECTION)
+            attach = self._lib.bpf_program__attach_trace if typed else self._lib.bpf_program__attach
+            link = attach(self._program(name))
             if not link:
                 reason = os.strerror(C.get_errno())
                 self.detach()

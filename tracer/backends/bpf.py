@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from tracer import kernel, procfs, wire
 from tracer.backends import Options, Readiness, _host, _programs
+from tracer.backends._failures import explain
 from tracer.backends._faults import Faults, faults_readiness
 from tracer.backends._libbpf import BpfObject
 from tracer.backends._misses import Misses
@@ -33,6 +34,7 @@ from tracer.backends._objects import (
     set_lifecycle,
 )
 from tracer.backends._ring import Ring
+from tracer.causes import Host
 from tracer.errors import NoInputError, NoPermissionError, ProbesRefusedError
 from tracer.events import Batch, Fact, Kind
 
@@ -50,6 +52,12 @@ _FACTS: Final = frozenset(
         Fact.CGROUP, Fact.SESSIONS,
     }
 )  # fmt: skip
+_LOCKED: Final = "cwd, interpreters and renames are unknown: lockdown=confidentiality forbids reads of kernel memory"
+
+
+def _usual_facts() -> set[str]:
+    """Of every capture. A working directory is found by reading kernel memory."""
+    return set(_FACTS if kernel.reads_allowed() else _FACTS - {Fact.CWD})
 
 
 def _ready(*features: str) -> Readiness:
@@ -108,9 +116,10 @@ class Backend:
         self._matched = 0  # stats.joined when /proc's tasks were walked last
         self._joined = 0  # living processes that were attached to: the kernel counts only what is born afterwards
         self._data = b""
-        self._facts: set[str] = set(_FACTS)
-        self._notes: list[str] = []
+        self._facts = _usual_facts()
+        self._notes: list[str] = [] if kernel.reads_allowed() else [_LOCKED]
         self._decoder: Decoder | None = None
+        self._bounds = Host()
 
     @classmethod
     def readiness(cls) -> Readiness:
@@ -125,7 +134,7 @@ class Backend:
     @classmethod
     def cover(cls, options: Options) -> frozenset[str]:
         """Everything that was asked for."""
-        facts = set(_FACTS)
+        facts = _usual_facts()
         if options.cow in ("fork", "full"):
             facts.add(Fact.FORK_COST)
         if options.cow == "full":
@@ -465,6 +474,8 @@ class Backend:
             # A text is still being written, and those behind it belong to execs in sight: take them together, later.
             until = self._events.consumed()
         batch = self._decoding().batch(self._events.take_fixed(wire.RECORD_SIZE, until), texts)
+        if batch is not None and self._failures is not None and not kernel.reads_allowed():
+            explain([batch], self._bounds)  # the probe could not read what bounds the caller
         lost = self._losses()
         if self._faults is not None:
             self._faults.poll()

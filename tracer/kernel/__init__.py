@@ -26,7 +26,7 @@ from tracer.kernel import bpf_checks, copy_checks, host_checks
 from tracer.kernel.check import Check
 from tracer.kernel.host import Host
 
-__all__ = ["FEATURES", "Check", "Host", "feature", "features", "group"]
+__all__ = ["FEATURES", "Check", "Host", "feature", "features", "group", "reads_allowed"]
 
 FEATURES: Final[dict[str, tuple[str, Callable[[Host], Check]]]] = {
     # name: (what it is for, the question)
@@ -73,6 +73,11 @@ def feature(name: str, host: Host | None = None) -> Check:
 def features(host: Host | None = None) -> list[Check]:
     """Every feature, in the order of FEATURES."""
     return [feature(name, host) for name in FEATURES]
+
+
+def reads_allowed() -> bool:
+    """Whether programs may read kernel memory by helpers: refused only under lockdown=confidentiality."""
+    return feature("lockdown").ok is not False
 
 
 def group(name: str) -> str:
