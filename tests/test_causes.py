@@ -87,6 +87,37 @@ def test_what_bounds_the_host_is_read_when_nothing_nearer_was_reached(tmp_path: 
     assert said(errno.ENOMEM, 0, QUIET, strict) == (words, "inferred")
 
 
+def test_what_was_read_as_the_call_returned_comes_before_what_is_left_a_moment_later(tmp_path: Path) -> None:
+    """The caller has ended since: 100 tasks are left, and next to nothing is promised."""
+    later = host(tmp_path, mode=2, limit=1000, committed=10)
+    then = QUIET._replace(tasks=1000, committed_bytes=900 << 10)
+
+    assert said(errno.EAGAIN, 0, then, later) == ("kernel.threads-max 1000/1000", "inferred")
+    assert said(errno.EAGAIN, 0, then._replace(tasks_counted=True), later) == (
+        "kernel.threads-max 1000/1000", "measured",
+    )  # fmt: skip
+    words = "vm.overcommit_memory=2: Committed_AS 900 KiB and 1 MiB more are above CommitLimit 1000 KiB"
+    assert said(errno.ENOMEM, 0, then, later) == (words, "measured")
+    assert said(errno.ENOMEM, 0, QUIET._replace(data_bytes=100 << 10), later) == (None, None)
+
+
+def test_what_is_kept_from_a_fork_counts_as_the_limit(tmp_path: Path) -> None:
+    """__vm_enough_memory(): the limit less what is kept for root, and for the user a part of what is asked for."""
+    strict = host(tmp_path, mode=2, limit=10_000, committed=1000)
+    then = QUIET._replace(data_bytes=8000 << 10, committed_bytes=1000 << 10)
+    assert said(errno.ENOMEM, 0, then, strict) == (None, None)
+
+    (tmp_path / "sys/vm/admin_reserve_kbytes").write_text("800\n")
+    (tmp_path / "sys/vm/user_reserve_kbytes").write_text("700\n")
+    again = said(errno.ENOMEM, 0, then, Host(tmp_path))
+
+    assert again[1] == "inferred"
+    assert str(again[0]).endswith(
+        "are above CommitLimit 9.766 MiB less vm.admin_reserve_kbytes and vm.user_reserve_kbytes"
+    )
+    assert said(errno.ENOMEM, 0, then._replace(data_bytes=7900 << 10), Host(tmp_path)) == (None, None)
+
+
 def test_a_namespace_that_may_not_be_made_names_its_setting(tmp_path: Path) -> None:
     flags = int(CloneFlags.CLONE_NEWUSER)
     assert said(errno.ENOSPC, flags, QUIET, host(tmp_path)) == ("user.max_user_namespaces", "inferred")
@@ -108,7 +139,9 @@ BOUNDS = st.none() | st.builds(Bound, st.integers(0, 1 << 22), st.integers(0, 1 
     st.sampled_from([errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EPERM, errno.EINVAL]), st.integers(0, 1 << 33),
     st.builds(
         Limits, pids=BOUNDS, refused=st.booleans(), nproc=BOUNDS, exempt=st.booleans(), pid_numbers=BOUNDS,
-        dead_init=st.booleans(), memory=BOUNDS, data_bytes=st.none() | st.integers(0, 1 << 40), seccomp=st.booleans(),
+        dead_init=st.booleans(), memory=BOUNDS, data_bytes=st.none() | st.integers(0, 1 << 40),
+        seccomp=st.booleans(), tasks=st.none() | st.integers(0, 1 << 22), tasks_counted=st.booleans(),
+        committed_bytes=st.none() | st.integers(0, 1 << 40),
         measured=st.booleans(), memory_limit=st.just(Limit.MEMORY_MAX),
     ),
 )  # fmt: skip

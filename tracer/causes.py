@@ -150,7 +150,19 @@ class Limits(NamedTuple):
     memory_limit: Limit = Limit.MEMORY_MAX
     data_bytes: int | None = None  # what a fork must be promised
     seccomp: bool = False
+    tasks: int | None = None  # of the host
+    tasks_counted: bool = False  # by the kernel; else they are the pids in use
+    committed_bytes: int | None = None  # promised to all processes
     measured: bool = True  # read by the kernel in the caller, as the call returned
+
+
+class Promises(NamedTuple):
+    """The host's memory as overcommit sees it: vm.overcommit_memory, and bytes."""
+
+    mode: int
+    limit: int  # CommitLimit
+    committed: int  # Committed_AS
+    there: int  # memory and swap
 
 
 class Host:
@@ -161,9 +173,14 @@ class Host:
         self._clock = clock
         self._known: dict[str, tuple[float, Any]] = {}
 
-    def threads(self) -> Bound | None:
-        """Tasks there are, and kernel.threads-max."""
-        found: Bound | None = self._kept("threads", self._threads)
+    def tasks(self) -> int | None:
+        """Tasks there are."""
+        found: int | None = self._kept("tasks", self._tasks)
+        return found
+
+    def threads_max(self) -> int | None:
+        """kernel.threads-max."""
+        found: int | None = self._kept("threads-max", lambda: _number(self._proc / "sys/kernel/threads-max"))
         return found
 
     def pid_max(self) -> int | None:
@@ -171,10 +188,15 @@ class Host:
         found: int | None = self._kept("pid_max", lambda: _number(self._proc / "sys/kernel/pid_max"))
         return found
 
-    def promises(self) -> tuple[int, int, int, int] | None:
-        """(vm.overcommit_memory, CommitLimit, Committed_AS, memory and swap there is), bytes."""
-        found: tuple[int, int, int, int] | None = self._kept("promises", self._promises)
+    def promises(self) -> Promises | None:
+        """What overcommit is judged by."""
+        found: Promises | None = self._kept("promises", self._promises)
         return found
+
+    def reserve(self, asked: int) -> int:
+        """Bytes of CommitLimit that a fork of `asked` bytes may not use (__vm_enough_memory())."""
+        admin, user = self._kept("reserves", self._reserves)
+        return int(admin) + min(asked // 32, int(user))
 
     def _kept(self, name: str, read: Callable[[], Any]) -> Any:
         known = self._known.get(name)
@@ -183,15 +205,18 @@ class Host:
             known = self._known[name] = (now, read())
         return known[1]
 
-    def _threads(self) -> Bound | None:
-        most = _number(self._proc / "sys/kernel/threads-max")
+    def _tasks(self) -> int | None:
         try:
-            now = int((self._proc / "loadavg").read_text("ascii").split()[3].partition("/")[2])
+            return int((self._proc / "loadavg").read_text("ascii").split()[3].partition("/")[2])
         except (OSError, ValueError, IndexError):
             return None
-        return None if most is None else Bound(now, most)
 
-    def _promises(self) -> tuple[int, int, int, int] | None:
+    def _reserves(self) -> tuple[int, int]:
+        names = ("admin_reserve_kbytes", "user_reserve_kbytes")
+        admin, user = ((_number(self._proc / "sys/vm" / name) or 0) << 10 for name in names)
+        return admin, user
+
+    def _promises(self) -> Promises | None:
         mode = _number(self._proc / "sys/vm/overcommit_memory")
         try:
             lines = (self._proc / "meminfo").read_text("ascii").splitlines()
@@ -199,7 +224,7 @@ class Host:
             found = sizes["CommitLimit"], sizes["Committed_AS"], sizes["MemTotal"] + sizes["SwapTotal"]
         except (OSError, ValueError, IndexError, KeyError):
             return None
-        return None if mode is None else (mode, *found)
+        return None if mode is None else Promises(mode, *found)
 
 
 def cause(error: int, clone_flags: int, limits: Limits, host: Host) -> Cause | None:
@@ -233,9 +258,9 @@ def _too_many(limits: Limits, host: Host) -> Cause | None:
         return Cause(Limit.PIDS_MAX, limits.pids, evidence="measured")
     if numbers is not None and numbers.now > numbers.most - RESERVED_PIDS - 2:
         return Cause(Limit.PID_MAX, numbers, evidence="measured")
-    threads = host.threads()
+    threads = _threads(limits, host)
     if threads is not None and threads.reached:
-        return Cause(Limit.THREADS_MAX, threads, evidence="inferred")
+        return Cause(Limit.THREADS_MAX, threads, evidence="measured" if limits.tasks_counted else "inferred")
     near = [
         (bound.most - bound.now, i, limit, bound)
         for i, (limit, bound) in enumerate((
@@ -249,6 +274,11 @@ def _too_many(limits: Limits, host: Host) -> Cause | None:
     return None
 
 
+def _threads(limits: Limits, host: Host) -> Bound | None:
+    now, most = host.tasks() if limits.tasks is None else limits.tasks, host.threads_max()
+    return None if now is None or most is None else Bound(now, most)
+
+
 def _no_memory(limits: Limits, host: Host) -> Cause | None:
     if limits.dead_init:
         return Cause(Limit.DEAD_INIT, evidence="measured")
@@ -259,11 +289,13 @@ def _no_memory(limits: Limits, host: Host) -> Cause | None:
     promised = host.promises()
     if promised is None or limits.data_bytes is None:
         return None
-    mode, limit, committed, there = promised
-    asked = limits.data_bytes
-    if mode == 2 and committed + asked > limit:  # OVERCOMMIT_NEVER
+    asked, now = limits.data_bytes, limits.committed_bytes
+    mode, limit, committed, there = promised if now is None else promised._replace(committed=now)
+    if mode == 2 and committed + asked > limit - host.reserve(asked):  # OVERCOMMIT_NEVER
         figures = f"Committed_AS {size(committed)} and {size(asked)} more are above CommitLimit {size(limit)}"
-        return Cause(Limit.OVERCOMMIT, detail=f"=2: {figures}", evidence="inferred")
+        reserved = "" if committed + asked > limit else " less vm.admin_reserve_kbytes and vm.user_reserve_kbytes"
+        sure = now is not None and not reserved
+        return Cause(Limit.OVERCOMMIT, detail=f"=2: {figures}{reserved}", evidence="measured" if sure else "inferred")
     if mode == 0 and asked > there:
         figures = f"{size(asked)} of data are above all memory and swap, {size(there)}"
         return Cause(Limit.OVERCOMMIT, detail=f"=0: {figures}", evidence="inferred")

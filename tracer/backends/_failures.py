@@ -80,7 +80,7 @@ class Causes:
         """None: the kernel does not let itself be read."""
         (
             _, pids_group, mem_group, pids_now, pids_max, _, nproc_now, nproc_max, uid, ns_now, ns_max,
-            mem_now, mem_max, data_pages, bits,
+            mem_now, mem_max, data_pages, bits, tasks, committed,
         ) = row  # fmt: skip
         if not bits & wire.L_READ:
             return None
@@ -98,6 +98,9 @@ class Causes:
             memory_limit=self._memory_limit(),
             data_bytes=data_pages * _PAGE or None,
             seccomp=bits & wire.L_SECCOMP != 0,
+            tasks=tasks or None,
+            tasks_counted=bits & wire.L_TASKS != 0,
+            committed_bytes=committed * _PAGE or None,
         )
 
     def _memory_group(self, number: int) -> str | None:

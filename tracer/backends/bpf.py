@@ -305,6 +305,8 @@ class Backend:
         failures = None
         try:
             failures = self._beside("failures", "texts")
+            if "find_symbols" not in failures.refused and kernel.reads_allowed():
+                failures.run_once("find_symbols")
             if attach:
                 failures.attach()
         except (ProbesRefusedError, NoPermissionError) as e:
