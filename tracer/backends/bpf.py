@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tracer import kernel, procfs, wire
-from tracer.backends import Options, Readiness, _host, _programs
+from tracer.backends import Options, Readiness, Trial, _host, _programs
 from tracer.backends._failures import explain
 from tracer.backends._faults import Faults, faults_readiness
 from tracer.backends._libbpf import BpfObject
@@ -130,6 +130,13 @@ class Backend:
     def readiness_at_start(cls) -> Readiness:
         """Without trials in the kernel: they take 10 ms each, and where the load is refused they are made up for."""
         return _ready("libbpf", "btf", "capabilities")
+
+    @classmethod
+    def trial(cls) -> Trial:
+        """Every program of every object, as this kernel takes it."""
+        from tracer.backends import _trial
+
+        return _trial.judged()
 
     @classmethod
     def cover(cls, options: Options) -> frozenset[str]:

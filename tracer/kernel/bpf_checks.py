@@ -94,14 +94,14 @@ def task_storage(host: Host) -> Check:
 
 def bpf_loop(host: Host) -> Check:
     """Reads argv to its end."""
-    question = Question("bpf_loop", "the helper", "argv of any length is read with it", "5.17")
+    question = Question("bpf_loop", "helper bpf_loop", "argv of any length is read with it", "5.17")
     return helper(host, question, bpfcall.LOOP)
 
 
 def bpf_task_pt_regs(host: Host) -> Check:
     """Tells which system call made a process."""
     why = "it tells vfork from posix_spawn and clone from clone3"
-    return helper(host, Question("bpf_task_pt_regs", "the helper", why, "5.15"), bpfcall.TASK_PT_REGS)
+    return helper(host, Question("bpf_task_pt_regs", "helper bpf_task_pt_regs", why, "5.15"), bpfcall.TASK_PT_REGS)
 
 
 def task_iter(host: Host) -> Check:
