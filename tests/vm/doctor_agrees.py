@@ -148,13 +148,14 @@ class Judge:
         done = self.forktrace(*words, "-o", str(path), "--", "true")
         return done, tracer.load(str(path)).meta if done.returncode == 0 and path.exists() else None
 
-    def all(self) -> None:
-        """Every question."""
+    def all(self, *, fixes: bool = True) -> None:
+        """Every question. `fixes`: what doctor advises is done, too."""
         found = self.doctor()
         for backend in found["backends"]:
             self.backend(backend)
         self.chosen(found["chosen"])
-        self.fixes(found["features"])
+        if fixes:
+            self.fixes(found["features"])
 
     def backend(self, promised: dict[str, Any]) -> None:
         name = promised["name"]
@@ -180,6 +181,10 @@ class Judge:
 
     def chosen(self, promised: str | None) -> None:
         done, meta = self.trace()
+        if promised is not None and meta is None:
+            words = f"doctor says {promised}; status {done.returncode}: {done.stderr.strip()[-300:]}"
+            self.differs("the backend that is taken", words)
+            return
         self.compare("the backend that is taken", promised, None if meta is None else meta.source)
         if promised is not None and "WARNING" in done.stderr:
             self.differs("the backend that is taken", done.stderr.strip()[:300])
