@@ -1,7 +1,9 @@
 """Does `forktrace doctor` say what a run then does? Asked on hosts of every kind; for a guest, as it changes the host.
 
     ./run guest 6.12 'python3 tests/vm/doctor_agrees.py'
-    ./run guest --append lockdown=confidentiality newest 'python3 tests/vm/doctor_agrees.py'
+    ./run guest --append lockdown=confidentiality newest 'python3 tests/vm/doctor_agrees.py root bpf,netlink,strace'
+
+The first word narrows the hosts to those whose names contain it, the second names the backends to ask for.
 
 Of each host below: every backend that doctor calls ready runs, and no other; the trace has the facts that doctor
 promised; the backend that doctor names is the one taken, without a warning; and what doctor gives as a command to fix a
@@ -109,8 +111,9 @@ def situations() -> list[Situation]:
 class Judge:
     """Asks and compares in one situation. `said`: what differs."""
 
-    def __init__(self, situation: Situation, folder: Path) -> None:
+    def __init__(self, situation: Situation, folder: Path, backends: Sequence[str] = ()) -> None:
         self.situation = situation
+        self.backends = backends
         self.folder = folder
         self.said: list[str] = []
 
@@ -152,7 +155,8 @@ class Judge:
         """Every question. `fixes`: what doctor advises is done, too."""
         found = self.doctor()
         for backend in found["backends"]:
-            self.backend(backend)
+            if not self.backends or backend["name"] in self.backends:
+                self.backend(backend)
         self.chosen(found["chosen"])
         if fixes:
             self.fixes(found["features"])
@@ -209,12 +213,15 @@ class Judge:
 def main() -> int:
     """1 if anything differs."""
     sys.path.insert(0, str(ROOT))
+    word, backends = [*sys.argv[1:], "", ""][:2]
     said: list[str] = []
     for situation in situations():
+        if word not in situation.name:
+            continue
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             Path(folder).chmod(0o777)
             stack.enter_context(situation.made())
-            judge = Judge(situation, Path(folder))
+            judge = Judge(situation, Path(folder), backends.split(",") if backends else ())
             judge.all()
             said += judge.said
     print(f"doctor_agrees: {len(said)} differ" if said else "doctor_agrees: all agree")
