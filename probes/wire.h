@@ -237,6 +237,8 @@ struct ft_failed {	/* h: the caller */
 	__u32 mem_max;
 	__u32 data_pages;	/* of the caller's address space, those that a fork would have to be promised */
 	__u32 limits;		/* FT_L_* */
+	__u32 tasks_now;	/* of the host: nr_threads, or without FT_L_TASKS the pids given out, some of which are of no task */
+	__u32 committed;	/* pages promised to all (vm_committed_as); 0: not known */
 };
 
 /* ft_failed.limits */
@@ -245,6 +247,7 @@ struct ft_failed {	/* h: the caller */
 #define FT_L_NS_DEAD 4u		/* the init of the pid namespace of children has ended */
 #define FT_L_NS_INNER 8u	/* ns_* are of a namespace inside the host's */
 #define FT_L_SECCOMP 16u	/* the caller runs under a seccomp filter */
+#define FT_L_TASKS 32u		/* tasks_now is the kernel's own count */
 
 union ft_record {
 	struct ft_head head;
@@ -334,6 +337,6 @@ _Static_assert(sizeof(struct ft_faults) == 160, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_decay) == 160, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_zombie) == 56, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_mkdir) == 160, "change tracer/wire.py too");
-_Static_assert(sizeof(struct ft_failed) == 152, "change tracer/wire.py too");
+_Static_assert(sizeof(struct ft_failed) == 160, "change tracer/wire.py too");
 _Static_assert(sizeof(union ft_record) == FT_RECORD_SIZE, "every record fits");
 _Static_assert(sizeof(struct ft_text) == 40, "change tracer/wire.py too");

@@ -19,6 +19,7 @@ from tracer.analyses.storms import Finding
 from tracer.backends import Options
 from tracer.recorder import Recorder
 from tracer.session import Plan, Session
+from tracer.storm_files import StormFiles
 from tracer.watch import Watch
 
 DEADLINE_S = 40.0
@@ -59,7 +60,7 @@ def watched(
     process: subprocess.Popen[bytes] | None = None
     with session, noise():
         session.start()
-        watch = Watch(session, Recorder(), save=str(folder), found=everything.append)
+        watch = Watch(session, Recorder(), save=StormFiles(str(folder)), found=everything.append)
         for _ in range(20):
             watch.detector.baseline.feed(5)
 

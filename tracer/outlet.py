@@ -15,6 +15,8 @@ import time
 from collections import deque
 from typing import Final
 
+from tracer.visible import visible
+
 _BOUND: Final = 256 << 10
 _PIECE: Final = 1024  # below PIPE_BUF: a pipe that is writable takes it whole
 _PATIENCE_S: Final = 1.0
@@ -25,6 +27,7 @@ class Outlet:
 
     def __init__(self, fd: int, *, missed: str = "{n} lines were left out, as nobody read them") -> None:
         self._fd = fd
+        self._tty = os.isatty(fd)
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
         self._waiting: deque[bytes] = deque()
@@ -41,7 +44,7 @@ class Outlet:
         if self.missed and self._bytes <= _BOUND:
             self._take(self._missed_words.format(n=f"{self.missed:,}"))
             self.missed = 0
-        self._take(line)
+        self._take(visible(line) if self._tty else line)
         self.pump()
 
     def _take(self, line: str) -> None:

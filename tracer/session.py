@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-from tracer import backends, procfs
+from tracer import backends, own_limits, procfs
 from tracer.backends import BackendProtocol, Options
 from tracer.delayacct import Switch, put_back
 from tracer.errors import NoInputError, NoPermissionError, ProbesRefusedError
@@ -80,6 +80,7 @@ class Session:
         self._released = False
         self._backend: BackendProtocol | None = None
         self._switch: Switch | None = None
+        self._limits: own_limits.Given = {}
         self._sinks: list[Sink] = []
         self._notes: list[str] = []
         self._tasks = 0  # born and not yet let go of by the kernel
@@ -89,7 +90,9 @@ class Session:
     def start(self) -> None:
         """Hold the program, attach. Raises the last backend's refusal, or CannotStartError. Nothing is left behind."""
         plan = self.plan
+        self._limits = own_limits.raise_own()
         try:
+            own_limits.check_room(saves=False)
             if plan.options.delayacct:
                 self._switch = Switch.on()  # a program that is older has no record of delays for life
             elif put_back():
@@ -131,7 +134,7 @@ class Session:
         plan = self.plan
         return Target.hold(
             plan.argv, env=plan.env, set_env=plan.set_env, cwd=plan.cwd, as_root=plan.as_root, user=plan.user,
-            pass_fds=plan.pass_fds, through=through,
+            pass_fds=plan.pass_fds, through=through, limits=self._limits,
         )  # fmt: skip
 
     def _attach(self) -> None:
@@ -291,6 +294,17 @@ class Session:
                     f"the program has ended; waiting for {names or 'its descendants'} (Ctrl-C leaves them running)"
                 )
 
+    def accompany(self) -> None:
+        """After `run` has failed: stay until the program ends, signals passed on, so that its status is still known."""
+        target = self._target
+        if target is None or not self._released:
+            return
+        poll = select.poll()
+        poll.register(self._signal_fd, select.POLLIN)
+        while target.status is None and target.handle_signals() is not Action.DETACH:
+            poll.poll(_IDLE_S * 1000)
+        self.status = target.status
+
     def stop(self) -> None:
         """End `run` after this look at the source, as a Ctrl-C does where we attached. For a sink or a tick."""
         self._stop = True
@@ -341,6 +355,8 @@ class Session:
         if self._switch is not None:
             self._switch.off()
             self._switch = None
+        own_limits.restore(self._limits)
+        self._limits = {}
 
     def __enter__(self) -> Self:
         return self

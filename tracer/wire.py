@@ -125,9 +125,9 @@ RECORDS[DECAY] = Record("ft_decay", (*HEAD, ("buckets", f"{DECAY_BUCKETS}i")))
 LIMIT_GROUPS: Final = ("cgroup", "pids_cgroup", "mem_cgroup")
 LIMIT_NUMBERS: Final = (
     "pids_now", "pids_max", "pids_fails", "nproc_now", "nproc_max", "nproc_uid", "ns_now", "ns_max", "mem_now",
-    "mem_max", "data_pages", "limits",
+    "mem_max", "data_pages", "limits", "tasks_now", "committed",
 )  # fmt: skip
-L_READ, L_EXEMPT, L_NS_DEAD, L_NS_INNER, L_SECCOMP = 1, 2, 4, 8, 16
+L_READ, L_EXEMPT, L_NS_DEAD, L_NS_INNER, L_SECCOMP, L_TASKS = 1, 2, 4, 8, 16, 32
 NO_LIMIT: Final = 0xFFFFFFFF
 _FAILED: Final = Record(
     "ft_failed",

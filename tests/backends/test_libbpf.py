@@ -141,13 +141,13 @@ def test_data_sections_are_seen_without_a_call(loaded: BpfObject) -> None:
 def test_an_object_that_can_not_be_attached_leaves_nothing_attached(
     loaded: BpfObject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attach, attached = loaded._lib.bpf_program__attach, []
+    attach, attached = loaded._lib.bpf_program__attach_trace, []
 
     def second_fails(program: int) -> int:
         attached.append(program)
         return 0 if len(attached) == 2 else int(attach(program))
 
-    monkeypatch.setattr(loaded._lib, "bpf_program__attach", second_fails)
+    monkeypatch.setattr(loaded._lib, "bpf_program__attach_trace", second_fails)
     with pytest.raises(ProbesRefusedError, match=r"tp_btf/.* can not be attached"):
         loaded.attach()
 

@@ -25,13 +25,13 @@ import tracer
 from tests.backends.fault_probes import Probes
 from tests.conftest import need
 from tests.programs import cow
+from tests.symbols.test_elf import opened
 from tracer.backends import _host, _stacks
 from tracer.backends._objects import probe_object
 from tracer.backends._stacks import Stacks
 from tracer.btf import Btf
 from tracer.events import Batch
-from tracer.symbols import DEBUG_FOLDERS, UNKNOWN
-from tracer.symbols.elf import ElfFile
+from tracer.symbols import UNKNOWN
 
 pytestmark = pytest.mark.kernel
 
@@ -260,11 +260,9 @@ def python_with_symbols() -> str:
         except (OSError, ValueError, subprocess.SubprocessError):
             continue
         for path in (os.path.realpath(exe), f"{folder}/{library}"):
-            elf = ElfFile.open(path, DEBUG_FOLDERS)
-            if elf is None:
-                continue
-            names = elf.names()
-            elf.close()
+            found = opened(Path(path))
+            debug = Path(f"/usr/lib/debug/.build-id/{(found.build_id or '')[:2]}/{(found.build_id or '')[2:]}.debug")
+            names = (opened(debug) if debug.is_file() else found).names()
             if any(name.startswith("gc_collect") for name in names):
                 return exe
     pytest.skip("no python3 here has symbols for its garbage collector; install one that is not stripped")

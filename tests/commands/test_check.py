@@ -73,7 +73,7 @@ def test_json_has_all_limits_and_the_same_status(saved: str, capsys: Out) -> Non
         (["--max-processes", "-1"], 2, "'-1' is no number for max-processes"),
         (["--max-cow", "64MB"], 2, "'64MB' is no size for max-cow; give it as 64MiB"),
         (["--max-life", "10"], 2, "'10' is no time for max-life; give it as 50ms or 10s"),
-        (["--budget", "/nowhere/b.toml"], 66, "/nowhere/b.toml can not be read: no such file or directory"),
+        (["--budget", "/nowhere/b.toml"], 66, "/nowhere/b.toml cannot be read: no such file or directory"),
     ],
 )
 def test_refusals(words: list[str], status: int, said: str, saved: str, capsys: Out) -> None:
@@ -145,10 +145,10 @@ def test_the_table_of_a_pyproject(tmp_path: Path) -> None:
         ("max-cow = [1]", "b.toml", "[1] is no size for max-cow"),
         ("max-life = 10", "b.toml", "10 is no time for max-life"),
         ("no-zombies = 1", "b.toml", "no-zombies is 1; make it true or false"),
-        ("max-depth = ", "b.toml", "is no TOML file"),
-        ("a = " + "[" * 100_000, "b.toml", "is no TOML file"),
-        ("a = " + "9" * 10_000, "b.toml", "is no TOML file"),
-        ("a" * (1 << 21), "b.toml", "is too large"),
+        ("max-depth = ", "b.toml", "is not TOML"),
+        ("a = " + "[" * 100_000, "b.toml", "is not TOML"),
+        ("a = " + "9" * 10_000, "b.toml", "is not TOML"),
+        ("a" * (1 << 21), "b.toml", "is larger than 1 MiB"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_one_sentence(text: str, name: str, said: str, tmp_path: Path, capsys: Out) -> None:
@@ -161,7 +161,7 @@ def test_what_is_wrong_in_a_file_is_one_sentence(text: str, name: str, said: str
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe")
 
-    with pytest.raises(BadDataError, match="is no TOML file"):
+    with pytest.raises(BadDataError, match="is not TOML"):
         budget_of(str(tmp_path / "b.toml"))
 
 

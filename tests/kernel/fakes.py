@@ -43,12 +43,11 @@ class FakeCall(BpfCall):
 
 
 class FakeHost(Host):
-    """`strace_version` None is no strace; `knows` the generic netlink families; `modules` are Python's; `without` types
-    left out of BTF."""
+    """`strace_version` None is no strace; `knows` the generic netlink families; `without` types left out of
+    BTF."""
 
     strace_version: tuple[int, int] | None = (6, 1)
     knows: bool | None = True
-    modules: tuple[str, ...] = ("elftools",)
 
     def __init__(
         self, root: Path, *, machine: str = "x86_64", without: Container[str] = (), types: bool = True
@@ -111,9 +110,6 @@ class FakeHost(Host):
     @cached_property
     def strace(self) -> tuple[int, int] | None:
         return self.strace_version
-
-    def module(self, name: str) -> bool:
-        return name in self.modules
 
     def generic_netlink(self, family: str) -> bool | None:
         assert family == "TASKSTATS"

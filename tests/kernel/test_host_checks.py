@@ -48,6 +48,16 @@ def test_tracefs_in_either_place(tmp_path: Path) -> None:
     assert (found.ok, found.detail) == (True, "/sys/kernel/debug/tracing")
 
 
+def test_tracefs_is_not_to_be_mounted_where_lockdown_keeps_it_empty(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path).drop("sys/kernel/tracing/events/sched/enable")
+    (tmp_path / "sys/kernel/tracing/events/sched").rmdir()
+    check = kernel.feature("tracefs", host.put("sys/kernel/security/lockdown", "none integrity [confidentiality]"))
+
+    assert check.ok is False
+    assert "mount" not in str(check.mend)
+    assert "boot without lockdown=confidentiality" in str(check.mend)
+
+
 def test_netlinks_needs(tmp_path: Path) -> None:
     host = FakeHost(tmp_path).holding(CAP_SYS_PTRACE).drop("proc/net/connector")
     host.knows = False
@@ -128,13 +138,3 @@ def test_the_pid_namespace(tmp_path: Path) -> None:
     assert check.ok is False
     assert "how deep it lies can not be told" in check.detail
     assert unknown.ok is None
-
-
-def test_what_names_functions(tmp_path: Path) -> None:
-    host = FakeHost(tmp_path)
-    there = kernel.feature("pyelftools", host)
-    host.modules = ()
-    missing = kernel.feature("pyelftools", host)
-
-    assert there.ok
-    assert (missing.ok, missing.mend) == (False, "pip install 'forktrace[stacks]'")

@@ -8,6 +8,7 @@ from typing import Any, Final
 import hypothesis.strategies as st
 
 from tracer.events import FIELDS, HEAD, NULL, Batch, Kind, Meta, Part
+from tracer.recording.validity import ITEM_RANGES, RANGES
 
 META: Final = Meta("bpf", frozenset({"argv", "flags"}), 1_700_000_000, command=("./a", "\udcff"), options={"s": 1})
 
@@ -18,12 +19,8 @@ strings = st.one_of(
     st.sampled_from(["", "sh", "/usr/bin/cc1", "é", "\U0010fe80", "\U0010feff", "\0", "\x1b[2J", "=1+1"]),
     st.binary(max_size=12).map(lambda b: b.decode("utf-8", "surrogateescape")),
 )
-integers = st.integers(NULL + 1, (1 << 63) - 1)
-LATEST_NS: Final = 1 << 62
-durations = st.integers(1 - LATEST_NS, LATEST_NS - 1)
-stamps = st.integers(0, LATEST_NS - 1)
 VALUES: Final[dict[str, st.SearchStrategy[Any]]] = {
-    "i": integers,
+    "i": st.integers(NULL + 1, (1 << 63) - 1),
     "b": st.booleans(),
     "s": strings,
     "S": st.lists(strings, max_size=3),
@@ -33,17 +30,22 @@ VALUES: Final[dict[str, st.SearchStrategy[Any]]] = {
 
 @st.composite
 def rows(draw: st.DrawFn, kinds: tuple[Kind, ...] = tuple(k for k in Kind if k != Kind.END)) -> Any:
-    """A list of (kind, {field: value}), a few fields each."""
+    """A list of (kind, {field: value}), a pid and a few other fields each."""
     made = []
     for kind in draw(st.lists(st.sampled_from(kinds), max_size=12)):
         names = draw(st.lists(st.sampled_from(list(FIELD_TYPES)), unique=True, max_size=6))
-        made.append((kind, {name: draw(_of(name)) for name in names}))
+        made.append((kind, {"pid": draw(_of("pid")), **{name: draw(_of(name)) for name in names}}))
     return made
 
 
 def _of(name: str) -> st.SearchStrategy[Any]:
-    """Times are such as a reader takes."""
-    return stamps if name == "ts_ns" else durations if name.endswith("_ns") else VALUES[FIELD_TYPES[name]]
+    """Values that a reader takes."""
+    if name in ITEM_RANGES:
+        return st.lists(st.integers(*ITEM_RANGES[name]), max_size=3)
+    if name in RANGES:
+        least, most = RANGES[name]
+        return st.integers(max(least, NULL + 1), most)
+    return VALUES[FIELD_TYPES[name]]
 
 
 batches = rows().map(Batch.from_rows)

@@ -239,7 +239,7 @@ def test_a_bad_file_is_one_sentence(tmp_path: Path, text: str, said: str) -> Non
 
 
 def test_no_file_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(NoInputError, match="can not read the rules"):
+    with pytest.raises(NoInputError, match="cannot be read: no such file"):
         load_rules(tmp_path / "none.toml")
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import PROFILE
+from tracer.events import CloneFlags
 from tracer.reports.words import (
     count,
     duration,
@@ -117,3 +118,12 @@ def test_what_a_plain_fork_is() -> None:
     assert is_plain_fork((), None)
     assert not is_plain_fork(FORK, "")
     assert not is_plain_fork((*FORK, "CLONE_NEWPID"))
+
+
+@given(st.lists(st.sampled_from([str(flag.name) for flag in CloneFlags])))
+def test_no_flags_are_too_odd_to_be_said(flags: list[str]) -> None:
+    """The kernel refuses some together, CLONE_SIGHAND and CLONE_CLEAR_SIGHAND for one; a forged trace has them."""
+    said = sharing(flags, None)
+
+    assert not set(said.shares) & set(said.copies)
+    assert str(said)

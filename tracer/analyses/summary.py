@@ -101,7 +101,7 @@ def summarize(tree: ProcessTree, shape: Shape | None = None) -> Summary:
         zombie_max_row=zombies[2],
         unreaped=zombies[3],
         cpu_ns=cpu_of(tree) if Fact.CPU in facts else None,
-        own_cpu_ns=own.utime_ns + own.stime_ns if own is not None and own.utime_ns is not None else None,
+        own_cpu_ns=None if own is None or None in (own.utime_ns, own.stime_ns) else own.utime_ns + own.stime_ns,
         lost=None if any(loss.count is None for loss in tree.losses) else sum(loss.count or 0 for loss in tree.losses),
         losses=tuple(tree.losses),
     )

@@ -194,6 +194,7 @@ def _compile(text: str, flags: Sequence[str], maps: Sequence[str], out: socket.s
     try:
         for fd in (1, 2):
             os.dup2(said, fd)
+        os.chdir("/")  # BCC asks for its folder, to come back to it, and gives up where that was deleted
         bpf = load().BPF(text=text.encode(), cflags=list(flags))
         fds = [bpf.get_table(name.encode()).map_fd for name in maps] + list(bpf.tracepoint_fds.values())
         socket.send_fds(out, [b"[]"], fds)

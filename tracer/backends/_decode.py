@@ -139,7 +139,8 @@ class Decoder:
         if self._causes is None:
             self._causes = Causes(self._cgroup)
         causes = self._causes.of(wire.limits_rows(c), part["errno"], part["clone_flags"])
-        return {**part, "cause": [words for words, _ in causes], "evidence": [evidence for _, evidence in causes]}
+        words = [None if found is None else str(found) for found in causes]
+        return {**part, "cause": words, "evidence": [None if found is None else found.evidence for found in causes]}
 
     def _releases(self, run: wire.Run, codes: bytearray, parts: dict[int, Part]) -> None:
         """Zombies, waits and releases in order. Takes the codes of ZOMBIE and ADOPT records that are no events."""

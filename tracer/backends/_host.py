@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from tracer import btf, procfs
+from tracer import btf, kernel, procfs
 from tracer.cgroups import hierarchy
 from tracer.errors import ProbesRefusedError
 
@@ -51,7 +51,7 @@ def has_preemptible_tracepoints() -> bool:
 
 def has_mapping_walk() -> bool:
     """bpf_iter_task_vma_new(), since v6.7: a probe can say what is mapped where; it reads kernel memory besides."""
-    return _vmlinux().has("bpf_iter_task_vma_new", btf.FUNC) and kernel_reads_allowed()
+    return _vmlinux().has("bpf_iter_task_vma_new", btf.FUNC) and kernel.reads_allowed()
 
 
 def has_dirty_folio() -> bool:
@@ -70,14 +70,6 @@ def counts_wpcopies() -> bool:
         return Path("/proc/sys/kernel/task_delayacct").read_text("ascii").strip() != "0"
     except OSError:
         return False
-
-
-def kernel_reads_allowed() -> bool:
-    """bpf_probe_read_kernel: refused only under lockdown=confidentiality."""
-    try:
-        return "[confidentiality]" not in Path("/sys/kernel/security/lockdown").read_text("ascii")
-    except OSError:
-        return True  # no securityfs in sight; the load itself will tell
 
 
 def uses_cgroup_v1() -> bool:

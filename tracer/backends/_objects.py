@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from tracer import machines, wire
+from tracer import kernel, machines, wire
 from tracer.backends import Options, _host
 from tracer.backends._libbpf import BpfObject
 from tracer.errors import ProbesRefusedError
@@ -110,7 +110,7 @@ def options_data(options: Options) -> bytes:
         ns_level=level,
         ns_inum=inum,
         everyone=int(options.everyone),
-        kernel_reads=int(_host.kernel_reads_allowed()),
+        kernel_reads=int(kernel.reads_allowed()),
         fork_cost=int(options.cow in ("fork", "full")),
         argv_max=min(options.argv_max, _ARGV_MOST),
         env_max=32768 if options.env else 0,
@@ -131,7 +131,7 @@ def _match_options(options: Options) -> dict[str, int]:
         return {"match": 0, "match_v1": 0}
     from tracer.backends import _match
 
-    if (match.groups or match.exes) and not _host.kernel_reads_allowed():
+    if (match.groups or match.exes) and not kernel.reads_allowed():
         raise ProbesRefusedError(
             f"{match.words} can not be followed: the kernel is locked down against being read", "use -p or --uid"
         )

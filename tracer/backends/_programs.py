@@ -58,6 +58,9 @@ OPTIONAL: Final[Mapping[str, Mapping[str, Feeds]]] = {
         "on_dirty_folio": _DIRTIED,
         "on_dirty_page": _DIRTIED,
     },
+    "failures": {
+        "find_symbols": Feeds("tasks and promised memory of the host as a fork fails (they are read a moment later)"),
+    },
     "faults_walk": {
         "snap_faults": Feeds("copies of processes that outlive the trace"),
         "find_faulters": Feeds("copies of processes that live already"),

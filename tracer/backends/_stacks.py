@@ -28,7 +28,7 @@ from tracer.backends._libbpf import BpfObject
 from tracer.backends._ring import Ring
 from tracer.btf import Btf
 from tracer.events import Batch, Kind
-from tracer.symbols import Mapped, Symbolizer
+from tracer.symbols import Mapped, Space, Symbolizer
 
 KEY: Final = wire.Record("ft_stack_key", (
     ("born_ns", "Q"), ("leaf", "Q"), ("caller", "Q"), ("stack", "Q"), ("pid", "I"), ("image", "I"),
@@ -101,7 +101,7 @@ class Stacks:
         _, lost, cut, _ = self._counted()
         said = []
         if self._symbols.missing:
-            said.append("functions are shown as FILE+OFFSET: for their names, pip install 'forktrace[stacks]'")
+            said.append("functions are shown as FILE+OFFSET: the process that reads their names could not be started")
         if lost:
             said.append(f"the stacks of some {lost} copies were lost: there were too many different ones")
         if cut:
@@ -147,19 +147,21 @@ class Stacks:
     def _batch(self, items: Iterable[Item], *, last: bool = False) -> Batch | None:
         found: dict[tuple[int, int, int, int], dict[tuple[str, ...], list[int]]] = {}
         addresses: dict[int, tuple[int, ...]] = {0: ()}
-        looked = 0
+        taken: list[tuple[tuple[int, int, int, int], Space, int, int, int, int, int]] = []
         for key, count in items:
             born, leaf, caller, stack, pid, image, early, _ = _KEY.unpack(key)
             samples, copies = _COUNT.unpack(count)
             if samples <= 0:  # all taken back
                 continue
             process = (pid, born, image, early)
-            if process not in found:
-                found[process] = {}
-                looked += 1
-            space = self._images.space(pid, born, image, again=last and looked <= _LOOK_AGAIN and not found[process])
+            first = process not in found
+            found.setdefault(process, {})
+            space = self._images.space(pid, born, image, again=last and first and len(found) <= _LOOK_AGAIN)
             if stack not in addresses:
                 addresses[stack] = self._addresses(stack)
+            taken.append((process, space, leaf, caller, stack, samples, copies))
+        self._symbols.prepare((space, leaf, caller, addresses[stack]) for _, space, leaf, caller, stack, _, _ in taken)
+        for process, space, leaf, caller, stack, samples, copies in taken:
             frames = self._symbols.frames(space, leaf, caller, addresses[stack])
             sums = found[process].setdefault(frames, [0, 0])
             sums[0] += samples

@@ -5,31 +5,55 @@ Nothing is attached, and nothing stays loaded. Needs the privileges that a run n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import Final
 
-from tracer.backends import STACKS_USUAL, Options, _programs
+from tracer.backends import STACKS_USUAL, Options, Readiness, Trial, Verdict, _programs
 from tracer.backends._faults import Faults, faults_readiness
 from tracer.backends._libbpf import BpfObject
 from tracer.backends._objects import beside, options_data, probe_object, ring_size, set_lifecycle
 from tracer.backends._stacks import Stacks
+from tracer.errors import NoPermissionError, ProbesRefusedError
+from tracer.events import Fact
 
-EVERYTHING = Options(cow="full", cow_stacks=STACKS_USUAL, failures=True, reap_exact=True)
+EVERYTHING: Final = Options(cow="full", cow_stacks=STACKS_USUAL, failures=True, reap_exact=True)
 
 
-class Verdict(NamedTuple):
-    """Of one program. `why`: the kernel's reason where it refused; `costs`: what is not measured without it.
+_COUNTED: Final = frozenset({Fact.COW, Fact.WP_FAULTS, Fact.STACKS})
+_OBJECTS: Final = {
+    "failures": frozenset({Fact.EXEC_FAILED, Fact.FORK_FAILED}),
+    "faults": _COUNTED,
+    "stacks": frozenset({Fact.STACKS}),
+}
+"""What is seen by a whole object, and not without one of its main programs."""
 
-    `main`: without it, its whole object is of no use: of "lifecycle", the whole backend.
-    """
 
-    object: str
-    program: str
-    ok: bool
-    why: str
-    costs: str
-    main: bool
+def judged() -> Trial:
+    """What a run would have on this kernel, whatever it is asked for."""
+    try:
+        verdicts = tuple(trial())
+    except (ProbesRefusedError, NoPermissionError) as e:
+        return Trial(Readiness(False, e.message, e.mend, isinstance(e, NoPermissionError)))
+    refused = next((v for v in verdicts if v.object == "lifecycle" and v.main and not v.ok), None)
+    if refused is not None:
+        return Trial(Readiness(False, f"the kernel refuses {refused.program}: {refused.why}"), verdicts)
+    return Trial(Readiness(True), verdicts, lost(verdicts))
+
+
+def lost(verdicts: Iterable[Verdict]) -> frozenset[str]:
+    """Facts that a run cannot see here, though its options ask for them."""
+    facts: set[str] = set()
+    tried = set()
+    for verdict in verdicts:
+        tried.add(verdict.object)
+        if verdict.ok:
+            continue
+        if verdict.main:
+            facts |= _OBJECTS.get(verdict.object, frozenset())
+        else:
+            facts |= _programs.without(verdict.object, {verdict.program: verdict.why}).facts
+    return frozenset(facts.union(*(seen for name, seen in _OBJECTS.items() if name not in tried)))
 
 
 def trial(options: Options = EVERYTHING) -> Iterator[Verdict]:

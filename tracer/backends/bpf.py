@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tracer import kernel, machines, procfs, wire
-from tracer.backends import Options, Readiness, _host, _programs
+from tracer.backends import Options, Readiness, Trial, _host, _programs
+from tracer.backends._failures import explain
 from tracer.backends._faults import Faults, faults_readiness
 from tracer.backends._libbpf import BpfObject
 from tracer.backends._misses import Misses
@@ -34,6 +35,7 @@ from tracer.backends._objects import (
     set_lifecycle,
 )
 from tracer.backends._ring import Ring
+from tracer.causes import Host
 from tracer.errors import NoInputError, NoPermissionError, ProbesRefusedError
 from tracer.events import Batch, Fact, Kind
 from tracer.kernel.asking import OTHER_BACKEND
@@ -52,6 +54,12 @@ _FACTS: Final = frozenset(
         Fact.CGROUP, Fact.SESSIONS,
     }
 )  # fmt: skip
+_LOCKED: Final = "cwd, interpreters and renames are unknown: lockdown=confidentiality forbids reads of kernel memory"
+
+
+def _usual_facts() -> set[str]:
+    """Of every capture. A working directory is found by reading kernel memory."""
+    return set(_FACTS if kernel.reads_allowed() else _FACTS - {Fact.CWD})
 
 
 def _ready(*features: str) -> Readiness:
@@ -113,9 +121,10 @@ class Backend:
         self._matched = 0  # stats.joined when /proc's tasks were walked last
         self._joined = 0  # living processes that were attached to: the kernel counts only what is born afterwards
         self._data = b""
-        self._facts: set[str] = set(_FACTS)
-        self._notes: list[str] = []
+        self._facts = _usual_facts()
+        self._notes: list[str] = [] if kernel.reads_allowed() else [_LOCKED]
         self._decoder: Decoder | None = None
+        self._bounds = Host()
 
     @classmethod
     def readiness(cls) -> Readiness:
@@ -128,9 +137,16 @@ class Backend:
         return _ready("libbpf", "btf", "capabilities")
 
     @classmethod
+    def trial(cls) -> Trial:
+        """Every program of every object, as this kernel takes it."""
+        from tracer.backends import _trial
+
+        return _trial.judged()
+
+    @classmethod
     def cover(cls, options: Options) -> frozenset[str]:
         """Everything that was asked for."""
-        facts = set(_FACTS)
+        facts = _usual_facts()
         if options.cow in ("fork", "full"):
             facts.add(Fact.FORK_COST)
         if options.cow == "full":
@@ -318,6 +334,8 @@ class Backend:
         failures = None
         try:
             failures = self._beside("failures", "texts")
+            if "find_symbols" not in failures.refused and kernel.reads_allowed():
+                failures.run_once("find_symbols")
             if attach:
                 failures.attach()
         except (ProbesRefusedError, NoPermissionError) as e:
@@ -487,6 +505,8 @@ class Backend:
             # A text is still being written, and those behind it belong to execs in sight: take them together, later.
             until = self._events.consumed()
         batch = self._decoding().batch(self._events.take_fixed(wire.RECORD_SIZE, until), texts)
+        if batch is not None and self._failures is not None and not kernel.reads_allowed():
+            explain([batch], self._bounds)  # the probe could not read what bounds the caller
         lost = self._losses()
         if self._faults is not None:
             self._faults.poll()

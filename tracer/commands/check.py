@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracer.commands.check_limits import budget_of, limit_of
 from tracer.errors import BadDataError, UsageError
+from tracer.visible import write
 
 if TYPE_CHECKING:
     from tracer.analyses.budget import Outcome, Worst
@@ -54,17 +55,17 @@ class Check:
         within = all(outcome.within for outcome in outcomes)
         if args.format == "json":
             document = {"file": args.file, "within": within, "limits": [_as_dict(outcome) for outcome in outcomes]}
-            sys.stdout.write(json.dumps(document, indent=2) + "\n")
+            write(sys.stdout, json.dumps(document, indent=2) + "\n")
             return 0 if within else 1
         from tracer.reports.console import Console
 
         console = Console.from_args(args)
         over = [_reason(outcome, console.terminal) for outcome in outcomes if not outcome.within]
         if over:
-            sys.stdout.write(console.draw(over))
+            console.print(over)
             return 1
         if not args.quiet:
-            sys.stdout.write(console.draw([_within(outcomes, console.terminal)]))
+            console.print([_within(outcomes, console.terminal)])
         return 0
 
     def _limits(self, args: argparse.Namespace) -> dict[str, int]:

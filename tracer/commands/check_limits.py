@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from tracer.analyses.budget import LIMITS
-from tracer.errors import BadDataError, NoInputError
+from tracer.errors import BadDataError
+from tracer.toml_file import read_toml
 
 _SIZES: Final = {"": 0, "B": 0, "K": 10, "KiB": 10, "M": 20, "MiB": 20, "G": 30, "GiB": 30}
 _TIMES: Final = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
 _NUMBER: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?([A-Za-zµ]*)")
-_MOST: Final = 1 << 20  # bytes of a file of limits
 _TABLE: Final = ("tool", "forktrace", "check")
 
 
@@ -48,23 +48,7 @@ _KINDS: Final = {"bytes": "size", "ns": "time"}
 
 def budget_of(path: str) -> dict[str, int]:
     """The limits of a TOML file. Raises NoInputError, BadDataError."""
-    import tomllib
-
-    if "\0" in path:
-        raise NoInputError("a path has no NUL in it", "name a TOML file")
-    try:
-        with Path(path).open("rb") as file:
-            text = file.read(_MOST + 1)
-        if len(text) > _MOST:
-            raise BadDataError(f"{path} is too large for a file of limits")
-        document: Any = tomllib.loads(text.decode())
-    except OSError as e:
-        raise NoInputError(f"{path} can not be read: {(e.strerror or str(e)).lower()}", "name a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:
-        why = "it is nested too deeply" if isinstance(e, RecursionError) else str(e)
-        raise BadDataError(f"{path} is no TOML file: {why}") from None
-    except ValueError:  # a number of thousands of digits
-        raise BadDataError(f"{path} is no TOML file: it has a number that is too long") from None
+    document: Any = read_toml(path, "give a TOML file with limits, as max-processes = 200")
     if Path(path).name == "pyproject.toml":
         for key in _TABLE:
             document = document.get(key) if isinstance(document, dict) else None

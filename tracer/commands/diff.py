@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracer.commands import say
 from tracer.errors import UsageError
+from tracer.visible import write
 
 if TYPE_CHECKING:
     from tracer.analyses.diff import Change, Diff, Values
@@ -46,14 +47,14 @@ class Compare:
         places = Places()
         found = diff([self._profile(f, places, args) for f in a], [self._profile(f, places, args) for f in b], places)
         if args.format == "json":
-            sys.stdout.write(json.dumps(_document(found, a, b), indent=2) + "\n")
+            write(sys.stdout, json.dumps(_document(found, a, b), indent=2) + "\n")
         elif not args.quiet or found.differs:
             from tracer.reports.console import Console
             from tracer.reports.console_diff import SHOWN, lines
 
             console = Console.from_args(args)
             most = None if args.verbose else SHOWN
-            sys.stdout.write(console.draw(lines(found, a, b, console.terminal, most=most)))
+            console.print(lines(found, a, b, console.terminal, most=most))
         return 1 if args.exit_code and found.differs else 0
 
     def _profile(self, file: str, places: Places, args: argparse.Namespace) -> Profile:

@@ -8,6 +8,7 @@ from typing import Final
 
 from tracer.commands import hiding, say
 from tracer.errors import BadDataError, UsageError
+from tracer.visible import binary
 
 _TABLES: Final = ("jsonl", "csv", "parquet")
 _OF_TABLES: Final = "jsonl, csv and parquet"
@@ -61,8 +62,9 @@ class Export:
         if args.output in (None, "-"):
             if report.binary and sys.stdout.isatty():
                 raise UsageError(f"{report.name} is not for a terminal", "name a file with -o")
-            report.write(trace, sys.stdout.buffer, options)
-            sys.stdout.buffer.flush()
+            out = binary(sys.stdout)
+            report.write(trace, out, options)
+            out.flush()
         else:
             with open_output(args.output) as out:
                 report.write(trace, out, options)

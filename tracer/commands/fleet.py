@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tracer.commands import say
+from tracer.visible import write
 
 if TYPE_CHECKING:
     from tracer.fleet.dataset import Update
@@ -83,7 +84,7 @@ class Fleet:
             document: dict[str, Any] = {answer.name: answer.dicts() for answer in answers}
             if updated is not None:
                 document["unreadable"] = [{"trace": path, "why": why} for path, why in updated.troubles]
-            sys.stdout.write(json.dumps(document, indent=2) + "\n")
+            write(sys.stdout, json.dumps(document, indent=2) + "\n")
         else:
             self._print(args, answers)
         return 0
@@ -110,14 +111,16 @@ class Fleet:
         from tracer.reports.console_fleet import lines
 
         console = Console.from_args(args)
-        sys.stdout.write(console.draw(lines(answers, console.terminal, by=args.by)))
+        console.print(lines(answers, console.terminal, by=args.by))
 
 
 def _cache(place: str) -> str:
     """A folder of this user's for the data set of that place."""
     from tracer.fleet.places import digest_of
+    from tracer.privileges import output_identity
 
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    who = output_identity()  # under sudo HOME is root's, and what is written is the caller's
+    base = Path(who.home) / ".cache" if who else os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     where = place if "://" in place else os.path.realpath(place)
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", where).strip("-")[-40:]
     return str(Path(base) / "forktrace" / "fleet" / f"{name}-{digest_of(where, 12)}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tracer.commands import hiding
 from tracer.errors import UsageError
+from tracer.visible import binary
 
 if TYPE_CHECKING:
     from tracer import reports
@@ -61,8 +62,9 @@ class Report:
             if other is not None:
                 # Another output is for somebody else, as an export is; the report on the terminal is for oneself
                 hidden = hiding.from_args(args)
-                other.write(trace if hidden is None else hidden.of(trace), sys.stdout.buffer, Options())
-                sys.stdout.buffer.flush()
+                out = binary(sys.stdout)
+                other.write(trace if hidden is None else hidden.of(trace), out, Options())
+                out.flush()
                 if not args.quiet:
                     hiding.say_source(other, trace.meta)
                     if hidden is not None:

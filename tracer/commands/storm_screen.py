@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from tracer.live import Live, possible
 from tracer.reports.storm import finding_line, finding_text
 from tracer.reports.terminal import facts
+from tracer.visible import write
 
 if TYPE_CHECKING:
     from tracer.analyses.storms import Finding
@@ -71,4 +72,4 @@ class OnScreen:
         self._live.__exit__(None, None, None)
         offset = self._watch.session.meta.wall_offset_ns
         for finding, kept in self._found:
-            sys.stdout.write("\n".join([*finding_text(finding, self._terminal, offset, kept), "", ""]))
+            write(sys.stdout, "\n".join([*finding_text(finding, self._terminal, offset, kept), "", ""]))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import subprocess
 import sys
 import zlib
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
+from tracer import own_programs
 from tracer.errors import BadDataError, NoInputError
 
 BLOCK: Final = 4 << 20
@@ -161,7 +161,7 @@ class Source:
         try:
             import pyarrow as pa
         except ImportError:
-            program = shutil.which("zstd")
+            program = own_programs.find("zstd")
             if program is None or self.path == "-":
                 raise BadDataError(f"{self.name} is packed with zstd", "unpack it first: zstd -d") from None
             self._child = subprocess.Popen([program, "-dc", "--", self.path], stdout=subprocess.PIPE)

@@ -67,7 +67,7 @@ def rss_stat(host: Host) -> Check:
 def bpf_find_vma(host: Host) -> Check:
     """Tells the mapping a copied page belongs to."""
     why = "it tells copies in the heap, in stacks and in file mappings from one another"
-    return helper(host, Question("bpf_find_vma", "the helper", why, "5.17"), bpfcall.FIND_VMA)
+    return helper(host, Question("bpf_find_vma", "helper bpf_find_vma", why, "5.17"), bpfcall.FIND_VMA)
 
 
 def mm_lock_seq(host: Host) -> Check:

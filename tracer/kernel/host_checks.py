@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from tracer import delayacct, procfs
+from tracer.kernel import bpf_checks
 from tracer.kernel.check import Check, no, unknown, yes
 from tracer.kernel.host import CAP_NET_ADMIN, CAP_SYS_PTRACE, Host, as_root, forktrace_as_root
 from tracer.machines import MACHINES
@@ -34,6 +35,9 @@ def tracefs(host: Host) -> Check:
     for place in ("sys/kernel/tracing", "sys/kernel/debug/tracing"):
         if host.exists(f"{place}/events/sched"):
             return yes("tracefs", f"/{place}", why)
+    if bpf_checks.lockdown(host).ok is False:  # the kernel makes no files in it: to mount it would change nothing
+        detail = "empty under lockdown=confidentiality"
+        return no("tracefs", detail, why, "boot without lockdown=confidentiality, or use another backend")
     detail = "it is not mounted, or may not be read"
     return no("tracefs", detail, why, as_root("mount -t tracefs tracefs /sys/kernel/tracing"))
 
@@ -146,12 +150,3 @@ def pid_namespace(host: Host) -> Check:
     return no("pid_namespace", detail, why, "run on the host (docker: --pid=host)")
 
 
-# naming functions
-
-
-def elftools(host: Host) -> Check:
-    """pyelftools, which reads symbol tables."""
-    why = "--cow-stacks names functions with it; without, addresses stay numbers"
-    if host.module("elftools"):
-        return yes("pyelftools", "installed", why)
-    return no("pyelftools", "not installed", why, "pip install 'forktrace[stacks]'")

@@ -44,6 +44,7 @@ from tracer.live.snapshot import BACK_S, Snapshot, Taker
 from tracer.live.view import Act
 from tracer.reports.storm import clock
 from tracer.reports.terminal import Terminal, clean, facts
+from tracer.visible import write
 
 __all__ = ["Live", "possible"]
 
@@ -238,7 +239,7 @@ class Live:
         self._device.__exit__(kind, error, trace)
         for line in self._said:
             if sys.stderr is not None:
-                sys.stderr.write(f"forktrace: {clean(line)}\n")
+                write(sys.stderr, f"forktrace: {clean(line)}\n")
 
 
 class _Own:

@@ -23,6 +23,7 @@ from tracer.live.telling import told
 from tracer.reports.storm import Second, heading, second_json, second_text
 from tracer.reports.terminal import facts
 from tracer.reports.words import duration
+from tracer.visible import write
 
 if TYPE_CHECKING:
     from tracer.recording import Recording
@@ -46,7 +47,7 @@ def play_lines(recording: Recording, args: argparse.Namespace, *, begin: When | 
     if recording.damage is not None:
         from tracer.reports.terminal import clean
 
-        sys.stderr.write(f"forktrace: {clean(recording.damage)}\n")
+        write(sys.stderr, f"forktrace: {clean(recording.damage)}\n")
 
 
 class _Lines:
@@ -133,9 +134,9 @@ class _Lines:
             if event.kind == Kind.DECAY and not self._json:  # a sum of the whole trace, and nothing that happened
                 continue
             if self._json:
-                out.write(json.dumps(event.as_dict()) + "\n")
+                write(out, json.dumps(event.as_dict()) + "\n")
             else:
-                out.write(f"{self._since(event)}  {told(event, self._terminal)}\n")
+                write(out, f"{self._since(event)}  {told(event, self._terminal)}\n")
 
     def _since(self, event: Event) -> str:
         return f"{'-':>12}" if event.ts_ns is None else f"{(event.ts_ns - self._first) / _NS:12.6f}"
@@ -171,7 +172,7 @@ class _Lines:
         self._began_ns, self._began = until * _NS, time.monotonic()  # nobody waits for that
 
     def _write(self, line: str) -> None:
-        sys.stdout.write(line + "\n")
+        write(sys.stdout, line + "\n")
         if self._speed != float("inf"):
             sys.stdout.flush()
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from tracer.reports.console_text import Spans
 from tracer.reports.terminal import cells
+from tracer.visible import visible
 
 # The sixteen colours are the user's own, and so are right on light and on dark. Quiet: most of it has none.
 STYLES: Final = {
@@ -61,6 +62,7 @@ class Screen:
         return (_BEGIN + "".join(out) + _END).encode("utf-8", "replace")
 
     def _row(self, spans: Sequence[tuple[str, str]], width: int, selected: bool) -> str:
+        spans = [(visible(text), style) for text, style in spans]
         if not self._color:
             return "".join(text for text, _ in spans).rstrip()
         if selected:

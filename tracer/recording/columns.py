@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from tracer.events import FIELDS, HEAD, KIND_NAMES, KINDS_BY_NAME, NULL, Batch, Field, Part, nulls
 from tracer.recording import arrays
+from tracer.recording.validity import SUPPLIED
 
 COLUMNS: Final[tuple[Field, ...]] = (*HEAD, *FIELDS)
 """Every column of the wide table, in order. `kind` is the only one that a batch keeps elsewhere."""
@@ -124,7 +125,7 @@ def _only_word(columns: Sequence[Sequence[str | None]]) -> str | None:
 def narrow(wide: Any, names: Collection[str] | None = None) -> tuple[Batch, int]:
     """A pyarrow RecordBatch of (some of) the wide columns as a Batch; how many rows were of no known kind.
 
-    Columns that are null in all rows of a kind are left out of its part, except those of events.HEAD, which
+    Columns that are null in all rows of a kind are left out of its part, except those of validity.SUPPLIED, which
     every part has; `names` narrows them further. The caller has checked the types and validated `wide` in full.
     """
     import numpy as np
@@ -135,8 +136,9 @@ def narrow(wide: Any, names: Collection[str] | None = None) -> tuple[Batch, int]
     present = [kind for kind in np.flatnonzero(np.bincount(kinds)).tolist() if kind]
     rows = {kind: np.flatnonzero(kinds == kind) for kind in present}
     wanted = {f.name for f in COLUMNS} if names is None else {*names}
-    head = [f.name for f in HEAD if f.name != "kind" and f.name in wanted]
-    parts: dict[int, Part] = {kind: {name: nulls(name, len(rows[kind])) for name in head} for kind in present}
+    parts: dict[int, Part] = {
+        kind: {name: nulls(name, len(rows[kind])) for name in SUPPLIED[kind] if name in wanted} for kind in present
+    }
     for name, code, _ in COLUMNS:
         if name == "kind" or name not in place or name not in wanted:
             continue

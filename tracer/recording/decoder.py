@@ -1,7 +1,8 @@
 """Whole messages to valid Arrow record batches, with no more columns than hold something.
 
 A wide table is mostly null: of 76 columns a busy trace fills 30. What the message says of its columns (how many
-rows, how many nulls) is enough to leave the empty ones packed, which halves the time of reading.
+rows, how many nulls) is enough to leave the empty ones packed, which halves the time of reading. validity.py then
+checks the values.
 
 Knows Arrow; knows nothing of files or of kinds.
 """
@@ -10,13 +11,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Any
 
-from tracer.recording import arrays
+from tracer.recording import validity
 from tracer.recording.columns import COLUMNS
 from tracer.recording.frames import Message, RefusedError, Type
-
-LATEST_NS: Final = 1 << 62
 
 
 class Decoder:
@@ -33,10 +32,11 @@ class Decoder:
         self.schema = pa.ipc.read_schema(pa.py_buffer(head.raw))
         wanted = {f.name for f in COLUMNS} if names is None else {"kind", *names}
         self._wanted = frozenset(i for i, name in enumerate(self.schema.names) if name in wanted)
+        self._identity = wanted.issuperset(validity.IDENTITY)
         self._kind = self.schema.get_field_index("kind")
         self._nodes = _node_numbers(self.schema)
         self._included: frozenset[int] = frozenset()
-        self._feed = _Feed()
+        self._feed = Feed()
         self._stream: Any = None
 
     def decode(self, message: Message) -> tuple[Any, Any]:
@@ -56,7 +56,7 @@ class Decoder:
         batch, metadata = self._stream.read_next_batch_with_custom_metadata()
         # Offsets, null counts and UTF-8, too: only then is it safe to look into the buffers.
         batch.validate(full=True)
-        _refuse_odd_times(batch)
+        validity.refuse(batch, identity=self._identity)
         return batch, metadata
 
     def _filled(self, message: Message) -> frozenset[int]:
@@ -72,39 +72,28 @@ class Decoder:
 
         if self._stream is None or included != self._included:
             self._included = included
-            self._feed = _Feed()
+            self._feed = Feed()
             self._feed.put(self._head)
             options = pa.ipc.IpcReadOptions(included_fields=sorted(included))
             self._stream = pa.ipc.open_stream(self._feed, options=options)
 
 
-def _refuse_odd_times(batch: Any) -> None:
-    """Nothing happens before the boot; and from 146 years after it, differences are beyond an integer column."""
-    import pyarrow as pa
-
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if not name.endswith("_ns") or column.type != pa.int64() or column.null_count == len(column):
-            continue
-        held = arrays.read_integers(column)
-        if column.null_count:
-            held = held[arrays.is_valid(column)]
-        if held.min() <= (-1 if name == "ts_ns" else -LATEST_NS) or held.max() >= LATEST_NS:
-            raise RefusedError(f"a record has a time that no clock tells, in {name}")
-
-
-class _Feed(io.RawIOBase):
+class Feed(io.RawIOBase):
     """Gives Arrow the messages that were found to be whole, as the file that it wants to read."""
 
     def __init__(self) -> None:
         self._data = memoryview(b"")
 
     def put(self, data: bytes) -> None:
+        """Append a whole message."""
         self._data = memoryview(bytes(self._data) + data if self._data else data)
 
     def readable(self) -> bool:
+        """Always: Arrow asks."""
         return True
 
     def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes of what was put; all of it by default."""
         taken = self._data if size < 0 else self._data[:size]
         self._data = self._data[len(taken) :]
         return bytes(taken)

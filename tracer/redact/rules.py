@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from tracer.errors import BadDataError, NoInputError
+from tracer.errors import BadDataError
+from tracer.toml_file import read_toml
 
 NAME_LENGTH: Final = 64  # of a longer name only the end is looked at
 
@@ -152,15 +153,8 @@ RULES: Final = Rules(_NAMES, _ENVIRONMENT, _programs(_PROGRAMS), frozenset(_WORD
 
 def load_rules(path: Path, base: Rules = RULES) -> Rules:
     """`base` with what a TOML file adds to it. Raises NoInputError, or BadDataError naming the wrong line."""
-    import tomllib
-
     mend = 'a list of rules is written as: names = ["pin", "door-code"]'
-    try:
-        given = tomllib.loads(path.read_text("utf-8"))
-    except OSError as e:
-        raise NoInputError(f"can not read the rules in {path}: {e.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise BadDataError(f"{path} is not TOML: {e}", mend) from None
+    given = read_toml(path, mend)
     programs = given.pop("programs", {})
     lists = {"names", "environment", "words", "prefixes", "keep"}
     for key, value in given.items():

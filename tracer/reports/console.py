@@ -35,6 +35,7 @@ from tracer.reports.console_text import Spans, wrap
 from tracer.reports.source import seen_by
 from tracer.reports.terminal import Terminal, clean, cut, facts, quoted
 from tracer.reports.words import count, plural
+from tracer.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderResult
@@ -129,10 +130,15 @@ class Console:
                 reason = (e.strerror or str(e)).lower()
                 raise CannotWriteError(f"the report can not be written: {reason}") from None
 
+    def print(self, lines: Iterable[Spans]) -> None:
+        """Print some lines. Raises OSError."""
+        if self._stream is not None:
+            self._stream.write(self.draw(lines))
+
     def draw(self, lines: Iterable[Spans]) -> str:
         """Lines of spans as text, with the escape sequences of this terminal's colours, if it has any."""
         if not self.terminal.color:
-            return "".join("".join(text for text, _ in spans) + "\n" for spans in lines)
+            return "".join("".join(visible(text) for text, _ in spans) + "\n" for spans in lines)
         from rich.console import Console as RichConsole
         from rich.segment import Segment
         from rich.style import Style
@@ -143,7 +149,7 @@ class Console:
             def __rich_console__(self, *_: Any) -> RenderResult:
                 for spans in lines:
                     for text, style in spans:
-                        yield Segment(text, styles.get(style))
+                        yield Segment(visible(text), styles.get(style))
                     yield Segment.line()
 
         page = io.StringIO()

@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from typing import IO, Final
 
 from tracer.record import record
+from tracer.visible import escaped
 
 PIPE_WIDTH: Final = 100
 _NARROWEST: Final = 40
 
 _SAFE_WORD: Final = re.compile(r"[\w@%+=:,./^-]+\Z")
-_NAMED: Final = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _COMBINING_MOST: Final = 3
 _NARROW: Final = str.maketrans(dict.fromkeys("…·×µ→←›⋯─│├└━▁▂▃▄▅▆▇█⁰¹²³⁴⁵⁶⁷⁸⁹", " "))
 """What reports write beyond ASCII, a column each: rich, that knows all others, takes 3 ms to import."""
@@ -98,25 +98,14 @@ def _escaped(text: str, *, unicode: bool) -> list[str]:
         if char.isprintable() and (unicode or char.isascii()):
             if char > "\u02ff" and cells(char) == 0:
                 combining += 1
-                out.append(char if combining <= _COMBINING_MOST else _escape(char))
+                out.append(char if combining <= _COMBINING_MOST else escaped(char))
             else:
                 combining = 0
                 out.append(char)
         else:
             combining = 0
-            out.append(_escape(char))
+            out.append(escaped(char))
     return out
-
-
-def _escape(char: str) -> str:
-    code = ord(char)
-    if char in _NAMED:
-        return _NAMED[char]
-    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape: a byte that was not UTF-8
-        return f"\\x{code - 0xDC00:02x}"
-    if code < 0x80:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def quoted(word: str, *, unicode: bool = True) -> str:

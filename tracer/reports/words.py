@@ -154,9 +154,8 @@ def sharing(flags: Iterable[str], exit_signal: str | None = _SIGCHLD) -> Sharing
     """
     have = set(flags)
     shares = [word for flag, word in (*_RESOURCES, *_SHARED_ONLY) if flag in have]
-    copies = [word for flag, word in _RESOURCES if flag not in have]
-    if "CLONE_CLEAR_SIGHAND" in have:
-        copies.remove("signal handlers")
+    reset = "CLONE_CLEAR_SIGHAND" in have  # the kernel refuses it with CLONE_SIGHAND; a forged trace does not
+    copies = [w for flag, w in _RESOURCES if flag not in have and not (reset and flag == "CLONE_SIGHAND")]
     asides = [word for flag, word in _ASIDES if flag in have]
     new = [word for flag, word in _NAMESPACES if flag in have]
     if new:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any, Final
 
-from tracer.events import Batch, Fact, Kind, Meta
+from tracer.events import FIELDS, HEAD, Batch, Fact, Kind, Meta
 from tracer.recording import Reader, Writer
 from tracer.trace import Trace
 
@@ -128,3 +128,14 @@ FORGED: Final[dict[str, Trace]] = {
     for name, data in FILES.items()
 }
 """The same, as they come back from a file."""
+
+
+def every_column(word: str = "\x1b[2J", number: int = 7) -> list[tuple[Kind, dict[str, Any]]]:
+    """A process, and about it one row of every kind with a value in every column; `word` in all that are strings."""
+    values: dict[str, Any] = {"i": number, "b": 1, "s": word, "S": [word, word], "I": [number]}
+    told = {field.name: values[field.type] for field in (*HEAD, *FIELDS) if field.name != "kind"}
+    who = {"pid": 2, "tid": 2, "born_ns": 20, "ppid": 1, "parent_born_ns": 10, "creator_pid": 1, "creator_tid": 1}
+    rows = [row(1, None, 10, comm=word[:15])]
+    for at, kind in enumerate((Kind.FORK, *(k for k in Kind if k not in (Kind.FORK, Kind.END)))):
+        rows.append((kind, told | who | {"ts_ns": 20 + at, "creator_born_ns": 10, "signal": None, "clone_flags": 17}))
+    return rows
