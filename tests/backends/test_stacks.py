@@ -123,10 +123,10 @@ def test_callers_are_found_through_a_function_of_libc_that_has_no_frame(
     every: Sampled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = every.run(build(*WITH_FRAMES), "child_copies", tmp_path, monkeypatch)
-    (by_libc,) = [row["frames"] for row in found if "fill" in row["frames"]]
+    by_libc = [row["frames"] for row in found if "fill" in row["frames"]]  # one for each instruction that wrote
     (small,) = [row["frames"] for row in found if row["frames"][0] == "copy_small"]
 
-    assert by_libc[1:4] == ["fill", "serve", "work"]
+    assert {tuple(frames[1:4]) for frames in by_libc} == {("fill", "serve", "work")}
     assert small[1:5] == ["serve", "work", "child_copies", "main"]
 
 

@@ -127,6 +127,7 @@ def _bootstrap(tree: Path, arch: str, packages: tuple[str, ...]) -> None:
 
 def _by_hand(tree: Path) -> None:
     """What the packages' own scripts would have done."""
+    (tree / "mnt").mkdir(exist_ok=True)
     for file in ("passwd", "group"):
         shutil.copy(tree / "usr/share/base-passwd" / f"{file}.master", tree / "etc" / file)
     for name, program in _ALTERNATIVES.items():
