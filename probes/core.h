@@ -56,6 +56,8 @@ enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_RB_AVAIL_DATA = 0 };
 
 #define VM_SHARED 0x00000008UL
 #define VM_GROWSDOWN 0x00000100UL
+#define VM_MERGEABLE 0x80000000UL
+#define VM_HUGETLB 0x00400000UL
 
 #define CLONE_VM 0x00000100ULL
 #define CLONE_VFORK 0x00004000ULL
@@ -117,7 +119,7 @@ struct mm_struct {
 	unsigned long arg_start, arg_end, env_start, env_end;
 	unsigned long hiwater_rss, data_vm;
 	struct file *exe_file;
-	atomic_long_t pgtables_bytes;
+	atomic_long_t pgtables_bytes, hugetlb_usage;
 	struct percpu_counter rss_stat[4];
 	unsigned long start_brk, brk, start_stack;
 };

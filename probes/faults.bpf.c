@@ -6,6 +6,7 @@
  *
  *                                        exception   page allocated       rss_stat after it
  *   anonymous page copied                write, wp   1, not zeroed        none
+ *   merged page copied (KSM)             write, wp   1, not zeroed        none; not shared by a fork
  *   private file page, read before       write, wp   1, not zeroed        FILE or SHMEM -1, ANON +1
  *   private file page, not read before   write       1, not zeroed        ANON +1
  *   zero page replaced                   write, wp   1, zeroed            ANON +1
@@ -18,7 +19,7 @@
  *
  * Which answer the kernel gives changed often (page_count, PageAnonExclusive, large folios), these signs did not.
  * Never one event per fault: counters per thread, one record at its end. Not seen: copies of hugetlb pages, which
- * come from a pool and show as re-used. */
+ * come from a pool: what a write to one came to is unknown, and counted as nothing but a write-protect fault. */
 #include "core.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
@@ -29,6 +30,7 @@
 #include "faults.h"
 #include "counting.h"
 #include "mappings.h"
+#include "hugetlb.h"
 #include "telling.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
@@ -73,6 +75,9 @@ static __always_inline int fault_began(__u64 addr, __u64 error, bool kernel)
 	c->class = NONE;
 	c->addr = addr;
 	c->wp = error & 1;
+	c->hugetlb = 0;
+	if (c->wp)
+		c->hugetlb = is_hugetlb(t, addr);
 	c->count[C_WP] += error & 1;
 	return 0;
 }
@@ -146,6 +151,15 @@ int BPF_PROG(on_page_alloc, struct page *page, unsigned int order, unsigned int 
 		/* Until rss_stat says otherwise, and whatever the exception said of the page being there: the entry can
 		 * change between the exception and its handler. */
 		__u32 mapping = mapping_of(t, c);
+		if (mapping == MERGEABLE) {
+			struct counters *process = process_of(t, c);
+			if (c->wp && process && !process->shared_ns && !(process->flags & T_FOUND)) {
+				c->count[C_KSM]++;
+				c->class = MERGED;
+				return 0;
+			}
+			mapping = ANON;
+		}
 		if (mapping == SHARED) {
 			c->class = NONE;
 			return 0;

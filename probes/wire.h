@@ -192,7 +192,8 @@ struct ft_faults {
 	__s64 large_copies;
 	__s64 reuses;
 	__s64 mkwrites;
-	__s64 failed_wp;
+	__s32 failed_wp;
+	__s32 ksm_copies;	/* of pages that the kernel had merged (KSM), in a process that shares none by a fork */
 	/* What the parent copied while it shared memory with this process is parent_cow_end - parent_cow_birth. The last
 	 * pair sent is the one that stands: sharing ends with this process' first exec or with its end. A parent of
 	 * several living children copies a page once for all of them, and it is found in each one's difference.
@@ -313,6 +314,7 @@ struct ft_stats {
 
 struct ft_fault_options {	/* besides ft_options */
 	__u32 decay_min;
+	__u32 ksm;		/* the host merges pages */
 };
 
 struct ft_fault_stats {

@@ -150,6 +150,7 @@ FIELDS: Final = (
     Field("cow_total", "i", "copies of the whole process so far"),
     Field("since_own_fork", "b", "decay counts from the process' own last fork, else from its birth"),
     Field("decay", "I", "copies by time since the fork: up to 1024 ns, up to 1024 << n ns, later"),
+    Field("ksm_copies", "i", "copies of pages that the kernel had merged (KSM); not among cow_copies"),
     Field("frames", "S", "functions, the one that wrote first, then its callers; one alone: the callers are unknown"),
     Field("samples", "i", "how often this stack was found"),
 )

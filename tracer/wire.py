@@ -40,8 +40,9 @@ HOW: Final = (None, "root", "fork", "vfork", "clone", "posix_spawn", "io_worker"
 
 COUNTERS: Final = (
     "wp_faults", "cow_heap", "cow_stack", "cow_anon", "cow_file", "cow_unknown", "cow_gup",
-    "file_copies", "zero_copies", "large_copies", "reuses", "mkwrites", "failed_wp",
+    "file_copies", "zero_copies", "large_copies", "reuses", "mkwrites", "failed_wp", "ksm_copies",
 )  # fmt: skip
+_NARROW: Final = ("failed_wp", "ksm_copies")
 COPIES: Final = COUNTERS[1:7]
 """Together they are cow_copies."""
 DECAY_BUCKETS: Final = 32
@@ -115,7 +116,7 @@ RECORDS[FAULTS] = Record(
     "ft_faults",
     (
         *HEAD,
-        *((name, "q") for name in COUNTERS),
+        *((name, "i" if name in _NARROW else "q") for name in COUNTERS),
         ("parent_cow_birth", "Q"),
         ("parent_cow_end", "Q"),
         ("cow_total", "Q"),

@@ -20,7 +20,7 @@ from tracer.whole import exact_sum, numpy_for, total, view
 PAGE: Final = 4096
 """Bytes of a copy. Copies of huge pages are made 4 KiB at a time since v5.8."""
 
-OTHERS: Final = ("reuses", "mkwrites", "zero_copies", "file_copies", "large_copies", "failed_wp")
+OTHERS: Final = ("reuses", "mkwrites", "zero_copies", "file_copies", "large_copies", "ksm_copies", "failed_wp")
 """What a write-protect fault may also be; file_copies has first writes too, which are no such faults."""
 
 _CLONE_VM: Final = 0x100

@@ -23,15 +23,16 @@ from tracer.backends import _host, _programs
 from tracer.backends._libbpf import BpfObject
 from tracer.errors import ForktraceError
 
-OPTIONS: Final = wire.Record("ft_fault_options", (("decay_min", "I"),))
+OPTIONS: Final = wire.Record("ft_fault_options", (("decay_min", "I"), ("ksm", "I")))
 STATS: Final = wire.Record("ft_fault_stats", (
     ("unmade", "Q"), ("added", "Q"), ("lost_races", "Q"), ("second_pages", "Q"), ("swapped_in", "Q"),
     ("threads", "Q"), ("decay", f"{2 * wire.DECAY_BUCKETS}q"),
 ))  # fmt: skip
 _STATS: Final = struct.Struct("=" + "".join(fmt for _, fmt in STATS.fields))
-COUNTERS_SIZE: Final = 736  # struct counters, faults.h
+COUNTERS_SIZE: Final = 752  # struct counters, faults.h
 _HELD: Final = 1
 _EXECED: Final = 2
+_FOUND: Final = 1024
 _PAGE_FREE: Final = "on_page_free"
 _OPTIONAL: Final = _programs.OPTIONAL["faults"]
 
@@ -69,7 +70,7 @@ class Faults:
         self._path = Path(object_path)
         self._owner = owner
         self._options = options
-        self._decay_min = struct.pack("=I", decay_min)
+        self._fault_options = struct.pack("=2I", decay_min, _host.merges_pages())
         self._object = BpfObject(object_path)
         self.second: BpfObject | None = None  # a copy of its hot programs, loaded; attached and closed with it
         self._walks: BpfObject | None = None
@@ -93,7 +94,7 @@ class Faults:
 
     def _share(self, obj: BpfObject) -> None:
         obj.set_data(".rodata.opt", self._options)
-        obj.set_data(".rodata.faultopt", self._decay_min)
+        obj.set_data(".rodata.faultopt", self._fault_options)
         for shared in ("marks", "unmarked", "events", ".data.stats"):
             obj.share(shared, self._owner.map_fd(shared))
 
@@ -119,7 +120,7 @@ class Faults:
 
     def add_root(self, pidfd: int, *, held: bool = True) -> None:
         """A process by its pidfd. `held`: its counters begin at its next exec, and nothing before is told."""
-        value = struct.pack("=I", _HELD if held else _EXECED).ljust(COUNTERS_SIZE, b"\0")
+        value = struct.pack("=I", _HELD if held else _EXECED | _FOUND).ljust(COUNTERS_SIZE, b"\0")
         self._object.update("thrs", struct.pack("=i", pidfd), value)
 
     def add_tree(self) -> None:

@@ -72,6 +72,15 @@ def counts_wpcopies() -> bool:
         return False
 
 
+def merges_pages() -> bool:
+    """KSM runs, or has left pages that are merged."""
+    folder = Path("/sys/kernel/mm/ksm")
+    try:
+        return any((folder / name).read_text("ascii").strip() != "0" for name in ("run", "pages_sharing"))
+    except OSError:
+        return False
+
+
 def kernel_reads_allowed() -> bool:
     """bpf_probe_read_kernel: refused only under lockdown=confidentiality."""
     try:

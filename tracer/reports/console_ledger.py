@@ -166,7 +166,8 @@ class LedgerLines:
 _OTHERS: Final = {
     "reuses": "re-used the page, no copy", "mkwrites": "made a page of a shared file writable",
     "zero_copies": "replaced a page of zeros", "file_copies": "first writes to pages of private files",
-    "large_copies": "huge pages copied or replaced", "failed_wp": "ended in a signal or an error",
+    "large_copies": "huge pages copied or replaced", "ksm_copies": "copies of merged pages (KSM)",
+    "failed_wp": "ended in a signal or an error",
 }  # fmt: skip
 
 
