@@ -14,7 +14,7 @@ static __always_inline bool is_again(void)
 
 /* For the others: has an earlier copy handled this very event? All copies of a task's event run one after the other in
  * that task. The first leaves a note, in a variable that its own task alone writes to, and the last takes it away. Two
- * copies at most: with a third, a note that was left because the last one was skipped could not be told from a fresh one. */
+ * of these at most: with a third, a note that was left because the last one was skipped could not be told from a fresh one. */
 #define handled(notes, note) ({ \
 	bool _had = false; \
 	if (opt.copies > 1) { \

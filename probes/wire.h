@@ -300,7 +300,7 @@ struct ft_options {
 	__u32 match;		/* MATCH_* of match.h: who matches is followed too */
 	__u32 match_v1;		/* groups are told by this controller, its number plus 1; 0: by the unified tree */
 	__u32 page_size;	/* bytes: 4, 16 or 64 KiB on arm64, as the kernel was built */
-	__u32 copies;		/* how many of these programs stand behind each other on a tracepoint: once.h */
+	__u32 copies;		/* 1, or 2 for several of a program, one behind the other on a tracepoint: once.h */
 	__u32 copy;		/* which of them this is, 0 the first */
 };
 

@@ -72,7 +72,7 @@ class Faults:
         self._options = options
         self._fault_options = struct.pack("=2I", decay_min, _host.merges_pages())
         self._object = BpfObject(object_path)
-        self.second: BpfObject | None = None  # a copy of its hot programs, loaded; attached and closed with it
+        self.copies: list[BpfObject] = []  # of its hot programs, loaded; attached and closed with it
         self._walks: BpfObject | None = None
         self._stats: mmap.mmap | None = None
         self._unmade = 0
@@ -108,9 +108,8 @@ class Faults:
         self._attach(lambda name, section: threads or name != _PAGE_FREE)
 
     def _attach(self, wanted: Callable[[str, str], bool]) -> None:
-        self._object.attach(wanted)
-        if self.second is not None:
-            self.second.attach(wanted)
+        for obj in (self._object, *self.copies):
+            obj.attach(wanted)
 
     def poll(self) -> None:
         """To be called when the ring has been read; a first thread wakes the ring's reader."""
@@ -180,9 +179,8 @@ class Faults:
     def detach(self) -> None:
         """Take the hooks out; `snapshot` and `stats` still work."""
         self._threads = True  # nothing is attached any more
-        if self.second is not None:
-            self.second.detach()
-        self._object.detach()
+        for obj in (*self.copies, self._object):
+            obj.detach()
 
     def close(self) -> None:
         """Hooks and maps. May be called twice."""
@@ -192,10 +190,9 @@ class Faults:
         if self._walks is not None:
             self._walks.close()
             self._walks = None
-        if self.second is not None:
-            self.second.close()
-            self.second = None
-        self._object.close()
+        for obj in (*self.copies, self._object):
+            obj.close()
+        self.copies.clear()
 
 
 def faults_readiness() -> Readiness:

@@ -64,14 +64,13 @@ class Misses:
     def __init__(self) -> None:
         self._programs: list[tuple[str, str, _Copies]] = []  # object, what is lost, the program's copies
 
-    def watch(self, name: str, first: BpfObject, second: BpfObject | None = None) -> None:
-        """The programs of object `name`, and those of its second copy."""
-        again = {program for program, _ in second.programs()} if second is not None else set()
+    def watch(self, name: str, first: BpfObject, copies: Sequence[BpfObject] = ()) -> None:
+        """The programs of object `name`, and those of its copies in the order in which they are attached."""
         for program, _ in first.programs():
             what = EVENTS.get((name, program))
             if what is not None:
-                copies = [first, second] if second is not None and program in again else [first]
-                self._programs.append((name, what, _Copies(copies, program)))
+                those = [first, *(copy for copy in copies if program in dict(copy.programs()))]
+                self._programs.append((name, what, _Copies(those, program)))
 
     def forget(self, name: str) -> None:
         """Object `name` is about to be closed."""

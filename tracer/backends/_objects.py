@@ -18,14 +18,20 @@ from tracer.kernel.asking import OTHER_BACKEND
 SHARED: Final = ("marks", "unmarked", "events", ".data.stats")
 MATCH_MAPS: Final = ("match_groups", "match_comms", "match_uids", "match_exes")
 HOT: Final = {
-    "lifecycle": frozenset({"on_newtask", "on_exec", "on_exit", "on_signal", "on_wait", "on_free"}),
-    "faults": frozenset({
-        "on_newtask", "on_page_alloc", "on_rss_stat", "on_page_free", "on_dirty_folio", "on_rename", "on_exec",
-        "on_exit", "on_signal",
-    }),
-    "failures": frozenset({"on_sys_exit"}),
+    "lifecycle": (
+        frozenset({"on_newtask", "on_exec", "on_exit", "on_signal", "on_wait", "on_free"}),
+        frozenset({"on_newtask", "on_exec", "on_exit", "on_signal", "on_free"}),
+    ),
+    "faults": (
+        frozenset({
+            "on_newtask", "on_page_alloc", "on_rss_stat", "on_page_free", "on_dirty_folio", "on_rename", "on_exec",
+            "on_exit", "on_signal",
+        }),
+        frozenset({"on_newtask", "on_page_alloc", "on_dirty_folio", "on_rename", "on_exec", "on_exit"}),
+    ),
+    "failures": (frozenset({"on_sys_exit"}),),
 }  # fmt: skip
-"""Programs that a second copy stands behind."""
+"""Programs that a second copy stands behind, and those of them that a third does (none that uses handled(), once.h)."""
 LIFECYCLE_MAPS: Final = ("texts", "parents", "sighands", "match_names", *MATCH_MAPS)
 _COPY: Final = struct.Struct("=I")  # ft_options.copy, the last field
 _TEXT_RING: Final = 8 << 20
@@ -81,14 +87,14 @@ def set_lifecycle(obj: BpfObject, shared: BpfObject, data: bytes, options: Optio
         obj.skip("on_moved")
 
 
-def make_second(name: str, other: BpfObject, first: BpfObject, data: bytes) -> None:
-    """Turn object `other` of that name, over the maps of `first`, into a second copy of its hot programs, and load it.
+def load_copy(name: str, number: int, other: BpfObject, first: BpfObject, data: bytes) -> None:
+    """Turn object `other` of that name, over the maps of `first`, into copy `number` of its hot programs, and load it.
 
-    What the programs of `first` miss, these do (probes/once.h). Raises with the kernel's reason.
+    What the programs before it miss, these do (probes/once.h). Raises with the kernel's reason.
     """
-    wanted = HOT[name] & {program for program, _ in first.programs()}
+    wanted = HOT[name][number - 1] & {program for program, _ in first.programs()}
     every = [program for program, _ in other.programs()]
-    other.set_data(".rodata.opt", data[: -_COPY.size] + _COPY.pack(1))
+    other.set_data(".rodata.opt", data[: -_COPY.size] + _COPY.pack(number))
     other.skip(*(program for program in every if program not in wanted))
     other.load(wanted)
 
@@ -99,7 +105,7 @@ def ring_size(options: Options) -> int:
 
 
 def copies() -> int:
-    """How many of a program stand on a tracepoint here: two where the kernel may skip one (probes/once.h)."""
+    """ft_options.copies: 1, or 2 for several, where the kernel may skip a program (probes/once.h)."""
     return 2 if _host.has_preemptible_tracepoints() else 1
 
 

@@ -23,11 +23,12 @@ from tracer.backends._faults import Faults, faults_readiness
 from tracer.backends._libbpf import BpfObject
 from tracer.backends._misses import Misses
 from tracer.backends._objects import (
+    HOT,
     LIFECYCLE_MAPS,
     MATCH_MAPS,
     beside,
     copies,
-    make_second,
+    load_copy,
     no_probes,
     options_data,
     probe_object,
@@ -106,7 +107,7 @@ class Backend:
         self._shared: BpfObject | None = None  # the maps that all objects have in common
         self._object: BpfObject | None = None
         self._failures: BpfObject | None = None
-        self._second_failures: BpfObject | None = None
+        self._failures_copies: list[BpfObject] = []
         self._faults: Faults | None = None
         self._stacks: Stacks | None = None
         self._events: Ring | None = None
@@ -116,7 +117,7 @@ class Backend:
         self._misses = Misses()
         self._attached = False
         self._missed_ends = 0  # not reported yet: they may be made up for when the tasks are let go of
-        self._seconds: list[BpfObject] = []  # copies of hot programs, but for the fault probes' own
+        self._copies: list[BpfObject] = []  # copies of hot programs, but for the fault probes' own
         self._walks: BpfObject | None = None  # kept where processes may begin to match at any time
         self._matched = 0  # stats.joined when /proc's tasks were walked last
         self._joined = 0  # living processes that were attached to: the kernel counts only what is born afterwards
@@ -224,10 +225,10 @@ class Backend:
         if options.cow_stacks is not None:
             self._load_stacks(options.cow_stacks)
         obj.attach(lambda name, _: name != "on_rss_stat")  # that one is in the fault probes too
-        self._attach_seconds()
+        self._attach_copies()
         if not self._attach_faults():
             obj.attach(lambda name, _: name == "on_rss_stat")
-        for failures in (self._failures, self._second_failures):
+        for failures in (self._failures, *self._failures_copies):
             if failures is not None:
                 failures.attach()
         self._attached = True
@@ -265,32 +266,32 @@ class Backend:
                 self._misses.watch("faults", faults.object)
             return
         if faults is not None:
-            with _Aside(lambda: self._add_second("lifecycle", obj)):
-                faults.second = self._second("faults", faults.beside(probe_object("faults")), faults.object)
-                self._misses.watch("faults", faults.object, faults.second)
+            with _Aside(lambda: self._copy_lifecycle(obj)):
+                faults.copies += self._copies_of("faults", faults.object, lambda: faults.beside(probe_object("faults")))
         else:
-            self._add_second("lifecycle", obj)
+            self._copy_lifecycle(obj)
 
-    def _add_second(self, name: str, first: BpfObject, *maps: str) -> None:
-        owner, maps = self._object or first, maps or LIFECYCLE_MAPS
-        second = self._second(name, beside(name, owner, self._data, maps), first)
-        if second is not None:
-            self._seconds.append(second)
-        self._misses.watch(name, first, second)
+    def _copy_lifecycle(self, obj: BpfObject) -> None:
+        self._copies += self._copies_of("lifecycle", obj, lambda: beside("lifecycle", obj, self._data, LIFECYCLE_MAPS))
 
-    def _second(self, name: str, other: BpfObject, first: BpfObject) -> BpfObject | None:
-        """None where it is refused: without it more may be lost, and what is lost is reported."""
-        try:
-            make_second(name, other, first, self._data)
-        except (ProbesRefusedError, NoPermissionError) as e:
-            other.close()
-            self._notes.append(f"events may be lost: second copies of the probes were refused: {e.message}")
-            return None
-        return other
+    def _copies_of(self, name: str, first: BpfObject, opened: Callable[[], BpfObject]) -> list[BpfObject]:
+        """Fewer where the kernel refuses one: then more may be lost, and what is lost is reported."""
+        made: list[BpfObject] = []
+        for number in range(1, len(HOT[name]) + 1):
+            other = opened()
+            try:
+                load_copy(name, number, other, first, self._data)
+            except (ProbesRefusedError, NoPermissionError) as e:
+                other.close()
+                self._notes.append(f"events may be lost: copies of the probes were refused: {e.message}")
+                break
+            made.append(other)
+        self._misses.watch(name, first, made)
+        return made
 
-    def _attach_seconds(self) -> None:
-        for second in self._seconds:
-            second.attach()
+    def _attach_copies(self) -> None:
+        for copy in self._copies:
+            copy.attach()
 
     def _leave_out(self, name: str, obj: BpfObject) -> None:
         """What the kernel refused of an object is not measured: null, and a note says why."""
@@ -344,21 +345,23 @@ class Backend:
             self._notes.append(f"failed forks were not watched: {e.message}")
             return False
         self._failures = failures
-        if copies() > 1 and self._object is not None:
-            other = beside("failures", self._object, self._data, ("texts",))
-            self._second_failures = self._second("failures", other, failures)
-            if attach and self._second_failures is not None:
-                self._second_failures.attach()
-            self._misses.watch("failures", failures, self._second_failures)
+        owner, _ = self._started()
+        if copies() > 1:
+            self._failures_copies += self._copies_of(
+                "failures", failures, lambda: beside("failures", owner, self._data, ("texts",))
+            )
+            for copy in self._failures_copies if attach else ():
+                copy.attach()
         self._facts |= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
         return True
 
     def _close_failures(self) -> None:
         self._misses.forget("failures")
-        for obj in (self._second_failures, self._failures):
+        for obj in (*self._failures_copies, self._failures):
             if obj is not None:
                 obj.close()
-        self._failures = self._second_failures = None
+        self._failures_copies.clear()
+        self._failures = None
 
     def _open_faults(self, shared: BpfObject) -> Faults | None:
         """The fault probes, not loaded yet."""
@@ -529,11 +532,11 @@ class Backend:
             self._faults.detach()
         if self._options.everyone or self._options.match or self._alive() or self._decoding().zombies:
             self._ask_the_living()
-        for failures in (self._second_failures, self._failures):
+        for failures in (*self._failures_copies, self._failures):
             if failures is not None:
                 failures.detach()
-        for second in self._seconds:
-            second.detach()
+        for copy in self._copies:
+            copy.detach()
         self._object.detach()
         batches += self._rest()
         stacks = self._stacks.finish() if self._stacks is not None else None
@@ -589,11 +592,11 @@ class Backend:
             self._faults.close()
             self._faults = None
         self._close_failures()
-        for obj in (*self._seconds, self._walks, self._object, self._shared):
+        for obj in (*self._copies, self._walks, self._object, self._shared):
             if obj is not None:
                 obj.close()
         self._object = self._shared = self._walks = None
-        self._seconds.clear()
+        self._copies.clear()
 
     def _started(self) -> tuple[BpfObject, mmap.mmap]:
         if self._object is None or self._stats is None:
