@@ -17,7 +17,7 @@ from hypothesis import given
 from tests.strategies import META, PROFILE, History, cut, cut_points, histories
 from tests.terminals import wait_until
 from tracer.capture import Keeper, open_trace
-from tracer.errors import CannotWriteError, NoInputError
+from tracer.errors import BadDataError, CannotWriteError, NoInputError
 from tracer.events import Batch, Event, Kind
 from tracer.recording import Writer
 from tracer.session import Plan, Session
@@ -48,6 +48,56 @@ def forks(first: int, n: int = 1, **values: Any) -> Batch:
 
 
 END = Batch.from_rows([(Kind.END, {"ts_ns": 999, "count": 3, "utime_ns": 5})])
+
+
+def unreadable(path: Path) -> None:
+    path.write_bytes(b"")
+    path.write_bytes(b"something else, and as long as what was there" * 9)
+
+
+def damaged(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    at = len(data) * 2 // 3
+    data[at : at + 100] = b"\xff" * 100
+    path.write_bytes(bytes(data))
+
+
+def shorter(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+def test_a_file_that_cannot_be_read_again_is_not_an_empty_trace(tmp_path: Path) -> None:
+    path = tmp_path / "x.ftrace"
+    keeper = kept(path, [forks(1, 5000)])
+    trace = keeper.finish()
+    unreadable(path)
+
+    with pytest.raises(BadDataError, match="is not a trace"):
+        list(trace.batches())
+    assert list(keeper.so_far()) == []
+
+
+@pytest.mark.parametrize("spoil", [damaged, shorter])
+def test_a_file_that_is_damaged_before_the_report_is_said_to_be(spoil: Callable[[Path], None], tmp_path: Path) -> None:
+    path = tmp_path / "x.ftrace"
+    trace = kept(path, [forks(1, 5000), forks(6000, 5000), END]).finish()
+    spoil(path)
+
+    assert len(events(trace.batches())) < 10_000
+    assert trace.broken
+    assert str(path) in str(trace.damage)
+
+
+def test_there_is_no_memory_for_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = kept(tmp_path / "x.ftrace", [forks(1, 5)]).finish()
+
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("tracer.recording.decoder.Decoder.decode", no_memory)
+
+    with pytest.raises(NoInputError, match="there is not enough memory"):
+        list(trace.batches())
 
 
 @PROFILE

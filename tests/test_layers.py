@@ -18,7 +18,7 @@ import pytest
 # From the bottom up. A new module or package of tracer/ gets its place here, once.
 LAYERS = (
     ("errors", "choices", "record", "allocation", "machines", "inheritance", "leftovers", "visible"),
-    ("own_programs", "sudo_caller"),
+    ("own_programs", "sudo_caller", "boot_clock"),
     ("events",),
     ("whole", "toml_file"),
     ("processes", "status", "matching", "own_limits"),

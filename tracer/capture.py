@@ -32,6 +32,10 @@ class Keeper:
         self._totals: dict[str, Any] = {}
         self._written: int | None = None  # the file, to be read
         self._unwritten: list[Batch] = []  # given to the writer, and not in the file yet
+        self._damage: str | None = None
+        self._finished = False
+        self.losses = 0
+        """Times that records were lost."""
 
     def open(self) -> None:
         """After the program is held, before it is let go: the file's errors must stop nothing that runs."""
@@ -63,6 +67,7 @@ class Keeper:
             from tracer.redact import redact_batch
 
             redact_batch(batch)
+        self.losses += batch.kinds.count(Kind.LOST)
         if Kind.END in batch.parts:
             self._totals = next(values for kind, values in batch.rows() if kind == Kind.END)
         if self._writer is None:
@@ -95,22 +100,35 @@ class Keeper:
             self._unwritten.clear()
 
     def batches(self) -> Iterator[Batch]:
-        """What has come so far: from the file, what it does not hold yet, and the spool."""
-        if self._written is not None:
+        """What has come so far: from the file, what it does not hold yet, and the spool.
+
+        Raises NoInputError or BadDataError for a file that cannot be read again.
+        """
+        self._damage = None
+        if self._written is not None and os.fstat(self._written).st_size:  # else nothing was written yet
             from tracer.recording import Recording
 
-            with (
-                open(self._written, "rb", buffering=0, closefd=False) as file,
-                contextlib.suppress(ForktraceError),  # nothing was written yet
-            ):
-                yield from Recording(file).batches()
+            with open(self._written, "rb", buffering=0, closefd=False) as file:
+                saved = Recording(file)
+                yield from saved.batches()
+                if saved.broken or (saved.torn and self._finished):
+                    self._damage = str(saved.damage).replace(saved.name, self._path or saved.name, 1)
         yield from self._unwritten
         yield from self._spool
+
+    def so_far(self) -> Iterator[Batch]:
+        """As `batches`, as far as they can be read: for what is only said on the way."""
+        with contextlib.suppress(ForktraceError):
+            yield from self.batches()
 
     def finish(self) -> Trace:
         """Close the file; the trace to report from."""
         self._write(lambda writer: writer.close(self._totals))
-        return Trace(self._session.meta, self.batches, status=self._session.status)
+        self._finished = self._writer is not None  # the end is in the file
+        return Trace(
+            self._session.meta, self.batches, status=self._session.status,
+            damage=lambda: self._damage, broken=lambda: self._damage is not None,
+        )  # fmt: skip
 
 
 def _last(batches: list[Batch], rows: int) -> Iterator[Batch]:

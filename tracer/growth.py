@@ -161,6 +161,7 @@ class Growth(Execs):
         for name in COUNTERS:
             if name in part:
                 add_rows(self._col(name), rows, part[name])
+        mark_rows(self._col("alive"), rows)
         for name in ("max_rss_bytes", "uid", "comm"):
             if name in part:
                 set_rows(self._col(name), rows, part[name])

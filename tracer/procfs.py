@@ -6,8 +6,7 @@ directory, so all of its parts belong to one life of the pid. What could not be 
 know: events, cgroup names.
 
 Births: /proc gives start_boottime rounded down to clock ticks (10 ms); `ticks(born_ns)` rounds an exact one
-likewise, so that the two can be compared. In a time namespace with an offset both /proc and CLOCK_BOOTTIME
-are shifted, and the kernel's own stamps are not.
+likewise, so that the two can be compared. A time namespace shifts what /proc shows, and not births here.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from tracer import boot_clock
 
 PROC: Final = Path("/proc")
 NS_PER_TICK: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -50,12 +51,12 @@ class Process(NamedTuple):
     @property
     def born_ns(self) -> int:
         """Birth, CLOCK_BOOTTIME ns, rounded down to a clock tick."""
-        return self.start_ticks * NS_PER_TICK
+        return self.start_ticks * NS_PER_TICK - boot_clock.offset_ns()
 
 
 def ticks(born_ns: int) -> int:
     """The start time that /proc shows for a process born at `born_ns` (CLOCK_BOOTTIME)."""
-    return born_ns // NS_PER_TICK
+    return (born_ns + boot_clock.offset_ns()) // NS_PER_TICK
 
 
 def pids(proc: Path = PROC) -> list[int]:
@@ -182,12 +183,12 @@ def boot_id(proc: Path = PROC) -> str:
 
 
 def wall_offset_ns() -> int:
-    """What to add to CLOCK_BOOTTIME to get Unix time, ns. Right to a microsecond, until the clock is set."""
+    """What to add to the host's CLOCK_BOOTTIME to get Unix time, ns. Right to a microsecond, until the clock is set."""
     best, offset = None, 0
     for _ in range(5):  # the pair with the least time between its readings
-        before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        before = boot_clock.now_ns()
         wall = time.clock_gettime_ns(time.CLOCK_REALTIME)
-        after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        after = boot_clock.now_ns()
         if best is None or after - before < best:
             best, offset = after - before, wall - (before + after) // 2
     return offset

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
+from tracer import boot_clock
 from tracer.errors import CannotWriteError
 from tracer.events import NULL, Batch, Kind, Meta
 from tracer.recording.thin import earliest, latest, thin, weight
@@ -223,7 +224,7 @@ class Recorder:
 
     def _close(self) -> str | None:
         if self._gap:
-            self._write(_lost(self._gap, time.clock_gettime_ns(time.CLOCK_BOOTTIME)))
+            self._write(_lost(self._gap, boot_clock.now_ns()))
             self._gap = 0
         self._guard(lambda writer: writer.close({"dropped": self.dropped}))
         self._writer = None

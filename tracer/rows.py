@@ -31,11 +31,29 @@ BIRTH: Final = (
 
 @record
 class Loss:
-    """Records that are missing, and where they went missing; `time_ns` may be unknown."""
+    """Records that are missing, and where they went missing; `time_ns` and `count` may be unknown.
+
+    `where` is a place, or a place and what was lost there: `events ring`, `skipped by the kernel: ends`.
+    """
 
     time_ns: int | None
     count: int | None
     where: str | None
+
+    @property
+    def place(self) -> str | None:
+        """Where it was lost."""
+        return self.where.partition(": ")[0] if self.where else None
+
+    @property
+    def what(self) -> str | None:
+        """What was lost: births, ends, ...; None where it may be anything."""
+        return (self.where or "").partition(": ")[2] or None
+
+    @property
+    def may_be_ends(self) -> bool:
+        """Whether ends of processes may be among it."""
+        return self.what in (None, "ends")
 
 
 class Rows:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-from tracer import backends, own_limits, procfs
+from tracer import backends, boot_clock, own_limits, procfs
 from tracer.backends import BackendProtocol, Options
 from tracer.delayacct import Switch, put_back
 from tracer.errors import NoInputError, NoPermissionError, ProbesRefusedError
@@ -395,7 +395,7 @@ class Session:
                 (
                     Kind.END,
                     {
-                        "ts_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+                        "ts_ns": boot_clock.now_ns(),
                         "count": self._rows,
                         "utime_ns": int(cpu.user * 1e9),
                         "stime_ns": int(cpu.system * 1e9),

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from tracer import procfs
+from tracer import boot_clock, procfs
 from tracer.analyses.lives import Key, Life
 from tracer.analyses.storms import MOST, Detector, Finding
 from tracer.analyses.window import Window
@@ -72,7 +72,7 @@ class Watch:
     def tick(self) -> None:
         """After every look at the source."""
         now = time.monotonic()
-        self.window.advance(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - _LATE_NS)
+        self.window.advance(boot_clock.now_ns() - _LATE_NS)
         self._know_the_living(now)
         self._clear_doubts()
         for finding in self.detector.look():
@@ -91,7 +91,7 @@ class Watch:
 
     def close(self) -> None:
         """The stream has ended: a storm that goes on is told as it stands, and the file is finished."""
-        self.window.advance(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        self.window.advance(boot_clock.now_ns())
         for finding in self.detector.look():
             self._on(finding, time.monotonic())
         for last in self.detector.finish():
@@ -204,7 +204,7 @@ def _same(key: Key) -> procfs.Process | None:
 def usual_rate() -> float | None:
     """Births a second since boot, threads included; None where /proc does not tell."""
     total = procfs.forks_total()
-    up = time.clock_gettime(time.CLOCK_BOOTTIME)
+    up = boot_clock.now_ns() / 1e9
     return total / up if total is not None and up > 60 else None
 
 

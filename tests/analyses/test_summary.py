@@ -36,8 +36,9 @@ from tracer.tree import Loss, ProcessTree
 
 NOTHING = Summary(
     processes=0, existing=0, gaps=0, ways=(), threads=0, execs=0, span_ns=None, failed=0, failures=(), failed_execs=0,
-    failed_forks=0, core_dumps=0, oom_kills=0, alive=0, peak_alive=0, depth=0, forks=0, peak_forks=0, adopted=0,
-    zombies=0, zombie_max_ns=None, zombie_max_row=None, unreaped=0, cpu_ns=None, own_cpu_ns=None, lost=0, losses=(),
+    failed_forks=0, core_dumps=0, oom_kills=0, alive=0, unsure=0, peak_alive=0, depth=0, forks=0, peak_forks=0,
+    adopted=0, zombies=0, zombie_max_ns=None, zombie_max_row=None, unreaped=0, cpu_ns=None, own_cpu_ns=None,
+    lost=0, losses=(),
 )  # fmt: skip
 
 

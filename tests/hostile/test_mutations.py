@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.mutations import ROOT
+from tests.hostile.mutations import ROOT, go
 
 ADDRESS_SPACE = 3 << 30
 PEAK = 768 << 20  # of all mutations one after the other
@@ -42,6 +42,12 @@ def test_no_mutation_is_a_traceback(family: str, seed: str, tmp_path: Path) -> N
     assert result["mutations"] == n
     assert result["commands"] >= n
     assert result["peak"] < PEAK
+
+
+@pytest.mark.parametrize(("family", "seed", "number"), [("strace", "fd28bf77b6ed", 93)])
+def test_what_was_found_by_fresh_seeds(family: str, seed: str, number: int) -> None:
+    """Here, where a debugger can follow."""
+    assert go(family, seed, number, 1, print)["failures"] == []
 
 
 def test_all_of_them() -> None:

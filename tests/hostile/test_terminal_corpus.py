@@ -32,7 +32,7 @@ CORPUS: Final = {
     "escape sequences": "a\x1b[2J\x1b]0;title\x07\x1b[31;5mb\x1bc\x1b(0",
     "hyperlink": "\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\",
     "clipboard": "\x1b]52;c;ZXZpbA==\x07",
-    "device control": "\x1bP$q\"p\x1b\\\x1b[6n\x1b[c\x1b[?1049h\x1b[>0q",
+    "device control": '\x1bP$q"p\x1b\\\x1b[6n\x1b[c\x1b[?1049h\x1b[>0q',
     "C0": "".join(map(chr, range(32))) + "\x7f",
     "C1": "".join(map(chr, range(0x80, 0xA0))),
     "C1 as raw bytes": "".join(chr(0xDC00 + byte) for byte in range(0x80, 0x100)),
@@ -196,14 +196,18 @@ def test_visible_twice_is_visible_once(word: str) -> None:
     assert not ODD.search(once)
 
 
+DIRECT: Final = {
+    f"sys.{stream}.{name}" for stream in ("stdout", "stderr", "__stdout__", "__stderr__")
+    for name in ("write", "writelines", "buffer")
+}  # fmt: skip
+
+
 def direct_writes(tree: ast.AST) -> Iterator[int]:
     """Lines that write to a standard stream without a door."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "print":
             yield node.lineno
-        if not isinstance(node, ast.Attribute) or node.attr not in ("write", "writelines", "buffer"):
-            continue
-        if ast.unparse(node.value) in ("sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"):
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in DIRECT:
             yield node.lineno
 
 

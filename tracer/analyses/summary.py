@@ -47,6 +47,7 @@ class Summary:
     core_dumps: int | None
     oom_kills: int | None
     alive: int  # of `processes`, still there at the end of the trace
+    unsure: int  # of `processes`, those whose end was not seen while ends were lost: they may still be there
     peak_alive: int | None  # at one time, those that were there before included
     depth: int  # generations below the roots
     forks: int
@@ -76,6 +77,11 @@ def summarize(tree: ProcessTree, shape: Shape | None = None) -> Summary:
     zombies = _zombies(tree) if Fact.ZOMBIES in facts else (None, None, None, None)
     threads = tree.column("threads")
     own = tree.end
+    living = [row for row in shape.living() if how[row] != "existing"]
+    unsure = 0
+    if any(loss.may_be_ends for loss in tree.losses):
+        found = tree.marks("alive")  # what a source found there when it ended
+        unsure = sum(not found[row] for row in living)
     return Summary(
         processes=len(tree) - existing,
         existing=existing,
@@ -90,7 +96,8 @@ def summarize(tree: ProcessTree, shape: Shape | None = None) -> Summary:
         failed_forks=len(tree.failed_forks) if Fact.FORK_FAILED in facts else None,
         core_dumps=occurrences(tree.column("core_dumped"), 1) if Fact.STATUS in facts else None,
         oom_kills=occurrences(tree.column("oom_killed"), 1) if Fact.KILLER in facts else None,
-        alive=sum(how[row] != "existing" for row in shape.living()),
+        alive=len(living) - unsure,
+        unsure=unsure,
         peak_alive=peak_alive(tree, shape),
         depth=max(shape.depth, default=0),
         forks=sum(ways.values()),

@@ -6,11 +6,10 @@ Knows struct proc of probes/forktrace.bcc.c and what /proc says of the living; n
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Iterable
 from typing import Any, Final
 
-from tracer import procfs
+from tracer import boot_clock, procfs
 from tracer.backends import _netlink_proc as proc
 from tracer.backends._bcc_module import Programs
 from tracer.errors import NoInputError
@@ -74,7 +73,7 @@ class Procs:
         programs, pid = self._programs, found.pid
         tids = {tid for tid in proc.tids(pid) if tid == pid or proc.is_worker(pid, tid) is False} | {pid}
         parent = proc.living(found.ppid)
-        parent_born = parent.start_ticks * proc.TICK_NS if parent is not None else 0
+        parent_born = parent.born_ns if parent is not None else 0
         value = _HEAD.pack(found.born_ns, parent_born, found.ppid, len(tids), flags).ljust(SIZE, b"\0")
         self._known.add(pid)
         if not programs.update(self._procs, _KEY.pack(pid), value, new=True):
@@ -86,7 +85,7 @@ class Procs:
         if (now is None or now.ended) and programs.delete(self._procs, _KEY.pack(pid)):
             self.joined -= len(tids)  # it has ended before the programs knew it
             return
-        at = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        at = boot_clock.now_ns()
         for tid in sorted(tids, key=lambda tid: (tid != pid, tid)):
             self.rows.append(
                 {
@@ -99,7 +98,7 @@ class Procs:
     def left(self, *, faults: bool) -> list[tuple[Kind, dict[str, Any]]]:
         """When the programs are out: the end of those who had ended without a word on a core dump, and what the living
         have taken so far."""
-        at = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        at = boot_clock.now_ns()
         rows: list[tuple[Kind, dict[str, Any]]] = []
         for key in list(self._programs.keys(self._procs, _KEY.size)):
             raw = self._programs.lookup(self._procs, key, SIZE)

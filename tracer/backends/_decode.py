@@ -5,12 +5,11 @@ Stateful, one per trace: words of execs that are still to come, zombies, names o
 
 from __future__ import annotations
 
-import time
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from tracer import machines, wire
+from tracer import boot_clock, machines, wire
 from tracer.backends._failures import Causes
 from tracer.backends._reaps import Reaps
 from tracer.backends._releases import RELEASES, Releases, bulk, walk
@@ -109,7 +108,7 @@ class Decoder:
 
     def rest(self) -> Batch | None:
         """At the end: reaps that are known of children that the kernel has not let go of yet (RCU may be slow)."""
-        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        now = boot_clock.now_ns()
         rows = []
         for (pid, born), parent, reap in self._reaps.rest():
             told = {"ts_ns": now if reap.reap_ns is None else reap.reap_ns, "pid": pid, "tid": pid, "born_ns": born}

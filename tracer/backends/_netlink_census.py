@@ -74,7 +74,7 @@ class Census:
         at = self._now() + self._family.offset
         parent = self._family.processes.get(found.ppid)
         above = proc.living(found.ppid) if parent is None else None
-        parent_born = parent.born if parent is not None else above.start_ticks * proc.TICK_NS if above else NULL
+        parent_born = parent.born if parent is not None else above.born_ns if above else NULL
         about = (found.born_ns, found.ppid, parent_born)
         for tid in (found.pid, *sorted(set(tids or ()) - {found.pid})):
             kind = how if tid == found.pid else "io_worker" if proc.is_worker(found.pid, tid) else "existing"

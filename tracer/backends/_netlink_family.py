@@ -29,10 +29,11 @@ from typing import Any, Final, Protocol
 
 from tracer.backends import _netlink_process as stat
 from tracer.backends._netlink_layout import AGROUP, COMM, EXEC, EXIT, FORK, UID
-from tracer.backends._netlink_proc import TICK_NS, Image, same_life
+from tracer.backends._netlink_proc import Image, same_life
 from tracer.backends._netlink_process import Process, StatsBox
 from tracer.backends._netlink_rows import COLUMNS, COUNTERS, ENDED, EXECED, FORKED, LOST, RENAMED, Row
 from tracer.events import NULL, Kind
+from tracer.procfs import ticks
 
 _WHAT: Final = itemgetter(2)
 _HOW: Final = COLUMNS[Kind.FORK].index("how")
@@ -158,7 +159,7 @@ class Family:
 
     def _again(self, old: Process, born: int, parent: Process) -> bool:
         """A pid that we know is born. True: it is the process we know, found in /proc before its fork was read."""
-        if old.snapshot and same_life(old.born // TICK_NS, born):
+        if old.snapshot and same_life(ticks(old.born), born):
             old.snapshot = False
             if parent is not self.above:  # else it is the root, which has its row
                 values = (born, old.pid, old.pid, old.born, parent.pid, parent.born, None, old.uid, old.comm)

@@ -7,12 +7,11 @@ one descriptor of its directory, so its parts belong to one life of the pid. Kno
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tracer import procfs, wire
+from tracer import boot_clock, procfs, wire
 from tracer.errors import NoInputError
 
 _PF_IO_WORKER, _PF_USER_WORKER = 0x10, 0x4000  # include/linux/sched.h
@@ -48,6 +47,11 @@ class Living(NamedTuple):
         """A zombie of which no thread lives."""
         return self.zombie and self.threads <= 1
 
+    @property
+    def born_ns(self) -> int:
+        """Birth, CLOCK_BOOTTIME ns, rounded down to a clock tick."""
+        return self.start_ticks * TICK_NS - boot_clock.offset_ns()
+
 
 class Looks:
     """What the family asks (its Ask). `argv_max`: bytes to keep; `env_names`: variables to keep."""
@@ -66,7 +70,7 @@ class Looks:
 
     def now(self) -> int:
         """On the connector's clock."""
-        return time.monotonic_ns()
+        return boot_clock.monotonic_ns()
 
 
 def living(pid: int) -> Living | None:

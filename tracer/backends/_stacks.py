@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
-from tracer import wire
+from tracer import boot_clock, wire
 from tracer.backends import STACKS_USUAL, _host
 from tracer.backends._faults import Faults
 from tracer.backends._images import Images, Seen
@@ -166,7 +166,7 @@ class Stacks:
             sums = found[process].setdefault(frames, [0, 0])
             sums[0] += samples
             sums[1] += copies
-        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        now = boot_clock.now_ns()
         rows = []
         for (pid, born, _, early), stacks in found.items():
             exact = all(samples == copies for samples, copies in stacks.values())

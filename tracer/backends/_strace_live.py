@@ -7,13 +7,12 @@ ourselves, how much of argv and which variables were asked for. Knows nothing of
 from __future__ import annotations
 
 import os
-import time
 from array import array
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final
 
-from tracer import procfs
+from tracer import boot_clock, procfs
 from tracer.events import NULL, Batch, Kind
 from tracer.importers import strace_lines as lines
 from tracer.importers import strace_values as values
@@ -36,12 +35,12 @@ class BootClock(Clock):
         self.kind = lines.TIME_EPOCH
         self.times_set = 0
         self._offset = self._offset_before = procfs.wall_offset_ns()
-        self._since = self._until = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._since = self._until = boot_clock.now_ns()
 
     def look(self) -> None:
         """Before lines are read: compare the clocks."""
         self._offset_before = self._offset
-        self._since, self._until = self._until, time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._since, self._until = self._until, boot_clock.now_ns()
         if abs(procfs.wall_offset_ns() - self._offset) > _STEP_NS:
             now = procfs.wall_offset_ns()  # twice: the first may have been held up between its readings
             if abs(now - self._offset) > _STEP_NS:
@@ -79,7 +78,7 @@ class Live:
         self.clock = BootClock()
         self.skipped = Skipped()
         self.rows = Rows()
-        self.rows.sequence = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self.rows.sequence = boot_clock.now_ns()
         self.stream = Stream(self.rows, self.skipped, "strace")
         self.stream.clock = self.clock
         self.stream.numbered = self.stream.ends = self.stream.signals = True
@@ -96,7 +95,7 @@ class Live:
     def existing(self, processes: dict[int, procfs.Process], tids: dict[int, list[int]], named: list[int]) -> Batch:
         """Processes that strace was attached to, parents first, with all of their threads: known before any line."""
         rows = []
-        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        now = boot_clock.now_ns()
         for process in processes.values():
             above = processes.get(process.ppid)
             task = self._known(process.pid, None, process.born_ns)
@@ -189,7 +188,7 @@ class Live:
             try:
                 os.kill(pid, 0)
             except ProcessLookupError:
-                now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+                now = boot_clock.now_ns()
                 del self._ended[pid]
                 rows.append((Kind.REAP, _reap(pid, born, now)))
             except PermissionError:

@@ -27,6 +27,7 @@ _PLACES: Final = ("/tmp", "/var/tmp")  # noqa: S108
 _NAME: Final = "strace.log"
 _PIECE: Final = 1 << 20
 _ROOM: Final = 64 << 10
+_COMFORT: Final = 8 << 20  # what a burst of lines takes until it is read
 _GIVE_BACK: Final = 16 << 20
 _LONGEST: Final = 64 << 20  # no line of strace's is so long: argv ends at 6 MiB, and an escape has four bytes
 _IN_OPEN, _IN_CLOSE_WRITE = 0x20, 0x08  # inotify(7)
@@ -95,7 +96,8 @@ class Log:
             self._rest += whole
             yield from bytes(self._rest).split(b"\n")
             self._rest[:] = rest
-        if self._position - self._given_back >= _GIVE_BACK:
+        unread = self._position - self._given_back
+        if unread >= _GIVE_BACK or (unread >= _ROOM and self.full()):
             self._give_back()
 
     def full(self) -> bool:
@@ -147,7 +149,9 @@ class Log:
 def _make() -> tuple[Path, int]:
     """(folder, descriptor) of a new file, in the first place where whoever runs strace can reach it."""
     error: OSError | None = None
-    for place in dict.fromkeys(filter(None, (os.environ.get("TMPDIR", ""), *_PLACES))):
+    places = list(dict.fromkeys(filter(None, (os.environ.get("TMPDIR", ""), *_PLACES))))
+    # Where the file system is full strace loses lines: such a place is the last one to be taken.
+    for place in sorted(places, key=_has_little_room):
         if os.geteuid() == 0 and not _passable(place):
             continue
         try:
@@ -166,6 +170,13 @@ def _make() -> tuple[Path, int]:
         return folder, fd
     why = os.strerror(error.errno or 0).lower() if error else "no folder there is open to all"
     raise CannotWriteError(f"strace's output has no place: {why}", "set TMPDIR to a folder that can be written")
+
+
+def _has_little_room(folder: str) -> bool:
+    with suppress(OSError):
+        status = os.statvfs(folder)
+        return status.f_blocks > 0 and status.f_bavail * status.f_frsize < _COMFORT
+    return False
 
 
 def _passable(folder: str) -> bool:

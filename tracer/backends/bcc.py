@@ -16,13 +16,12 @@ from __future__ import annotations
 
 import platform
 import struct
-import time
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tracer import kernel, wire
+from tracer import boot_clock, kernel, wire
 from tracer.backends import Options, Readiness, _bcc_procs, _host
 from tracer.backends import _netlink_proc as proc
 from tracer.backends._bcc_headers import version_code
@@ -285,7 +284,7 @@ class Backend:
         now = self._counts()[1:4]
         if now == self._lost:
             return None
-        at = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        at = boot_clock.now_ns()
         rows = [
             (Kind.LOST, {"ts_ns": at, "count": new - old, "where": place})
             for new, old, place in zip(now, self._lost, _LOST_WHERE, strict=True)

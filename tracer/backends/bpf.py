@@ -11,12 +11,11 @@ import mmap
 import os
 import struct
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tracer import kernel, machines, procfs, wire
+from tracer import boot_clock, kernel, machines, procfs, wire
 from tracer.backends import Options, Readiness, Trial, _host, _programs
 from tracer.backends._failures import explain
 from tracer.backends._faults import Faults, faults_readiness
@@ -628,7 +627,7 @@ class Backend:
         if last:
             skipped["ends"] = self._missed_ends - self._stat("late_ends")
         lost |= {f"skipped by the kernel: {what}": n for what, n in skipped.items()}
-        at = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        at = boot_clock.now_ns()
         rows = [(Kind.LOST, {"ts_ns": at, "count": n, "where": place}) for place, n in lost.items() if n > 0]
         return Batch.from_rows(rows) if rows else None
 

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tracer import kernel, procfs
+from tracer import boot_clock, kernel, procfs
 from tracer.backends import Options, Readiness, _netlink_rows
 from tracer.backends._netlink_census import Census, or_null
 from tracer.backends._netlink_family import Family
@@ -313,9 +313,9 @@ def _clock_offset(before: int | None = None) -> int:
 
     `before`: what it was; it is kept unless there was a suspend, so that births do not jitter.
     """
-    first = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-    boot = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    second = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    first = boot_clock.monotonic_ns()
+    boot = boot_clock.now_ns()
+    second = boot_clock.monotonic_ns()
     offset = boot - (first + second) // 2
     return before if before is not None and abs(offset - before) < _HOLD_NS else offset
 

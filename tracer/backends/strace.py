@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from tracer import kernel, own_programs
+from tracer import boot_clock, kernel, own_programs
 from tracer.backends import Options, Readiness, _strace_attach, _strace_command, _strace_host
 from tracer.backends._failures import explain
 from tracer.backends._strace_live import Live
@@ -55,6 +55,7 @@ class Backend:
         self._root: int | None = None
         self._tracer = 0  # strace's pid, where that had to be found out
         self._over = False
+        self._ran_full = False  # lines are missing, those of ends among them
         self._notes = list(_strace_host.NOTES)
 
     @classmethod
@@ -174,7 +175,8 @@ class Backend:
             batches += self._death(self._live)
         if self._live.clock.times_set and _strace_host.CLOCK_SET not in self._notes:
             self._notes.append(_strace_host.CLOCK_SET)
-        if self._log.full() and _strace_host.FULL not in self._notes:
+        if self._log.full() and not self._ran_full:
+            self._ran_full = True
             batches += self._lost(_strace_host.FULL, None, "strace's file, for want of room")
         return batches
 
@@ -230,13 +232,15 @@ class Backend:
             left = [pid for pid in left if _strace_attach.tracer_of(pid) is not None]
         if not left:
             return []
+        if self._ran_full:  # the ends are among the lines that it could not write
+            return self._lost(_strace_host.ENDS_LOST, len(left), "strace's file, for want of room: ends")
         what = _strace_host.death(seccomp=self._seccomp, kills=self._version >= _strace_command.KILLS)
         return self._lost(what, len(left), "strace, which was killed")  # the ends of these, at least
 
     def _lost(self, what: str, count: int | None, where: str) -> list[Batch]:
         self.news.append(what)
         self._notes.append(what)
-        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        now = boot_clock.now_ns()
         return [Batch.from_rows([(Kind.LOST, {"ts_ns": now, "count": count, "where": where})])]
 
     def _leave(self) -> None:

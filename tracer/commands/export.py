@@ -6,7 +6,8 @@ import argparse
 import sys
 from typing import Final
 
-from tracer.commands import hiding, say
+from tracer.commands import hiding, loss, say
+from tracer.commands.loss import LOSS_STATUS, is_lossy
 from tracer.errors import BadDataError, UsageError
 from tracer.visible import binary
 
@@ -39,6 +40,7 @@ class Export:
         )
         parser.add_argument("-o", "--output", metavar="OUT", help="default: standard output")
         hiding.add_options(parser)
+        loss.add_option(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, write, say nothing; status 65 where the file is damaged, after what could be read was written."""
@@ -76,7 +78,7 @@ class Export:
             raise BadDataError(str(trace.damage))
         if trace.damage is not None:
             say(trace.damage)
-        return 0
+        return LOSS_STATUS if args.fail_on_loss and is_lossy(trace) else 0
 
 
 COMMAND = Export()

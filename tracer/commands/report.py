@@ -8,7 +8,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from tracer.commands import hiding
+from tracer.commands import hiding, loss
+from tracer.commands.loss import LOSS_STATUS, is_lossy
 from tracer.errors import UsageError
 from tracer.visible import binary
 
@@ -32,6 +33,7 @@ class Report:
             "--as", dest="output_as", default="console", metavar="NAME", help="another output (default: console)"
         )
         hiding.add_options(parser)
+        loss.add_option(parser)
         parser.add_argument("-t", "--times", action="store_true", help="show when each process was born")
         parser.add_argument("--threads", action="store_true", help="show threads")
         parser.add_argument("--full", action="store_true", help="fold nothing")
@@ -69,13 +71,13 @@ class Report:
                     hiding.say_source(other, trace.meta)
                     if hidden is not None:
                         hidden.say()
-                return 0
+                return LOSS_STATUS if args.fail_on_loss and is_lossy(trace) else 0
             tree = trace.tree
         from tracer.reports.console import Console, title
 
         console = Console.from_args(args)
         console.report(trace, title=title(tree, name, console.terminal))
-        return 0
+        return LOSS_STATUS if args.fail_on_loss and is_lossy(trace) else 0
 
 
 COMMAND = Report()

@@ -8,9 +8,10 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tracer.choices import BACKENDS, COW_LEVELS, STACKS_USUAL
-from tracer.commands import attaching, say
+from tracer.commands import attaching, loss, say
+from tracer.commands.loss import LOSS_STATUS
 from tracer.commands.run_live import Beside, refuse
-from tracer.errors import ForktraceError, UsageError
+from tracer.errors import BadDataError, ForktraceError, UsageError
 from tracer.own_limits import check_room, explain
 from tracer.visible import write
 
@@ -130,6 +131,7 @@ class Run:
             "--live", action="store_true",
             help="a screen meanwhile: rates, the busiest, the tree of what is being born; the report comes at the end",
         )  # fmt: skip
+        loss.add_option(out)
         out.add_argument("--redact", action="store_true", help="take secrets out of argv before they are kept")
         out.add_argument("-t", "--times", action="store_true", help="show when each process was born")
         out.add_argument("--threads", action="store_true", help="show threads")
@@ -149,7 +151,7 @@ class Run:
         beside = Beside(args, (lambda line: None) if args.quiet > 1 else say)
         session = Session(plan, say=beside.say)
         keeper = Keeper(session, args.output, redact=args.redact)
-        session.living = lambda: living(keeper.batches())
+        session.living = lambda: living(keeper.so_far())
         failed: ForktraceError | None = None
         with session:
             session.start()
@@ -169,6 +171,9 @@ class Run:
         failures = [e for e in (failed or self._report(args, trace), keeper.failure) if e is not None]
         for failure in failures:
             say(str(failure))
+        ended_well = session.status is None or session.status.exit_code == 0
+        if args.fail_on_loss and keeper.losses and ended_well and not failures:
+            return LOSS_STATUS
         if session.status is not None and (session.status.exit_code != 0 or not failures):
             pass_on(session.status)
         return failures[0].exit_status if failures else 0
@@ -191,6 +196,8 @@ class Run:
 
         try:
             Console.from_args(args, stderr=True).report(trace)
+            if trace.broken:
+                return BadDataError(f"{trace.damage}", "the report is of what could be read")
         except ForktraceError as e:
             return e
         except (MemoryError, OSError, RuntimeError, ImportError) as e:

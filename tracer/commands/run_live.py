@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from tracer import boot_clock
 from tracer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Beside:
         if self._live is None:
             return
         self._name()
-        self._live.window.advance(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - _LATE_NS)
+        self._live.window.advance(boot_clock.now_ns() - _LATE_NS)
         if self._recorder is not None:
             self._written(self._recorder.tick())
         self._live.tick()

@@ -204,7 +204,7 @@ class Ends(Births):
             return
         if child.dead and child.chld_from is task.lead and not child.exit_line and not child.reaped:
             self.replace(child)  # one child, one end: this is another of the same pid
-            del self.tasks[number]
+            self.tasks.pop(number, None)  # of a pid namespace, it may be known by another number
             child = self.known(task, number)
             if child is None:
                 return

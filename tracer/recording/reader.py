@@ -168,7 +168,10 @@ class Reader:
                     self._over = True
                     self.totals = _json(said[TOTALS_KEY]) if said is not None and TOTALS_KEY in said else {}
                 yield batch
-            except (RefusedError, pa.ArrowException, OSError, ValueError, MemoryError) as e:
+            except MemoryError:  # ours: what a record may claim is bounded
+                fix = "end other programs, or raise `ulimit -v`"
+                raise NoInputError(f"{self._name} cannot be read: there is not enough memory", fix) from None
+            except (RefusedError, pa.ArrowException, OSError, ValueError) as e:
                 said = str(e) if isinstance(e, RefusedError) else "a record is damaged"
                 self.broken = True
                 self._tear(f"is damaged: at byte {self.position} {said}, and what comes behind was not read")

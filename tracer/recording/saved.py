@@ -53,6 +53,11 @@ class Recording:
         self.meta = self._reader.meta
 
     @property
+    def name(self) -> str:
+        """What it is called in sentences."""
+        return self._name
+
+    @property
     def torn(self) -> bool:
         """As `Reader.torn`: known once it was read."""
         return self._reader.torn

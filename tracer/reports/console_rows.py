@@ -57,6 +57,8 @@ class Rows:
     ) -> None:  # fmt: skip
         self._tree = tree
         self._shape = shape
+        # Where ends may be lost only those run that were found there in the end: of others it is not known.
+        self._found = tree.marks("alive") if any(loss.may_be_ends for loss in tree.losses) else None
         self._births = births
         self._unicode = terminal.unicode
         self._commands = CommandWords(tree, terminal, commands)
@@ -136,7 +138,9 @@ class Rows:
     def _exit(self, rows: Sequence[int]) -> Span:
         if not self._shape.ended[rows[0]]:
             # Of what was there before, nobody expects an end.
-            return ("", "") if self._tree.value(rows[0], "how") == "existing" else ("running", "warn")
+            if self._tree.value(rows[0], "how") == "existing":
+                return "", ""
+            return ("running", "warn") if self._found is None or all(self._found[row] for row in rows) else ("-", "dim")
         signal = self._tree.value(rows[0], "signal")
         if signal is not None:
             return f"{signal}{self._killer(rows)}", "bad"

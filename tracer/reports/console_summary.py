@@ -23,6 +23,7 @@ _FAILURES_MOST: Final = 4
 _NAME_MOST: Final = 40
 _LABELS_MOST: Final = 30
 _SECOND: Final = 10**9
+_INCOMPLETE: Final = "what is here is true, but it is not all there was"
 
 Chunk = Sequence[Span]
 
@@ -62,15 +63,9 @@ class SummaryLines:
     def caveats(self, *, damage: str | None = None) -> Iterator[Spans]:
         """What is missing, and what this source can not know."""
         meta = self._tree.meta
-        lost = self._s.lost
-        if lost or self._s.losses:
-            where = Counter(clean(loss.where or "somewhere", unicode=self._terminal.unicode) for loss in self._s.losses)
-            known = sum(loss.count or 0 for loss in self._s.losses)
-            words = (
-                f"{'at least ' if lost is None else ''}{plural(known, 'record')} ({', '.join(where)}): "
-                "what is here is true, but it is not all there was"
-            )
-            yield from wrap(("LOST", "loud"), [[(words, "loud")]], self._terminal)
+        if self._s.losses:
+            chunks = [[(words, "loud")] for words in self._lost()]
+            yield from wrap(("LOST", "loud"), [*chunks, [(_INCOMPLETE, "loud")]], self._terminal)
         if damage is not None:
             words = clean(damage, unicode=self._terminal.unicode)
             yield from wrap(("torn", "warn"), [[(words, "warn")]], self._terminal)
@@ -81,6 +76,18 @@ class SummaryLines:
             yield from wrap(("note", "label"), [[(clean(note, unicode=self._terminal.unicode), "")]], self._terminal)
         if self._verbose:
             yield from wrap(("source", "label"), list(self._source(meta)), self._terminal)
+
+    def _lost(self) -> Iterator[str]:
+        """For each place, and what was lost there: how many."""
+        found: dict[tuple[str | None, str | None], list[int | None]] = {}
+        for loss in self._s.losses:
+            found.setdefault((loss.place, loss.what), []).append(loss.count)
+        for (place, what), counts in found.items():
+            known = sum(n or 0 for n in counts)
+            things = plural(known, "record") if what is None else f"{count(known)} {what}"
+            if None in counts:
+                things = f"at least {things}" if known else f"an unknown number of {what or 'records'}"
+            yield clean(f"{things} ({place or 'somewhere'})", unicode=self._terminal.unicode)
 
     # -- one line each ----------------------------------------------------------------------------------------
 
@@ -100,6 +107,8 @@ class SummaryLines:
             yield [(f"{count(s.existing)} there before", "")]
         if s.alive:
             yield [(f"{count(s.alive)} still running", "warn")]
+        if s.unsure:
+            yield [(f"{count(s.unsure)} whose end was not seen, as records were lost", "warn")]
 
     def _peak(self) -> Iterator[Chunk]:
         s = self._s
