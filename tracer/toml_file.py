@@ -8,10 +8,11 @@ from typing import Any, Final
 from tracer.errors import BadDataError, NoInputError
 
 MAX_BYTES: Final = 1 << 20
+_NAME_ONE: Final = "name a TOML file"
 
 
 def read_toml(path: str | Path, fix: str) -> dict[str, Any]:
-    """The document in `path`. Raises NoInputError or BadDataError, with `fix` as what to do about it."""
+    """The document in `path`. Raises NoInputError; BadDataError with `fix` as what to do about it."""
     import tomllib
 
     name = str(path)
@@ -19,9 +20,9 @@ def read_toml(path: str | Path, fix: str) -> dict[str, Any]:
         with Path(path).open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as e:
-        raise NoInputError(f"{name} cannot be read: {(e.strerror or str(e)).lower()}", fix) from None
+        raise NoInputError(f"{name} cannot be read: {(e.strerror or str(e)).lower()}", _NAME_ONE) from None
     except ValueError:  # a NUL, or a character that no file name has
-        raise NoInputError(f"{name} cannot be read: it is not a file name", fix) from None
+        raise NoInputError(f"{name} cannot be read: it is not a file name", _NAME_ONE) from None
     if len(data) > MAX_BYTES:
         raise BadDataError(f"{name} is larger than {MAX_BYTES >> 20} MiB", fix)
     try:

@@ -146,7 +146,7 @@ def test_more_rules(saved: str, tmp_path: Path, capsysbinary: pytest.CaptureFixt
     missing = str(tmp_path / "none.toml")
 
     assert main(["export", saved, "--as", "jsonl", "--redact-rules", missing]) == 66
-    assert b"can not read the rules" in capsysbinary.readouterr().err
+    assert b"none.toml cannot be read: no such file or directory; name a TOML file\n" in capsysbinary.readouterr().err
     assert main(["export", saved, "--as", "jsonl", "--redact-rules", str(rules)]) == 0
 
 
