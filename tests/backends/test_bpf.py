@@ -508,7 +508,7 @@ def test_on_a_machine_without_probes_it_is_not_ready(monkeypatch: pytest.MonkeyP
     ready = Backend.readiness()
 
     assert (ready.ok, ready.why) == (False, "the probes are compiled for x86-64 and arm64, and this is riscv64")
-    with pytest.raises(ProbesRefusedError, match="and this is riscv64; use --backend"):
+    with pytest.raises(ProbesRefusedError, match="and this is riscv64; use another backend"):
         probe_object("lifecycle")
 
 

@@ -50,7 +50,7 @@ _FOREIGN: Final = (
 )  # fmt: skip
 _ALTERNATIVES: Final = {"awk": "mawk", "cc": "gcc"}
 SETS: Final = {"small": _SMALL, "full": _FULL}
-_EXTRAS: Final = ("stacks", "metrics")
+_EXTRAS: Final = ("metrics",)
 _TESTING: Final = ("pytest", "hypothesis", "pyte")
 _PLATFORM: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 HOST: Final = "amd64" if os.uname().machine == "x86_64" else "arm64"
