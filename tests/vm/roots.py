@@ -127,7 +127,8 @@ def _bootstrap(tree: Path, arch: str, packages: tuple[str, ...]) -> None:
 
 def _by_hand(tree: Path) -> None:
     """What the packages' own scripts would have done."""
-    (tree / "mnt").mkdir(exist_ok=True)
+    for folder in ("mnt", "usr/local/bin", "usr/local/sbin"):
+        (tree / folder).mkdir(parents=True, exist_ok=True)
     for file in ("passwd", "group"):
         shutil.copy(tree / "usr/share/base-passwd" / f"{file}.master", tree / "etc" / file)
     for name, program in _ALTERNATIVES.items():
