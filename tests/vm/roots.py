@@ -50,7 +50,7 @@ _FOREIGN: Final = (
 )  # fmt: skip
 _ALTERNATIVES: Final = {"awk": "mawk", "cc": "gcc"}
 SETS: Final = {"small": _SMALL, "full": _FULL}
-_EXTRAS: Final = ("stacks", "metrics")
+_EXTRAS: Final = ("metrics",)
 _TESTING: Final = ("pytest", "hypothesis", "pyte")
 _PLATFORM: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 HOST: Final = "amd64" if os.uname().machine == "x86_64" else "arm64"
@@ -127,7 +127,8 @@ def _bootstrap(tree: Path, arch: str, packages: tuple[str, ...]) -> None:
 
 def _by_hand(tree: Path) -> None:
     """What the packages' own scripts would have done."""
-    (tree / "mnt").mkdir(exist_ok=True)
+    for folder in ("mnt", "usr/local/bin", "usr/local/sbin"):
+        (tree / folder).mkdir(parents=True, exist_ok=True)
     for file in ("passwd", "group"):
         shutil.copy(tree / "usr/share/base-passwd" / f"{file}.master", tree / "etc" / file)
     for name, program in _ALTERNATIVES.items():

@@ -6,9 +6,8 @@ from tests.vm import roots
 
 PROJECT = """
 [project]
-dependencies = ["rich>=13.7", "pyarrow>=15"]
+dependencies = ["rich>=13.7", "pyelftools>=0.30"]
 [project.optional-dependencies]
-stacks = ["pyelftools>=0.30"]
 fleet = ["duckdb>=1.0"]
 metrics = ["prometheus_client>=0.19"]
 dev = ["pytest>=8", "mypy>=1.10", "pyte>=0.8"]
@@ -16,6 +15,6 @@ dev = ["pytest>=8", "mypy>=1.10", "pyte>=0.8"]
 
 
 def test_requirements_are_the_project_s() -> None:
-    wanted = ["rich>=13.7", "pyarrow>=15", "pyelftools>=0.30", "prometheus_client>=0.19", "pytest>=8", "pyte>=0.8"]
+    wanted = ["rich>=13.7", "pyelftools>=0.30", "prometheus_client>=0.19", "pytest>=8", "pyte>=0.8"]
 
     assert roots.requirements(PROJECT) == wanted
