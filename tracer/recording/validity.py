@@ -40,7 +40,8 @@ RANGES: Final[Mapping[str, tuple[int, int]]] = {
     **dict.fromkeys(("pgtables_bytes", "rss_bytes", "max_rss_bytes", "min_flt", "maj_flt", "count", "samples"), _COUNT),
     **dict.fromkeys(("wp_faults", "cow_copies", "cow_heap", "cow_stack", "cow_anon", "cow_file"), _COUNT),
     **dict.fromkeys(
-        ("file_copies", "zero_copies", "large_copies", "reuses", "mkwrites", "failed_wp", "wpcopy_count"), _COUNT
+        ("file_copies", "zero_copies", "large_copies", "ksm_copies", "reuses", "mkwrites", "failed_wp", "wpcopy_count"),
+        _COUNT,
     ),
     **dict.fromkeys(("cow_unknown", "cow_gup", "parent_cow_birth", "parent_cow_end", "cow_total"), _COUNT),
 }

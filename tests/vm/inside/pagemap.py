@@ -24,7 +24,9 @@ def run(phases: list[str]) -> str:
         words = ["-q", "-p", "no:cacheprovider", f"--junitxml={report}", "tests/backends/test_faults_frames.py"]
         if phases:
             words += ["-k", " or ".join(f"[{phase}]" for phase in phases)]
-        pytest.main(words)
+        status = pytest.main(words)
+        if not report.exists():
+            raise AssertionError(f"pytest ended with status {int(status)} before it ran anything")
         return judge(report.read_text())
 
 
