@@ -14,7 +14,7 @@ import pytest
 from tracer.commands import main
 from tracer.commands.import_ import Bar, said
 from tracer.events import Kind
-from tracer.importers.strace_owners import Skipped
+from tracer.importers.strace.line_attribution import Skipped
 from tracer.recording import Reader
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from tracer.commands import say
 from tracer.errors import UsageError
 
 if TYPE_CHECKING:
-    from tracer.importers.strace_owners import Skipped
+    from tracer.importers.strace.line_attribution import Skipped
 
 _SHOWN: Final = 40
 _EVERY_S: Final = 0.2

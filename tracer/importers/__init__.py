@@ -1,8 +1,8 @@
 """Logs of other tools as traces: `open_log(paths)` finds out by content what a file is, and gives events.
 
-    IMPORTERS    module            reads
-                 strace_log        strace 4.5 to 7.x: -f, -o, -ff, stderr, any options
-                 perf_script       perf script: sched and task tracepoints, page faults
+    IMPORTERS    module          reads
+                 strace.log      strace 4.5 to 7.x: -f, -o, -ff, stderr, any options
+                 perf_script     perf script: sched and task tracepoints, page faults
 
 An importer is a module with NAME, `score(head)` (how sure it is of a file that begins so, 0 to 1) and `open_log`.
 A new one is one file and one line here. Importers know nothing of trees and of reports.
@@ -16,11 +16,11 @@ from typing import Any, Final, Protocol
 
 from tracer.errors import BadDataError, UsageError
 from tracer.events import Batch, Meta
-from tracer.importers.opening import Progress, Source
-from tracer.importers.strace_family import pid_of, stem_of
-from tracer.importers.strace_owners import Skipped
+from tracer.importers.log_source import Progress, Source
+from tracer.importers.strace.family import pid_of, stem_of
+from tracer.importers.strace.line_attribution import Skipped
 
-IMPORTERS: Final = ("strace_log", "perf_script")
+IMPORTERS: Final = ("strace.log", "perf_script")
 """Modules of this package, in the order they are asked."""
 
 _OPEN: Final = 64

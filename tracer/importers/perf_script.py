@@ -16,10 +16,10 @@ from typing import Final
 
 from tracer.errors import BadDataError
 from tracer.events import Batch, CloneFlags, Fact, Kind, Meta
-from tracer.importers.opening import Progress, Source
+from tracer.importers.log_source import Progress, Source
 from tracer.importers.perf_tasks import At, Tasks
-from tracer.importers.strace_lines import LATEST_S
-from tracer.importers.strace_owners import Skipped
+from tracer.importers.strace.lexer import LATEST_S
+from tracer.importers.strace.line_attribution import Skipped
 
 NAME: Final = "perf-script"
 _LINE: Final = re.compile(
