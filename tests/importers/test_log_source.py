@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tests.conftest import need
 from tracer.errors import NoInputError
 from tracer.importers import log_source
-from tracer.importers.log_source import Source
+from tracer.importers.log_source import LogSource
 
 _TEXT = b"".join(b"line %d of some text\n" % n for n in range(5000))
 _PACK: dict[str, Callable[[bytes], bytes]] = {
@@ -35,15 +35,15 @@ def zstd(data: bytes, path: Path) -> None:
         out.write(data)
 
 
-def made(path: Path, how: str, data: bytes = _TEXT) -> Source:
+def made(path: Path, how: str, data: bytes = _TEXT) -> LogSource:
     if how == "zstd":
         zstd(data, path)
     else:
         path.write_bytes(_PACK[how](data))
-    return Source(str(path))
+    return LogSource(str(path))
 
 
-def text(source: Source) -> bytes:
+def text(source: LogSource) -> bytes:
     return b"".join(source.blocks())
 
 
@@ -70,7 +70,7 @@ def test_damage_in_the_middle_gives_what_stands_before_it(how: str, tmp_path: Pa
     packed = (tmp_path / "log").read_bytes()
     (tmp_path / "log").write_bytes(packed[: len(packed) // 2])
 
-    source = Source(str(tmp_path / "log"))
+    source = LogSource(str(tmp_path / "log"))
     got = text(source)
 
     assert data.startswith(got)
@@ -109,7 +109,7 @@ def test_a_pipe_has_no_size(monkeypatch: pytest.MonkeyPatch) -> None:
     feeder.start()
     with open(read, "rb", buffering=0) as file:
         monkeypatch.setattr(sys, "stdin", type("In", (), {"buffer": file}))
-        source = Source("-")
+        source = LogSource("-")
         assert source.size is None
         assert text(source) == _TEXT
         assert not file.closed
@@ -130,7 +130,7 @@ def test_the_zstd_program_where_nothing_else_can(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "compression", None)
 
-    source = Source(str(tmp_path / "log.zst"))
+    source = LogSource(str(tmp_path / "log.zst"))
 
     assert text(source) == _TEXT
     source.close()
@@ -139,20 +139,20 @@ def test_the_zstd_program_where_nothing_else_can(tmp_path: Path, monkeypatch: py
 def test_what_can_not_be_opened_is_said(tmp_path: Path) -> None:
     for path, words in (("nowhere", "there is no file"), (str(tmp_path), "is a directory"), ("a\0b", "no file name")):
         with pytest.raises(NoInputError, match=words):
-            Source(path)
+            LogSource(path)
 
 
 def test_a_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
 
     with pytest.raises(NoInputError, match="standard input is closed"):
-        Source("-")
+        LogSource("-")
 
 
 # -- lines --------------------------------------------------------------------------------------------------------
 
 
-def lines(source: Source) -> list[tuple[bytes, bool]]:
+def lines(source: LogSource) -> list[tuple[bytes, bool]]:
     out: list[tuple[bytes, bool]] = []
     for block, ended in source.lines():
         out += [(line, True) for line in block[:-1]]
@@ -167,7 +167,7 @@ def test_lines_are_those_of_split(tmp_path_factory: Any, data: bytes, block: int
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log_source, "BLOCK", block)
         patch.setattr(log_source, "HEAD", block)
-        found = lines(Source(str(path)))
+        found = lines(LogSource(str(path)))
 
     expected = [(line, True) for line in (b"not packed" + data).split(b"\n")]
     last = expected.pop()[0]

@@ -19,7 +19,7 @@ from tracer.importers.strace import lexer, values
 from tracer.importers.strace.clock import Clock
 from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.line_attribution import Skipped
-from tracer.importers.strace.line_reader import Stream
+from tracer.importers.strace.line_reader import LineReader
 from tracer.importers.strace.task import Task
 
 _STEP_NS: Final = 2_000_000  # a change of the clocks' distance by more is no error of measurement
@@ -79,7 +79,7 @@ class Live:
         self.skipped = Skipped()
         self.rows = Rows()
         self.rows.sequence = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        self.stream = Stream(self.rows, self.skipped, "strace")
+        self.stream = LineReader(self.rows, self.skipped, "strace")
         self.stream.clock = self.clock
         self.stream.numbered = self.stream.ends = self.stream.signals = True
         self.machine = self.stream.machine

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from tracer.errors import BadDataError, UsageError
 from tracer.events import Batch, Meta
-from tracer.importers.log_source import Progress, Source
+from tracer.importers.log_source import LogSource, Progress
 from tracer.importers.strace.family import pid_of, stem_of
 from tracer.importers.strace.line_attribution import Skipped
 
@@ -57,26 +57,26 @@ def sniff(head: bytes) -> str | None:
 
 
 def open_log(
-    paths: Sequence[str], *, progress: Progress | None = None, jobs: int | None = None
+    paths: Sequence[str], *, progress: Progress | None = None
 ) -> tuple[Meta, Import]:
     """What the logs at `paths` (`-`: standard input) are, and their events; what is read is what the iterator takes.
 
-    `progress(done, total)` is called with bytes, the total None if unknown. `jobs` is how many processes may read a
-    large file; None: by its size. Raises UsageError, NoInputError, BadDataError.
+    `progress(done, total)` is called with bytes, the total None if unknown. Raises UsageError, NoInputError,
+    BadDataError.
     """
     if not paths:
         raise UsageError("no log is named", "forktrace import LOG... -o FILE.ftrace")
     if len(set(paths)) < len(paths):
         raise UsageError("a log is named twice", "name each file once")
-    sources: list[Source] = []
+    sources: list[LogSource] = []
     try:
         for path in paths:
-            sources.append(Source(path))
+            sources.append(LogSource(path))
             if len(sources) > _OPEN or not sources[-1].head:
                 sources[-1].close()  # a family may have more files than a process may have open
         module: Any = importlib.import_module(f"tracer.importers.{_tool(sources)}")
         opened: tuple[Meta, Import] = module.open_log(
-            [source for source in sources if source.head], progress=progress, jobs=jobs
+            [source for source in sources if source.head], progress=progress
         )
     except BaseException:
         for source in sources:
@@ -85,10 +85,10 @@ def open_log(
     return opened
 
 
-def _tool(sources: Sequence[Source]) -> str:
+def _tool(sources: Sequence[LogSource]) -> str:
     """The importer for all of these. Raises BadDataError if there is none, or not one for all."""
     kinds: dict[str, str] = {}
-    unknown: list[Source] = []
+    unknown: list[LogSource] = []
     known: list[str] = []
     for source in sources:
         kind = sniff(source.head)
@@ -110,7 +110,7 @@ def _tool(sources: Sequence[Source]) -> str:
     return next(iter(kinds))
 
 
-def _refused(source: Source) -> BadDataError:
+def _refused(source: LogSource) -> BadDataError:
     mend = "forktrace import reads the output of strace and of perf script"
     if source.damaged is not None:
         return BadDataError(source.damaged, "nothing of it can be read")

@@ -26,7 +26,7 @@ HEAD: Final = 1 << 20  # how much a sniffer may look at
 _MAGIC: Final = ((b"\x1f\x8b", "gzip"), (b"\xfd7zXZ\x00", "xz"), (b"BZh", "bzip2"), (b"\x28\xb5\x2f\xfd", "zstd"))
 
 
-class Source:
+class LogSource:
     """An open log: `head` (its first bytes, still to be read), `blocks()`, how far it is read."""
 
     def __init__(self, path: str) -> None:
@@ -71,7 +71,7 @@ class Source:
     def blocks(self) -> Iterator[bytes]:
         """The content, from its beginning, once; closes the file at its end. A closed one is opened again."""
         if self.closed and self.path != "-":
-            again = Source(self.path)
+            again = LogSource(self.path)
             yield from again.blocks()
             self.damaged = again.damaged
             return

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from tracer.events import Batch, Event, Kind
 from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.line_attribution import Skipped
-from tracer.importers.strace.line_reader import Stream
+from tracer.importers.strace.line_reader import LineReader
 from tracer.tree import signal_name
 
 
@@ -114,13 +114,13 @@ def lost(batches: Iterable[Batch]) -> list[str | None]:
 
 
 def read(
-    text: bytes | str, *, numbered: bool = False, follows: bool = False, hold: int = 16384
+    text: bytes | str, *, numbered: bool = False, closed: bool = False, follows: bool = False, hold: int = 16384
 ) -> tuple[list[Batch], Skipped]:
     """One log of strace, line by line, as the importer reads a small one."""
     data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
     rows, skipped = Rows(hold=hold), Skipped()
-    stream = Stream(rows, skipped)
-    stream.numbered, stream.machine.follows = numbered, follows
+    stream = LineReader(rows, skipped)
+    stream.numbered, stream.closed, stream.machine.follows = numbered, closed, follows
     found = data.split(b"\n")
     for raw in found[:-1]:
         stream.feed(raw)

@@ -21,10 +21,10 @@ from tests.importers.strace.render import TIMES, Style, family, log
 from tests.importers.strace.seen import Seen, lives, read
 from tracer.events import Batch, Kind
 from tracer.importers import open_log
-from tracer.importers.strace.block_reader import Bulk
+from tracer.importers.strace.block_reader import BlockReader
 from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.line_attribution import Skipped
-from tracer.importers.strace.line_reader import Stream
+from tracer.importers.strace.line_reader import LineReader
 from tracer.importers.strace.log import Look
 
 few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -118,7 +118,7 @@ def _of_seen(seen: Seen, life: Life) -> dict[str, Any]:
 def as_read(text: bytes) -> tuple[list[Batch], Skipped]:
     """The log as it is read after a look at it."""
     look = Look(text)
-    return read(text, numbered=look.numbered, follows=look.follows)
+    return read(text, numbered=look.numbered, closed=look.closed, follows=look.follows)
 
 
 # -- any style ----------------------------------------------------------------------------------------------------
@@ -245,9 +245,9 @@ def test_bytes_turned_to_anything_never_raise(history: History, style: Style, da
 def in_blocks(text: bytes, rng: random.Random) -> tuple[list[Batch], Skipped]:
     """The log as a large one is read."""
     rows, skipped, look = Rows(), Skipped(), Look(text)
-    stream = Stream(rows, skipped)
-    stream.numbered, stream.machine.follows = look.numbered, look.follows
-    bulk, place = Bulk(stream), 0
+    stream = LineReader(rows, skipped)
+    stream.numbered, stream.closed, stream.machine.follows = look.numbered, look.closed, look.follows
+    bulk, place = BlockReader(stream), 0
     while place < len(text):
         end = text.find(b"\n", min(len(text) - 1, place + rng.randrange(1, 4000))) + 1
         bulk.feed(text[place:end])

@@ -14,7 +14,7 @@ from tracer.events import Kind
 from tracer.importers.strace import births, ends
 from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.line_attribution import Skipped
-from tracer.importers.strace.line_reader import Stream
+from tracer.importers.strace.line_reader import LineReader
 from tracer.importers.strace.task import Task
 
 EXEC = '100 execve("/bin/sh", ["sh"], 0x7f /* 6 vars */) = 0\n'
@@ -297,7 +297,7 @@ def test_who_is_over_is_not_kept(shape: dict[str, bool], monkeypatch: pytest.Mon
 
     def kept(count: int) -> int:
         rows = Rows()
-        stream = Stream(rows, Skipped())
+        stream = LineReader(rows, Skipped())
         for raw in _inside(count, **shape).encode().split(b"\n")[:-1]:
             stream.feed(raw)
         gc.collect()

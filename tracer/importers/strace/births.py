@@ -14,6 +14,7 @@ Knows nothing of text (syscall_handlers.py reads it) and of ends (ends.py).
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -51,6 +52,10 @@ class Wait(NamedTuple):
     usage: dict[str, int]
 
 
+def _ignore(tid: int) -> None:
+    """Where each line is read there is nothing to look out for."""
+
+
 class Births:
     """The tasks of one log and the edges between them."""
 
@@ -71,6 +76,7 @@ class Births:
         self.attached: Task | None = None  # the process they belong to
         self.first: Task | None = None
         self.line = 0  # lines read so far: what came before what
+        self.change: Callable[[int], object] = _ignore  # called with a tid whose next line may mean something new
 
     # -- appearing
 
@@ -119,6 +125,8 @@ class Births:
         if not self.pending:
             return
         found = next((i for i, f in enumerate(self.pending) if f.seen == task.tid), None)
+        if found is not None:
+            self.pending[found].creator.lead.outer = True
         if found is None and not self._maker_open(task):
             found = 0
         if found is None:
@@ -255,12 +263,15 @@ class Births:
             if task is not None and (creator.lead.in_ns or (creator.tid or 0) > tid):
                 return None
         if task is not None and task in self.strays and self._same_life(task, fork):
+            if tid == seen:
+                creator.lead.outer = True
             self.bind(task, fork)
             return task
         if task is not None:
             self.replace(task)
         task = Task(tid)
         self.tasks[tid] = task
+        self.change(tid)
         self.unseen[task] = None
         # Creator first: rows.birth places what is ready at once.
         self.strays[task] = None
@@ -293,7 +304,9 @@ class Births:
         creator, seen = fork.creator, fork.seen
         assert seen is not None
         # Inner numbers lag behind outer ones. (The kernel itself never comes back below 300 when pids wrap.)
-        inner = creator.lead.in_ns or seen < (creator.tid if creator.tid is not None else _RESERVED)
+        inner = creator.lead.in_ns or (
+            not creator.lead.outer and seen < (creator.tid if creator.tid is not None else _RESERVED)
+        )
         for stray in islice(self.strays, _LOOKED_AT):
             if not inner or stray.tid is None or (stray.order < fork.order and not self._told_before(stray)):
                 continue

@@ -46,11 +46,16 @@ class Ends(Births):
         self.unreaped: OrderedDict[Task, None] = OrderedDict()
         self.usage: tuple[str, ...] = _USAGE  # which figures of a wait's rusage are told
 
+    def _changed(self, task: Task) -> None:
+        if task.tid is not None:
+            self.change(task.tid)
+
     # -- the task itself
 
     def exit_called(self, task: Task, name: bytes, code: int | None, ns: int | None) -> None:
         """exit ends the calling thread, exit_group (and the exit of an only thread) the process."""
         task.called_exit = task.final = True
+        self._changed(task)
         task.dying, task.dying_ns = End(code=code, core=False), ns
         lead = task.lead
         if name == b"exit_group":
@@ -67,6 +72,7 @@ class Ends(Births):
     def exit_line(self, task: Task, end: End, ns: int | None) -> None:
         """`+++ exited` or `+++ killed`: the best there is."""
         task.exit_line = task.final = True
+        self._changed(task)
         self.live.pop(task, None)
         if task.kind is None and task.creator is not None and not task.called_group_exit and end.signal is None:
             # Of a clone3 that was not shown, ended without a word of its own: a thread, by another's exit_group.
@@ -81,6 +87,7 @@ class Ends(Births):
     def _thread_end(self, task: Task, end: End, ns: int | None, evidence: tuple[str]) -> None:
         if not task.dead:
             task.dead = True
+            self._changed(task)
             self.rows.add(_EXIT, task, ns, (_null(end.code), _null(end.signal), _null(end.core), 0, NULL), evidence)
             self.bury(task)
 
@@ -90,6 +97,7 @@ class Ends(Births):
         if lead.dead:
             return
         lead.dead = True
+        self._changed(lead)
         lead.exit_ns = lead.over_ns = ns
         for thread in lead.leaving or ():
             self._thread_end(thread, thread.dying, thread.dying_ns, _INFERRED)
@@ -115,15 +123,11 @@ class Ends(Births):
         """Forget the oldest of those that are over."""
         while len(graves) > most:
             old, _ = graves.popitem(last=False)
-            old.chld_from = None  # its parent may know it (Task.kids): nothing may go round in a circle
+            old.forget()
             if old.tid is not None and self.tasks.get(old.tid) is old:
                 del self.tasks[old.tid]
+                self.change(old.tid)
                 self.unseen.pop(old, None)
-
-    def tidy(self) -> None:
-        """Forget what need not be remembered."""
-        self.forget(self.buried, _REMEMBERED)
-        self.forget(self.unreaped, 8 * _REMEMBERED)
 
     def settle(self, task: Task) -> None:
         """Say of a life that is over, or whose log is, what has not been said of its end."""
@@ -141,6 +145,7 @@ class Ends(Births):
 
     def replace(self, task: Task) -> None:
         """Its pid has a new life."""
+        self._changed(task)
         self.settle(task)
         self.live.pop(task, None)
         self.unseen.pop(task, None)
@@ -173,6 +178,7 @@ class Ends(Births):
         assert fork.seen is not None
         task = Task(fork.seen)
         self.tasks[fork.seen] = task
+        self.change(fork.seen)
         self.rows.birth(task)
         self.bind(task, fork)
         return task
@@ -187,6 +193,7 @@ class Ends(Births):
             child = Task(number)
             child.order = self.line
             self.tasks[number] = child
+            self.change(number)
             self.strays[child] = None
             self.rows.birth(child)
         if child in self.strays and child.lead is not lead:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final
 
-from tracer.importers.log_source import Source
+from tracer.importers.log_source import LogSource
 from tracer.importers.strace import lexer
 
 _SUFFIX: Final = re.compile(r"\.(\d{1,10})(?:\.(?:gz|xz|zst|bz2))?$")
@@ -43,7 +43,7 @@ class Member:
 
     def __init__(self, path: str, pid: int) -> None:
         self.path, self.pid = path, pid
-        source = Source(path)
+        source = LogSource(path)
         self.size = source.size or 0
         self.head = source.head
         self.damaged: str | None = None
@@ -68,7 +68,7 @@ class Member:
             if found[-1]:
                 yield found[-1], False
             return
-        source = Source(self.path)
+        source = LogSource(self.path)
         for block, ended in source.lines():
             for raw in block[:-1]:
                 yield raw, True

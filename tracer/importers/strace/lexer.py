@@ -171,6 +171,7 @@ NOTICE: Final = re.compile(
 NOTICE_ENDS: Final = (b"attached", b"detached", b"suspended", b"resumed", b")", b"threads", b"mode. ]")
 _WORD_BEFORE: Final = re.compile(rb"[^\s\"'(){}\[\],=|<>]*+$")
 DEBUG: Final = re.compile(rb" \[wait\(0x[0-9a-f]{1,8}\) = \d{1,10}\] .*$")
+STOPPED: Final = re.compile(rb"\[wait\(0x0?8?57f\) = (\d{1,10})\]")  # of a task that was traced before: by SIGTRAP
 SGR: Final = re.compile(rb"\x1b\[[0-9;]{0,20}[mK]")
 NOISE: Final = re.compile(
     rb" > |\s\| [0-9a-f]{5} |[^ ]*strace: |% time |-{6} -{11} |\s*\d{1,3}\.\d\d +\d+\.\d{6} |System call usage summary"

@@ -18,11 +18,12 @@ from tracer.importers.strace import lexer
 from tracer.importers.strace.clock import Clock
 from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.lexer import Prefix
-from tracer.importers.strace.syscall_handlers import EXECS, EXITS, FORKS, Machine
+from tracer.importers.strace.syscall_handlers import EXECS, EXITS, FORKS, SyscallHandlers
 from tracer.importers.strace.task import Task
 from tracer.importers.strace.values import text
 
 _MAX_LIVE: Final = 64
+MOST_PIDS: Final = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 _MAX_SAMPLES: Final = 1000
 _SAMPLE: Final = 200
 
@@ -36,12 +37,12 @@ class Skipped:
     samples: list[tuple[str, int, bytes]] = field(default_factory=list)
 
 
-class Owners:
+class LineAttribution:
     """The tasks of one log by its lines. `pid`: whose lines they are, where they do not say (-ff)."""
 
     def __init__(self, rows: Rows, skipped: Skipped, name: str = "") -> None:
         self.rows = rows
-        self.machine = Machine(rows)
+        self.machine = SyscallHandlers(rows)
         self.clock = Clock()
         self.clocks: dict[int, Clock] = {}  # -ff: one for each file
         self.skipped = skipped
@@ -49,6 +50,7 @@ class Owners:
         self.line = 0  # the number of the line that is read, in its file
         self.pid: int | None = None
         self.numbered = False  # most lines begin with a pid (-o)
+        self.closed = False  # all lines of strace do: one without is no line of a task
         self.timed = True  # False: the stamps of these files do not add up
         self.notices = False  # the tracer announces each new task here
         self.ends = self.signals = False  # `+++ exited` and `---` lines are shown
@@ -85,8 +87,13 @@ class Owners:
         elif task is not None and what == b"resumed" and parent is not None:
             self.name_root(int(parent))
             above = machine.tasks.get(int(parent)) or self._root
+            if above is None:  # its lines are still to come
+                above = self._root = machine.appear(int(parent), self.clock.latest)
+                machine.live[above] = None
             if above is not None and task in machine.strays:
                 machine.suppose(task, above)
+        elif task is None and what == b"detached":
+            self.name_root(tid)
         elif task is not None and what == b"detached":
             machine.live.pop(task, None)
             if task.lead.dying is not None:
@@ -102,6 +109,10 @@ class Owners:
         """The task that a line is of, made if it is new, and the line's time."""
         machine = self.machine
         pid = prefix.pid if prefix.pid is not None else self.pid
+        if pid is not None and not 0 < pid < MOST_PIDS:
+            return None, None
+        if pid is None and self.closed:
+            return None, None
         execs, child = False, None
         if kind == "call" and name in EXECS:
             got = lexer.result(body)
@@ -122,6 +133,8 @@ class Owners:
                     self._told = None
         else:
             task = machine.tasks.get(pid)
+            if prefix.bracketed and self._alone(task, kind):
+                return None, None
             if task is None and prefix.bracketed and self._is_root(pid, kind, name):
                 self.name_root(pid)
                 task = machine.tasks.get(pid)
@@ -160,12 +173,27 @@ class Owners:
             return False  # out of order, and from before its end
         if not (task.final or task.dead) or (kind == "resumed" and name in EXITS):
             return False
-        if kind == "resumed" and task.open is not None and task.open[0] == name:
+        opened = task.open[0] if task.open is not None else None
+        if kind == "resumed" and (name not in self.machine.handlers or opened == name):
             return False
         if kind == "resumed" and name in EXECS and task.exec_thread is not None:
             return False  # a thread's exec goes on under the leader's number, even if that had called exit
         # A wait that stands before the end it reports makes nobody dead.
         return task.final or task.exit_line or not self.machine.whole_lines
+
+    def _alone(self, task: Task | None, kind: str) -> bool:
+        """Whether strace follows one task only, so that it writes no `[pid N]`: the program has written this line.
+
+        With -z a call of that task may have begun when there was another.
+        """
+        machine = self.machine
+        if not self.notices or self._root is None or machine.attached is not None or len(machine.live) != 1:
+            return False
+        only = next(iter(machine.live))
+        if only.dead or machine.open_forks or any(not other.dead for other in islice(machine.unseen, _MAX_LIVE)):
+            return False
+        may_be = task is only or (task is None and only.tid is None)
+        return not may_be or kind == "exit" or not machine.whole_lines
 
     def _sure(self, kind: str, name: bytes, body: bytes) -> bool:
         """Whether an unprefixed line must be strace's, though the log bears pids: it is one of life and death."""
@@ -220,4 +248,5 @@ class Owners:
         elif root.tid is None and pid not in self.machine.tasks:
             root.tid = pid
             self.machine.tasks[pid] = root
+            self.machine.change(pid)
             self.rows.drain()

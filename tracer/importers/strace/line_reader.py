@@ -17,7 +17,7 @@ from tracer.importers.strace import lexer
 from tracer.importers.strace.clock import Clock
 from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.lexer import Prefix
-from tracer.importers.strace.line_attribution import Owners, Skipped
+from tracer.importers.strace.line_attribution import LineAttribution, Skipped
 from tracer.importers.strace.syscall_handlers import EXECS, EXITS
 from tracer.importers.strace.task import Task
 
@@ -59,7 +59,7 @@ class _Open:
         self.glued = False
 
 
-class Stream(Owners):
+class LineReader(LineAttribution):
     """One log: `feed` its lines in order, then `close`."""
 
     def __init__(self, rows: Rows, skipped: Skipped, name: str = "") -> None:
@@ -99,6 +99,8 @@ class Stream(Owners):
         """A line without its newline; `ended` False: the file ends inside of it."""
         self.line += 1
         self.machine.line += 1
+        if b" [wait(0x" in raw and not self.numbered and (stop := lexer.STOPPED.search(raw)) is not None:
+            self.name_root(int(stop[1]))  # -d: of the only task
         if raw[-1:] in (b"\r", b" "):
             raw = raw.rstrip(b"\r ")  # mail programs put a blank where they have broken a line
         if b"\x1b" in raw:
@@ -314,7 +316,8 @@ class Stream(Owners):
             rest = raw[m.start() :]
             inner = lexer.prefix(rest)
             body = rest[inner.end :]
-            if self._kind(body)[0] is not None and (lexer.complete(body) or lexer.notice(body)):
+            known = inner.pid is not None or not self.closed
+            if known and self._kind(body)[0] is not None and (lexer.complete(body) or lexer.notice(body)):
                 self.skip(raw[: m.start()])
                 self._line(rest, salvaged=True)
                 return

@@ -9,19 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tracer.errors import BadDataError
 from tracer.events import Batch, Fact, Meta
-from tracer.importers.log_source import Progress, Source
+from tracer.importers.log_source import LogSource, Progress
 from tracer.importers.strace import family, lexer
 from tracer.importers.strace.clock import NAMES, Clock
 from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.line_attribution import Skipped
-from tracer.importers.strace.line_reader import Stream
-
-if TYPE_CHECKING:
-    from tracer.importers.strace.block_reader import Bulk
+from tracer.importers.strace.line_reader import LineReader
 
 NAME: Final = "strace-log"
 _FACTS: Final = (
@@ -80,6 +77,7 @@ class Look:
         self.follows = len(seen) > 1
         self.anonymous = went_on and not self.pids and not noticed
         self.numbered = 2 * self.bare > self.calls
+        self.closed = self.bare == self.calls > 0  # all lines of strace bear a pid: another line is none of a task
 
     @property
     def score(self) -> float:
@@ -138,19 +136,18 @@ def meta(look: Look, *, relative_family: bool = False) -> Meta:
 class StraceImport(Iterator[Batch]):
     """Batches of a log. `skipped` and `notes` are complete when the last one was taken."""
 
-    def __init__(self, sources: list[Source], *, progress: Progress | None = None, jobs: int | None = None) -> None:
+    def __init__(self, sources: list[LogSource], *, progress: Progress | None = None) -> None:
         self.skipped = Skipped()
         self.rows = Rows()
         self.notes: list[str] = []
         self._sources = sources
         self._progress = progress
-        self._jobs = jobs
         self._total = sum(s.size or 0 for s in sources) if all(s.size for s in sources) else None
         self._done = 0
         self._steps = 0
         first = look(sources[0].head)
-        members: dict[str, list[Source]] = {}
-        plain: list[Source] = []
+        members: dict[str, list[LogSource]] = {}
+        plain: list[LogSource] = []
         for source in sources:
             pid = family.pid_of(source.path)
             if pid is not None and not look(source.head).pids:
@@ -161,7 +158,7 @@ class StraceImport(Iterator[Batch]):
         self.meta = meta(first, relative_family=self.relative_family and not plain)
         facts = self.meta.facts
         self._usage = tuple(name for name, fact in _USAGE.items() if str(fact) in facts)
-        self._numbered = first.numbered
+        self._numbered, self._closed = first.numbered, first.closed
         self._follows = first.follows or any(len(files) > 1 for files in members.values())
         self._batches = self._run(plain, members)
 
@@ -174,7 +171,7 @@ class StraceImport(Iterator[Batch]):
         for source in self._sources:
             source.close()
 
-    def _run(self, plain: list[Source], families: dict[str, list[Source]]) -> Generator[Batch, None, None]:
+    def _run(self, plain: list[LogSource], families: dict[str, list[LogSource]]) -> Generator[Batch, None, None]:
         if plain:
             stream = self._stream()
             for source in plain:
@@ -193,24 +190,19 @@ class StraceImport(Iterator[Batch]):
         if self._progress is not None and self._total is not None:
             self._progress(self._total, self._total)
 
-    def _stream(self) -> Stream:
-        stream = Stream(self.rows, self.skipped)
+    def _stream(self) -> LineReader:
+        stream = LineReader(self.rows, self.skipped)
         stream.machine.usage = self._usage
         stream.machine.follows = self._follows
-        stream.numbered = self._numbered
+        stream.numbered, stream.closed = self._numbered, self._closed
         return stream
 
-    def _plain(self, stream: Stream, source: Source) -> Iterator[Batch]:
+    def _plain(self, stream: LineReader, source: LogSource) -> Iterator[Batch]:
         bulk = None
-        if self._numbered and self.meta.options["clock"] != "relative" and len(source.head) >= _BULK:
-            from tracer.importers.strace.block_reader import Bulk
-            from tracer.importers.strace.jobs import jobs_for
+        if self.meta.options["clock"] != "relative" and len(source.head) >= _BULK:
+            from tracer.importers.strace.block_reader import BlockReader
 
-            bulk = Bulk(stream)
-            jobs = 0 if source.packed or source.path == "-" else jobs_for(source.size, self._jobs)
-            if jobs and source.size:
-                yield from self._shared(stream, bulk, source, jobs)
-                return
+            bulk = BlockReader(stream)
         for block in source.whole():
             ended = block[-1:] == b"\n"
             if bulk is not None and ended:
@@ -227,22 +219,6 @@ class StraceImport(Iterator[Batch]):
         self._done += source.size or 0
         if source.damaged is not None:
             self._damage(source.damaged)
-
-    def _shared(self, stream: Stream, bulk: Bulk, source: Source, jobs: int) -> Iterator[Batch]:
-        from tracer.importers.strace.jobs import Pool
-
-        size = source.size or 0
-        with Pool(source.path, size, jobs) as pool:
-            for offset, text, block, lives in pool.read(lambda: stream.machine.whole_lines):
-                if text[-1:] == b"\n":
-                    bulk.take(text, block, lives)
-                else:
-                    stream.feed(text, ended=False)
-                yield from self._take()
-                if self._progress is not None:
-                    self._progress(self._done + offset + len(text), self._total)
-        self._done += size
-        source.close()
 
     def _family(self, paths: list[str]) -> Iterator[Batch]:
         members = [family.Member(path, family.pid_of(path) or 0) for path in paths]
@@ -277,7 +253,7 @@ class StraceImport(Iterator[Batch]):
         self.notes.append(why)
         self.rows.lost(None, 1, why)
 
-    def _end(self, stream: Stream) -> Iterator[Batch]:
+    def _end(self, stream: LineReader) -> Iterator[Batch]:
         stream.close()
         yield from self._take()
         clocks = [stream.clock, *stream.clocks.values()]
@@ -291,10 +267,10 @@ class StraceImport(Iterator[Batch]):
 
 
 def open_log(
-    sources: list[Source], *, progress: Progress | None = None, jobs: int | None = None
+    sources: list[LogSource], *, progress: Progress | None = None
 ) -> tuple[Meta, StraceImport]:
     """Logs of strace. Raises BadDataError if there is no line of strace's in any of them."""
     if not any(look(source.head).calls for source in sources):
         raise BadDataError(f"{sources[0].name} is no log of strace", "write one with strace -f -ttt -o FILE PROGRAM")
-    run = StraceImport(sources, progress=progress, jobs=jobs)
+    run = StraceImport(sources, progress=progress)
     return run.meta, run

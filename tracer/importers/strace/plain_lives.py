@@ -10,29 +10,32 @@ from __future__ import annotations
 from typing import Final
 
 from tracer.events import NULL, Kind
+from tracer.importers.strace import values
 from tracer.importers.strace.births import Fork
-from tracer.importers.strace.call_text import Image, Texts
-from tracer.importers.strace.line_reader import Stream
+from tracer.importers.strace.call_text import CallText, Image
+from tracer.importers.strace.line_reader import LineReader
 from tracer.importers.strace.task import CLONE_NEWPID, CLONE_PARENT, CLONE_THREAD, Task
 from tracer.importers.strace.tokens import Row
 from tracer.importers.strace.values import End, ForkArgs
 
 _FORK, _EXEC, _EXIT, _REAP = int(Kind.FORK), int(Kind.EXEC), int(Kind.EXIT), int(Kind.REAP)
+_FAILED: Final = int(Kind.EXEC_FAILED)
 _SPECIAL: Final = CLONE_THREAD | CLONE_PARENT | CLONE_NEWPID
 ENDS: Final = tuple(End(code=code, core=False) for code in range(256))
 
 
-class Quick:
+class PlainLives:
     """For one stream."""
 
-    def __init__(self, stream: Stream, texts: Texts) -> None:
-        self.stream = stream
+    def __init__(self, reader: LineReader, texts: CallText) -> None:
+        self.reader = reader
         self.texts = texts
-        self.machine = stream.machine
-        rows = self.rows = stream.rows
+        self.machine = reader.machine
+        rows = self.rows = reader.rows
         self._kind = rows.kinds.append
         self._fork_ints, self._fork_texts = rows.ints[_FORK].extend, rows.texts[_FORK].extend
         self._exec_ints, self._exec_texts = rows.ints[_EXEC].extend, rows.texts[_EXEC].extend
+        self._failed_ints, self._failed_texts = rows.ints[_FAILED].extend, rows.texts[_FAILED].extend
         self._exit_ints, self._exit_text = rows.ints[_EXIT].extend, rows.texts[_EXIT].append
         self._reap_ints, self._reap_text = rows.ints[_REAP].extend, rows.texts[_REAP].append
         self._renames = rows.ints[int(Kind.RENAME)]
@@ -51,7 +54,7 @@ class Quick:
 
     def fork_head(self, task: Task, block: bytes, row: Row, ns: int | None) -> bool:
         """A fork that has not returned yet."""
-        body, end = row[7:]
+        body, end = row[7:9]
         call, args, _ = self.texts.call(block, body, end)
         at = block.index(b"(", body)
         task.open = (block[body:at], block[at + 1 : end - 16].rstrip(), ns)
@@ -91,6 +94,7 @@ class Quick:
         task.children += 1
         machine.tasks[tid] = child
         machine.unseen[child] = None
+        machine.change(tid)
         if ns is None:
             rows.sequence += 1
             born = rows.sequence
@@ -126,7 +130,7 @@ class Quick:
         opened = task.open
         if opened is None or opened[0] != b"execve" or task.exec_thread is not task:
             return False
-        image = self.texts.image(b"execve(" + opened[1], 0, len(opened[1]) + 7)
+        image = self.texts.image_in_two(opened[1], block, row[7], row[8])
         if image is None or not self._image(task, image, ns):
             return False
         task.open = None
@@ -135,7 +139,14 @@ class Quick:
 
     def _image(self, task: Task, image: Image, ns: int | None) -> bool:
         exe, argv, comm, error, _ = image
-        if error is not None or task.old_tid is not None or task.dying is not None:
+        if error is not None:
+            number = values.error_number(error)
+            pid = task.pid
+            self._kind(_FAILED)
+            self._failed_ints((NULL if ns is None else ns, pid, pid, task.born, NULL if number is None else number))
+            self._failed_texts((exe, argv, error))
+            return True
+        if task.old_tid is not None or task.dying is not None:
             return False
         task.former_comm, task.comm = task.comm, comm
         task.execs_first, task.exec_thread = True, None
@@ -153,6 +164,7 @@ class Quick:
         """It is about to end."""
         task.called_exit = task.called_group_exit = task.final = True
         task.dying, task.dying_ns = ENDS[row[3]], ns
+        self.machine.change(task.pid)
         return True
 
     def exited(self, task: Task, code: int, ns: int | None) -> bool:
@@ -164,12 +176,12 @@ class Quick:
         task.exit_ns = task.over_ns = ns
         machine = self.machine
         machine.line += 1
-        self.stream.ends = True
+        self.reader.ends = True
         pid = task.pid
         self._kind(_EXIT)
         self._exit_ints((NULL if ns is None else ns, pid, pid, task.born, code, NULL, 0, 1, NULL))
         self._exit_text("measured")
-        machine.unreaped[task] = None
+        machine.bury(task)
         return True
 
     def wait(self, task: Task, block: bytes, row: Row, ns: int | None) -> bool:
@@ -205,8 +217,7 @@ class Quick:
         self._kind(_REAP)
         self._reap_ints((ts, pid, pid, child.born, task.pid, ts, zombie, NULL, NULL, NULL, NULL, NULL))
         self._reap_text("measured" if exact else "inferred")
-        self.machine.unreaped.pop(child, None)
-        self.machine.buried[child] = None
+        self.machine.bury(child)
         return True
 
     def no(self, task: Task, block: bytes, row: Row, ns: int | None) -> bool:

@@ -57,7 +57,7 @@ class Call(NamedTuple):
     whole: bool = True  # on one line, so that `ns` is when it was entered
 
 
-class Machine(Ends):
+class SyscallHandlers(Ends):
     """One log's tasks, driven by lines."""
 
     def __init__(self, rows: Rows) -> None:
@@ -215,6 +215,7 @@ class Machine(Ends):
         self.live.pop(thread, None)
         said = thread.dead
         thread.final = thread.dead = True
+        self._changed(thread)
         if leader is None or leader is thread:
             return
         if thread.open is not None:
@@ -230,6 +231,16 @@ class Machine(Ends):
             self.rows.add(_EXIT, thread, ns, (NULL, NULL, NULL, 0, NULL), ("inferred",))
 
     # -- ends
+
+    def end(self, task: Task, end: End, ns: int | None, *, measured: bool = False) -> None:
+        """As in Ends. With -b execve strace lets go of a process in its exec: who exits normally then, has worked."""
+        lead = task.lead
+        if not measured and not lead.dead and end.code is not None:
+            opened = lead.open
+            if opened is not None and opened[0] in EXECS and not lead.final:
+                lead.open = None
+                self.exec_done(lead, values.exec_args(opened[0], opened[1]), opened[2], inferred=True)
+        super().end(task, end, ns, measured=measured)
 
     def _exit(self, task: Task, name: bytes, args: bytes, ns: int | None) -> None:
         m = _EXIT_ARG.match(args)

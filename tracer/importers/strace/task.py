@@ -16,11 +16,17 @@ CLONE_VM, CLONE_VFORK, CLONE_PARENT, CLONE_THREAD, CLONE_NEWPID = (
 )
 
 
+class _Itself:
+    """The leader of a task that has been given none: itself. No attribute, or each task would refer to itself."""
+
+    def __get__(self, task: Task, owner: type) -> Task:
+        return task
+
+
 class Task:
     """One life of one tid. Defaults stand on the class: a million births should set few attributes each."""
 
     tid: int | None = None  # None: the log has not said it (yet)
-    lead: Task  # the first task of its process; itself for a process
     # birth
     ready = False  # its birth may be told
     placed = False  # its birth was told
@@ -43,6 +49,7 @@ class Task:
     announced = False
     seen = False  # has a line of its own, or a notice
     in_ns = False  # its pid namespace is not strace's
+    outer = False  # it is strace's: a child bears the number that its fork returned
     # identity, once placed
     pid: int = NULL  # its tid as rows bear it: fixed when its birth is told, even if the log names it later
     born = 0
@@ -82,7 +89,16 @@ class Task:
 
     def __init__(self, tid: int | None) -> None:
         self.tid = tid
-        self.lead = self
+        self.lead = self  # the first task of its process
+
+    def forget(self) -> None:
+        """Break the circles that would keep it: the importer runs without a garbage collector."""
+        self.chld_from = None  # its parent may know it (`kids`)
+        if self.lead is self:
+            del self.__dict__["lead"]
+
+
+Task.lead = _Itself()  # type: ignore[assignment]
 
 
 def how_of(task: Task) -> str | None:
