@@ -72,6 +72,8 @@ class BlockReader:
         if timed:
             clock.latest = max(clock.latest or 0, block.last + clock.base)
         self._catch_up(block)
+        if not reader.closed:
+            self._open_calls(block, text, len(text))
         reader.line = self._before + block.lines
         rows = reader.rows
         if len(rows.kinds) >= rows.size:
@@ -80,6 +82,10 @@ class BlockReader:
     def _by_line(self, text: bytes) -> None:
         for raw in text[:-1].split(b"\n"):
             self.reader.feed(raw)
+        self.read_by_line()
+
+    def read_by_line(self) -> None:
+        """Lines were given to the reader by somebody else."""
         # Whatever these lines have changed: the next line of any task is looked at.
         self._tokenizer.known.unsettle()
 

@@ -121,7 +121,8 @@ class LineReader(LineAttribution):
                 self.skip(held, number=self.line - 1)
         if self.open_line is not None and self._continue(raw):
             return
-        self._line(raw, ended)
+        last, raw = [raw], b""  # the only reference: a line may have megabytes, and each copy counts
+        self._line(last.pop(), ended)
 
     def close(self) -> None:
         """The log has ended."""
@@ -147,6 +148,7 @@ class LineReader(LineAttribution):
         if whole and not ended and body[-1:].isdigit() and name not in EXECS:
             whole = False  # the number itself may be cut
         if whole:
+            raw = b""
             self._do(prefix, kind, name, body, at)
             return
         if kind in ("exit", "signal") and (b" ---" in body or lexer.BROKEN.fullmatch(body) is None):

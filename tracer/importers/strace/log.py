@@ -13,7 +13,7 @@ from typing import Final
 
 from tracer.errors import BadDataError
 from tracer.events import Batch, Fact, Meta
-from tracer.importers.log_source import LogSource, Progress
+from tracer.importers.log_source import BLOCK, LogSource, Progress
 from tracer.importers.strace import family, lexer
 from tracer.importers.strace.clock import NAMES, Clock
 from tracer.importers.strace.event_rows import Rows
@@ -25,10 +25,6 @@ _FACTS: Final = (
     Fact.THREADS, Fact.FLAGS, Fact.SYSCALL, Fact.ARGV, Fact.EXEC_FAILED, Fact.FORK_FAILED, Fact.STATUS, Fact.KILLER,
     Fact.REAPS,
 )  # fmt: skip
-_USAGE: Final = {
-    "min_flt": Fact.FAULTS, "maj_flt": Fact.FAULTS, "utime_ns": Fact.CPU, "stime_ns": Fact.CPU,
-    "max_rss_bytes": Fact.MAX_RSS,
-}  # fmt: skip
 # Lines that only strace writes. A result alone proves nothing: other programs print `f(x) = 1` too.
 _SURE: Final = re.compile(
     rb"(?:execve|brk|mmap2?|openat?|read|write|close|clone3?|fork|vfork|wait4|waitid|exit_group|exit|futex|rt_sig\w+|"
@@ -39,6 +35,7 @@ _STATUS_LINE: Final = re.compile(
     rb"\+\+\+ (?:exited with \d+|killed by SIG|superseded by)|--- SIG\w+ [{(]|--- stopped by SIG"
 )
 _SNIFFED: Final = 4000
+_LONG: Final = 2 * BLOCK  # a longer block is one long line, or ends in one
 _BULK: Final = 1 << 20  # logs shorter than this are read before numpy is even there
 
 
@@ -156,8 +153,6 @@ class StraceImport(Iterator[Batch]):
                 plain.append(source)
         self.relative_family = bool(members) and first.clock == lexer.TIME_RELATIVE
         self.meta = meta(first, relative_family=self.relative_family and not plain)
-        facts = self.meta.facts
-        self._usage = tuple(name for name, fact in _USAGE.items() if str(fact) in facts)
         self._numbered, self._closed = first.numbered, first.closed
         self._follows = first.follows or any(len(files) > 1 for files in members.values())
         self._batches = self._run(plain, members)
@@ -192,7 +187,6 @@ class StraceImport(Iterator[Batch]):
 
     def _stream(self) -> LineReader:
         stream = LineReader(self.rows, self.skipped)
-        stream.machine.usage = self._usage
         stream.machine.follows = self._follows
         stream.numbered, stream.closed = self._numbered, self._closed
         return stream
@@ -205,14 +199,19 @@ class StraceImport(Iterator[Batch]):
             bulk = BlockReader(stream)
         for block in source.whole():
             ended = block[-1:] == b"\n"
-            if bulk is not None and ended:
+            if bulk is not None and ended and len(block) <= _LONG:
                 bulk.feed(block)
             else:
                 found = block.split(b"\n")
-                for raw in found[:-1]:
-                    stream.feed(raw)
+                block = b""  # with lines of megabytes each copy counts
+                last = found.pop()
+                found.reverse()
+                while found:
+                    stream.feed(found.pop())
                 if not ended:
-                    stream.feed(found[-1], ended=False)
+                    stream.feed(last, ended=False)
+                if bulk is not None:
+                    bulk.read_by_line()
             yield from self._take()
             if self._progress is not None:
                 self._progress(self._done + source.position, self._total)

@@ -308,7 +308,7 @@ class _Lines:
         at[~good] = 0
         good &= (data[body - 1] == 32) & (data[body] != 32)
         ns = self._stamps(at, good)
-        body[~good] = ns[~good] = 0
+        body[~good] = ns[~good] = pid[~good] = 0
         self._in_order(ns[good])
         key = words[body]
         first = key & np.uint64(0xFF)

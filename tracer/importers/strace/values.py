@@ -7,6 +7,7 @@ or can not meet each other, for a log is text from strangers.
 
 from __future__ import annotations
 
+import codecs
 import errno as _errno
 import re
 from typing import Final, NamedTuple
@@ -21,6 +22,11 @@ MOST_PIDS: Final = 1 << 31  # a pid_t is an int
 _STRING: Final = rb'"((?:[^"\\]++|\\.)*+)"(\.\.\.)?'
 STRING: Final = re.compile(_STRING, re.DOTALL)
 _ESCAPE: Final = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
+# Those that C and Python read alike, which are all that strace writes.
+_PLAIN_ESCAPES: Final = re.compile(
+    rb'(?:[^\\]++|\\(?:[ntrvfab"\\]|[0-3][0-7]{0,2}|[4-7](?![0-7]{2})[0-7]?|x[0-9a-fA-F]{2}))*+', re.DOTALL
+)
+_LONG: Final = 1 << 20
 _LETTERS: Final = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"v": b"\v", b"f": b"\f", b"a": b"\a", b"b": b"\b"}
 _HALF: Final = re.compile(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})$")
 _LIST: Final = re.compile(rb'\[((?:"(?:[^"\\]++|\\.)*+"|[^"\]]++)*+)\]', re.DOTALL)
@@ -48,6 +54,9 @@ def unescape(raw: bytes) -> bytes:
                 return bytes.fromhex(packed.decode("ascii"))
         except ValueError:
             pass
+    if _PLAIN_ESCAPES.fullmatch(raw) is not None:
+        # A call for each escape takes 70 bytes of memory and half a microsecond; this is one pass in C.
+        return codecs.escape_decode(raw)[0]  # type: ignore[attr-defined, no-any-return, unused-ignore]
     return _ESCAPE.sub(_escape, raw)
 
 
@@ -73,12 +82,18 @@ def string_list(args: bytes, start: int) -> tuple[list[str] | None, int]:
     """The list that stands at or after `start`: (strings, its end); a cut list ends in the element '...'."""
     bracket = args.find(b"[", start)
     m = _LIST.match(args, bracket) if bracket >= 0 else None
+    items: list[str]
     if m is None:
         return None, start
+    if m.end() - bracket > _LONG:  # one copy at a time
+        items = []
+        for each in _ITEM.finditer(args, bracket + 1, m.end() - 1):
+            items.append("..." if each[3] else text(each[1], each[2]))
+        return (items if items or not m[1].strip() else None), m.end()
     body = m[1]
     if b"\\" not in body and b"..." not in body and body[:1] == b'"' and body[-1:] == b'"':
         return body[1:-1].decode("utf-8", "surrogateescape").split('", "'), m.end()
-    items: list[str] = []
+    items = []
     for raw, cut, unknown in _ITEM.findall(body):
         # A bare pointer is an element that strace could not read: unknown too, rather than shift the rest.
         items.append("..." if unknown else text(raw, cut))
