@@ -45,6 +45,7 @@ class BlockReader:
         self._before = 0  # the number of the line before the block
         self._pending: list[tuple[int, int]] = []  # lines that may matter: start, and index among those sieved out
         self._fed: set[int] = set()  # where the lines begin that were fed because of that
+        self._caught_up = -1  # where open calls were looked up last
         self._kept: dict[int, int] = {}  # pid -> start of its last token in the block
 
     def feed(self, text: bytes) -> None:
@@ -68,6 +69,7 @@ class BlockReader:
         self._pending.clear()
         self._fed.clear()
         self._kept.clear()
+        self._caught_up = -1
         self._each(text, block)
         if timed:
             clock.latest = max(clock.latest or 0, block.last + clock.base)
@@ -232,7 +234,7 @@ class BlockReader:
         living = [task for task in islice(machine.live, _MAX_LIVE) if task.tid is not None]
         pids = [task.tid or 0 for task in living]
         for task, i in zip(living, self._tokenizer.known.last(pids, start), strict=True):
-            if i < 0 or int(sieved.start[i]) < self._kept.get(task.tid or 0, -1):
+            if i < 0 or int(sieved.start[i]) < max(self._kept.get(task.tid or 0, -1), self._caught_up):
                 continue
             body = text[int(sieved.body[i]) : int(sieved.end[i])]
             if body.endswith(b"<unfinished ...>"):
@@ -240,6 +242,7 @@ class BlockReader:
                 task.open = (m[1], b"", task.last_ns) if m else task.open
             elif task.open is not None and task.open[0] not in machine.handlers:
                 task.open = None
+        self._caught_up = start
 
     # -- rows that matter
 
