@@ -53,6 +53,8 @@ def sniff(head: bytes) -> str | None:
         sure: float = importlib.import_module(f"tracer.importers.{name}").score(head)
         if sure > best[0]:
             best = (sure, name)
+        if sure >= 1:
+            break  # a large log should not be looked at by all
     return best[1]
 
 

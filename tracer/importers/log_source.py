@@ -104,8 +104,8 @@ class LogSource:
                 block = block[block.find(b"\n") + 1 :]
                 at = block.rfind(b"\n") + 1
             if at:
-                pieces.append(block[:at])
-                whole, pieces, size = [b"".join(pieces)], [], 0
+                whole = [b"".join((*pieces, memoryview(block)[:at])) if pieces else block[:at]]
+                pieces, size = [], 0
                 yield whole.pop()  # nothing here keeps it: a line may be as long as memory is large
             if skipping or at == len(block):
                 continue

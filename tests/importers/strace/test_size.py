@@ -109,3 +109,18 @@ def test_tasks_that_show_only_calls_that_do_not_matter_are_there_whatever_the_si
     for text in (TASKS_OF_NO_INTEREST, padded(TASKS_OF_NO_INTEREST)):
         log.write_bytes(text)
         assert sorted(story(open_log([str(log)])[1])) == expected
+
+
+def test_a_waitid_in_two_parts_reaps() -> None:
+    text = (
+        b'100 execve("/bin/sh", ["sh"], 0x7f /* 6 vars */) = 0\n'
+        b"100 read(3,  <unfinished ...>\n100 <... read resumed>\"\", 1) = 0\n"
+        b"100 clone(child_stack=NULL, flags=SIGCHLD) = 101\n"
+        b"100 waitid(P_ALL, 0,  <unfinished ...>\n"
+        b"101 +++ exited with 4 +++\n"
+        b"100 <... waitid resumed>{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=101, si_uid=0, si_status=4}, WEXITED, "
+        b"NULL) = 0\n"
+    )
+
+    for seed in range(9):
+        assert story(in_blocks(text, random.Random(seed))[0])[1] == "101 <- 100 clone=fork; exit 4; reaped by 100"

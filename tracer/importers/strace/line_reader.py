@@ -148,8 +148,8 @@ class LineReader(LineAttribution):
         if whole and not ended and body[-1:].isdigit() and name not in EXECS:
             whole = False  # the number itself may be cut
         if whole:
-            raw = b""
-            self._do(prefix, kind, name, body, at)
+            only, raw, body = [body], b"", b""
+            self._do(prefix, kind, name, only.pop(), at)
             return
         if kind in ("exit", "signal") and (b" ---" in body or lexer.BROKEN.fullmatch(body) is None):
             if not salvaged:
@@ -198,7 +198,9 @@ class LineReader(LineAttribution):
             return
         machine = self.machine
         if kind == "call":
-            machine.call(task, name, body[at:], ns)
+            rest = body[at:]
+            body = body[-_TAIL:]
+            machine.call(task, name, rest, ns)
             if task.tid is None and name in _TELLS_PID:
                 got = lexer.result(body)
                 if got is not None and got.value:

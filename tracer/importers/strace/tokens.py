@@ -552,7 +552,8 @@ class _Lines:
     def _waits(self) -> None:
         np, data, words = self.np, self.data, self.words
         whole = self.good & (self.six == word(b"wait4("))
-        resumed = self.good & (self.key == word(b"<... wai"))
+        resumed = self.good & (self.key == word(b"<... wai"))  # waitid returns 0 where a child is in its siginfo
+        resumed &= words[np.minimum(self.body + 8, len(words) - 1)] & np.uint64(0xFFFF) == word(b"t4")
         # The second part of a wait says all: where calls are known to come in two parts, the first says nothing.
         self.kind[whole & self.open] = _NOTHING if self.halves and self.layout.form == BARE else WAIT_HEAD
         at = np.flatnonzero((whole | resumed) & ~self.open)
