@@ -115,6 +115,9 @@ class BlockReader:
                     task = tasks.get(pid)
                     if not (named or task is None or task.final or task.dead) and task.seen:
                         continue
+                    if form == tokens.BARE and self._first(task, pid, stamp + base if timed else None):
+                        self._here = start
+                        continue
                     self._fed.add(start)
                     changed.append(pid)
                 elif opens:
@@ -174,6 +177,26 @@ class BlockReader:
 
     # -- lines that were sieved out, and matter
 
+    def _first(self, task: Task | None, pid: int, ns: int | None) -> bool:
+        """Take the first line of a task, as LineAttribution.task_of does; False if the line must be read."""
+        reader, machine = self.reader, self.reader.machine
+        if machine.whole_lines or reader.open_line is not None or not reader.closed:
+            return False
+        if task is not None and (task.final or task.dead):
+            return False
+        if ns is not None:
+            reader.clock.latest = ns
+        machine.line += 1
+        if task is None:
+            task = machine.appear(pid, ns)
+        machine.unseen.pop(task, None)
+        machine.follows = machine.follows or task is not machine.first
+        task.seen, task.last_ns = True, ns
+        if task.first_ns is None:
+            task.first_ns = ns
+        machine.live[task] = None
+        return True
+
     _here = 0  # where the row begins that was handled last
 
     def _look(self, block: Block) -> None:
@@ -196,6 +219,11 @@ class BlockReader:
         task = reader.machine.tasks.get(pid)
         if task is not None and task.seen and not (task.final or task.dead) and block.layout.form != tokens.COMM:
             return
+        if block.layout.form == tokens.BARE:
+            timed = block.layout.clock != TIME_NONE
+            if self._first(task, pid, int(sieved.ns[i]) + reader.clock.base if timed else None):
+                self._here = start
+                return
         reader.line = self._before + int(sieved.line[i])
         reader.feed(text[start : int(sieved.end[i])])
         self._here = start
