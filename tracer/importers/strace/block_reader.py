@@ -123,7 +123,9 @@ class BlockReader:
                 elif opens:
                     if timed and stamp == 0:  # a line without a time of its own: it is as late as the one before
                         clock.latest = max(clock.latest or 0, self._time_before(block, start))
-                    if reader.open_line is None:
+                    if pid:
+                        self._kept[pid] = start
+                    elif reader.open_line is None and not text.endswith(lexer.NOTICE_ENDS, start, end):
                         self._open_calls(block, text, start)
                 reader.feed(text[start:end])
                 self._here = start

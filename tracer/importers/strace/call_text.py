@@ -14,9 +14,10 @@ from tracer.importers.strace.values import ForkArgs
 
 _MEMORY: Final = 4096
 _ENDS: Final = (b", child_tid", b", parent_tid", b")")
-# Strings without escapes, none cut, the environment as a pointer.
+# A path without escapes, the environment as a pointer.
 _EXEC: Final = re.compile(
-    rb'execve\("([^"\\]*+)", \[((?:"[^"\\]*+"(?:, )?)*+)\], (?:0x[0-9a-f]+ /\* \d+ vars? \*/|NULL)'
+    rb'execve\("([^"\\]*+)", \[((?:(?:"(?:[^"\\]++|\\.)*+"(?:\.\.\.)?|\.\.\.)(?:, )?)*+)\], '
+    rb"(?:0x[0-9a-f]+ /\* \d+ vars? \*/|NULL)"
     rb"(?:\) += (?:(0)|-1 (E[A-Z0-9]+) \([^()]*\))(?: <[0-9.]+>)?$| <unfinished \.\.\.>$|$)"
 )
 Image = tuple[str, list[str], str, str | None, bool]
@@ -77,7 +78,10 @@ class CallText:
                 self._paths[exe] = known
         if listed[-2:] == b", ":
             return None
-        argv = listed[1:-1].decode("utf-8", "surrogateescape").split('", "') if listed else []
+        if b"\\" in listed or b"..." in listed:
+            argv = values.string_list(b"[" + listed + b"]", 0)[0] or []
+        else:
+            argv = listed[1:-1].decode("utf-8", "surrogateescape").split('", "') if listed else []
         name = None if error is None else error.decode()
         return known[0], argv, known[1], name, done is not None or error is not None
 
