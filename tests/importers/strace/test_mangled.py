@@ -16,6 +16,9 @@ UNWRAPPED = {
     # What these need most stands in the middle of what a line break cuts.
     "exec_thread-terminal": "a notice in a line that is broken too",
     "leader_first-Y": "names with blanks in prefixes",
+    "script-full-Y": "an argument whose blanks the break takes away",
+    "leader_codes-full-Y": "a break behind the name in a prefix",
+    "big_argv-full-Y": "a break inside of a long argument",
     "odd_bytes-xx": "the only line that tells the first pid",
     "pidns-translated": "a break before the comment that has the pid",
 }

@@ -125,7 +125,7 @@ class BlockReader:
                         clock.latest = max(clock.latest or 0, self._time_before(block, start))
                     if pid:
                         self._kept[pid] = start
-                    elif reader.open_line is None and not text.endswith(lexer.NOTICE_ENDS, start, end):
+                    elif reader.open_line is None and not text.endswith(b" attached", start, end):
                         self._open_calls(block, text, start)
                 reader.feed(text[start:end])
                 self._here = start
