@@ -32,7 +32,7 @@ static __always_inline void join_zombie(struct task_struct *t)
 	m = bpf_task_storage_get(&marks, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!m || !first_to_set(m, M_SEEN))
 		return;
-	m->flags |= M_ENDED;
+	m->flags |= M_ENDED | M_LAST;
 	m->min_flt = p->min_flt, m->maj_flt = p->maj_flt;
 	m->utime = p->utime, m->stime = p->stime, m->runtime = p->se.sum_exec_runtime;
 	__sync_fetch_and_add(&stats.added, 1);
@@ -116,6 +116,7 @@ int find_alive(struct bpf_iter__task *ctx)
 	struct mark *m = bpf_task_storage_get(&marks, t, 0, 0);
 	if (!m || !(m->flags & M_SEEN) || !first_to_set(m, M_ENDED))
 		return 0;
+	first_to_set(m, M_LAST);	/* nor is its end to be made up for */
 	union ft_record *r = so_far(FT_ALIVE, t, m, 0);
 	if (r)
 		send(r, false);

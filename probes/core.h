@@ -52,10 +52,11 @@ enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_RB_AVAIL_DATA = 0 };
 #define WNOHANG 0x00000001
 #define WEXITED 0x00000004
 #define WNOWAIT 0x01000000
-#define PAGE_SIZE 4096ULL
 
 #define VM_SHARED 0x00000008UL
 #define VM_GROWSDOWN 0x00000100UL
+#define VM_MERGEABLE 0x80000000UL
+#define VM_HUGETLB 0x00400000UL
 
 #define CLONE_VM 0x00000100ULL
 #define CLONE_VFORK 0x00004000ULL
@@ -117,7 +118,7 @@ struct mm_struct {
 	unsigned long arg_start, arg_end, env_start, env_end;
 	unsigned long hiwater_rss, data_vm;
 	struct file *exe_file;
-	atomic_long_t pgtables_bytes;
+	atomic_long_t pgtables_bytes, hugetlb_usage;
 	struct percpu_counter rss_stat[4];
 	unsigned long start_brk, brk, start_stack;
 };
@@ -156,6 +157,7 @@ struct task_struct {
 	struct mm_struct *mm;
 	int exit_state, exit_code, exit_signal;
 	unsigned in_execve : 1;
+	__u64 self_exec_id;
 	pid_t pid, tgid;
 	struct task_struct *real_parent, *group_leader;
 	struct list_head children;
@@ -180,6 +182,7 @@ struct bpf_iter_meta { void *seq; };
 struct bpf_iter__task { struct bpf_iter_meta *meta; struct task_struct *task; };
 struct kmem_cache { unsigned int object_size; };
 struct page { unsigned long flags; };
-struct pt_regs { unsigned long sp, di, si, dx, r10, orig_ax; };
 
 #pragma clang attribute pop
+
+#include "machine.h"

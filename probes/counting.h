@@ -92,6 +92,8 @@ static __always_inline void uncount(struct task_struct *t, struct counters *c)
 		c->count[C_FILE_COPIES]--;
 	else if (c->class == LARGE)
 		c->count[C_LARGE]--;
+	else if (c->class == MERGED)
+		c->count[C_KSM]--;
 	c->class = NONE;
 }
 
@@ -101,7 +103,10 @@ static __always_inline void settle(struct task_struct *t, struct counters *c, __
 {
 	bool ended = flt != c->flt;
 	if (c->state == PENDING && c->wp) {
-		c->count[ended ? C_REUSES : C_FAILED]++;
+		if (!ended)
+			c->count[C_FAILED]++;
+		else if (!c->hugetlb)
+			c->count[C_REUSES]++;
 	} else if (c->state == ALLOCATED) {
 		if (!ended) {
 			uncount(t, c);

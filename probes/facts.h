@@ -2,13 +2,21 @@
 /* What is read of a task: when it is born or found, and what it has used so far. Tasks are plain ones (plain.h). */
 #pragma once
 
+#define NOT_READ (~0ULL)
+
+/* Resident pages; NOT_READ where the kernel does not let them be read. */
 static __always_inline __u64 rss_pages(struct mm_struct *mm)
 {
 	__s64 n;
 	if (bpf_core_field_exists(struct mm_struct___old, rss_stat.count)) {
+		/* An array of a typedef: these verifiers refuse to walk through it ("Type 'atomic_long_t' is not a
+		 * struct"), so it is a probe read, which lockdown may forbid. */
 		struct mm_struct___old *old = (void *)mm;
-		n = old->rss_stat.count[MM_FILEPAGES].counter + old->rss_stat.count[MM_ANONPAGES].counter +
-		    old->rss_stat.count[MM_SHMEMPAGES].counter;
+		if (!opt.kernel_reads)
+			return NOT_READ;
+		n = BPF_CORE_READ(old, rss_stat.count[MM_FILEPAGES].counter) +
+		    BPF_CORE_READ(old, rss_stat.count[MM_ANONPAGES].counter) +
+		    BPF_CORE_READ(old, rss_stat.count[MM_SHMEMPAGES].counter);
 	} else {
 		n = mm->rss_stat[MM_FILEPAGES].count + mm->rss_stat[MM_ANONPAGES].count + mm->rss_stat[MM_SHMEMPAGES].count;
 	}
@@ -36,7 +44,8 @@ static __always_inline void fill_birth(union ft_record *r, struct task_struct *c
 	r->fork.clone_flags = 0;
 	r->fork.fork_ns = ~0ULL;
 	r->fork.pgtables_bytes = mm ? mm->pgtables_bytes.counter : ~0ULL;
-	r->fork.rss_bytes = mm ? rss_pages(mm) * PAGE_SIZE : ~0ULL;
+	__u64 rss = mm ? rss_pages(mm) : NOT_READ;
+	r->fork.rss_bytes = rss == NOT_READ ? NOT_READ : rss * PAGE_SIZE;
 	r->fork.cgroup = cgroup_of(c);
 	r->fork.creator_pid = tgid_of(p);
 	r->fork.creator_tid = tid_of(p);
@@ -112,7 +121,7 @@ static __always_inline union ft_record *so_far(__u16 kind, struct task_struct *t
 	__u64 peak = lm && lm->flags & M_ROOT ? 0 : sig->maxrss;
 	if (mm) {
 		__u64 now = rss_pages(mm), high = mm->hiwater_rss;
-		high = high > now ? high : now;
+		high = now == NOT_READ || high > now ? high : now;
 		peak = peak > high ? peak : high;
 	}
 	/* Up to 6.15 the address space is gone here, and signal->maxrss has been brought up to date from it. */

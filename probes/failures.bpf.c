@@ -14,21 +14,27 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 const __u32 ft_abi SEC(".rodata.abi") = FT_ABI;
 const union ft_record *ft_keep_record __attribute__((unused));
 
-#ifdef __TARGET_ARCH_x86
-#define NR_CLONE 56
-#define NR_FORK 57
-#define NR_VFORK 58
-#define NR_EXECVE 59
-#define NR_EXECVEAT 322
-#define NR_CLONE3 435
-#endif
-
 /* Not failures: the call is made again once a signal has been handled (include/linux/errno.h), and a fork that a fatal
  * signal cuts short returns to nobody. */
 #define ERESTARTSYS 512
 #define ERESTARTNOINTR 513
 #define ERESTARTNOHAND 514
 #define ERESTART_RESTARTBLOCK 516
+
+#define ENOMEM 12
+
+/* Run once, before the other is attached. The helper is of Linux 5.16, and asks for the right to see addresses. */
+SEC("syscall")
+int find_symbols(void *ctx)
+{
+	char threads[] = "nr_threads", committed[] = "vm_committed_as";
+	__u64 at = 0;
+	if (!bpf_kallsyms_lookup_name(threads, sizeof(threads), 0, &at))
+		symbols.threads = at;
+	if (!bpf_kallsyms_lookup_name(committed, sizeof(committed), 0, &at))
+		symbols.committed = at;
+	return 0;
+}
 
 #define WORDS 256
 
@@ -86,7 +92,7 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret)
 {
 	if (ret >= 0 || ret < -4095)
 		return 0;
-	unsigned long nr = regs->orig_ax;
+	unsigned long nr = CALL_NR(regs);
 	bool exec = nr == NR_EXECVE || nr == NR_EXECVEAT;
 	if (!exec && nr != NR_CLONE && nr != NR_CLONE3 && nr != NR_FORK && nr != NR_VFORK)
 		return 0;
@@ -95,17 +101,18 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret)
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct mark *m = mark_of(t);
 	/* The held child's own exec is reported by its exit status. */
-	if (!m || (m->flags & (M_ROOT | M_SEEN)) == M_ROOT)
+	if (!m || (m->flags & (M_ROOT | M_SEEN)) == M_ROOT || handled(m->notes, N_FAILED))
 		return 0;
 	__u64 now = bpf_ktime_get_boot_ns(), flags = 0;
 	bool text = false;
 	if (exec) {
-		unsigned long path = nr == NR_EXECVE ? regs->di : regs->si, argv = nr == NR_EXECVE ? regs->si : regs->dx;
+		unsigned long path = nr == NR_EXECVE ? CALL_ARG0(regs) : CALL_ARG1(regs);
+		unsigned long argv = nr == NR_EXECVE ? CALL_ARG1(regs) : CALL_ARG2(regs);
 		text = send_words(t, path, argv, now);
 	} else if (nr == NR_CLONE) {
-		flags = regs->di & ~0xffUL;
+		flags = CALL_ARG0(regs) & ~0xffUL;
 	} else if (nr == NR_CLONE3) {
-		bpf_probe_read_user(&flags, sizeof(flags), (void *)regs->di);
+		bpf_probe_read_user(&flags, sizeof(flags), (void *)CALL_ARG0(regs));
 	} else if (nr == NR_VFORK) {
 		flags = CLONE_VM | CLONE_VFORK;
 	}
@@ -125,6 +132,7 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret)
 		no_limits(&r->failed);
 	else
 		fill_limits(&r->failed, plain(t));
-	send(r, false);
+	/* Where the count of promised pages cannot be read here, the reader is to look at it while it still holds. */
+	send(r, !exec && ret == -ENOMEM && !r->failed.committed);
 	return 0;
 }

@@ -6,6 +6,7 @@
  *
  *                                        exception   page allocated       rss_stat after it
  *   anonymous page copied                write, wp   1, not zeroed        none
+ *   merged page copied (KSM)             write, wp   1, not zeroed        none; not shared by a fork
  *   private file page, read before       write, wp   1, not zeroed        FILE or SHMEM -1, ANON +1
  *   private file page, not read before   write       1, not zeroed        ANON +1
  *   zero page replaced                   write, wp   1, zeroed            ANON +1
@@ -16,9 +17,12 @@
  *   shared file page made writable       write, wp   none                 none; the page turns dirty
  *   copied by the kernel on its own      none        1, not zeroed        none
  *
+ * The exception is a tracepoint on x86 (exceptions:page_fault_*), a function on arm64, which has no such tracepoints: they
+ * were refused there more than once.
+ *
  * Which answer the kernel gives changed often (page_count, PageAnonExclusive, large folios), these signs did not.
  * Never one event per fault: counters per thread, one record at its end. Not seen: copies of hugetlb pages, which
- * come from a pool and show as re-used. */
+ * come from a pool: what a write to one came to is unknown, and counted as nothing but a write-protect fault. */
 #include "core.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
@@ -29,6 +33,7 @@
 #include "faults.h"
 #include "counting.h"
 #include "mappings.h"
+#include "hugetlb.h"
 #include "telling.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
@@ -73,10 +78,26 @@ static __always_inline int fault_began(__u64 addr, __u64 error, bool kernel)
 	c->class = NONE;
 	c->addr = addr;
 	c->wp = error & 1;
+	c->hugetlb = 0;
+	if (c->wp)
+		c->hugetlb = is_hugetlb(t, addr);
 	c->count[C_WP] += error & 1;
 	return 0;
 }
 
+#ifdef ESR_FAULT
+/* Every abort enters here, with the syndrome (ESR_ELx) that says why. By a trampoline: on this processor since v6.4. */
+SEC("fentry/do_mem_abort")
+int BPF_PROG(on_fault_user, unsigned long far, unsigned long esr, struct pt_regs *regs)
+{
+	__u32 why = ESR_FAULT(esr);
+	/* The top byte is the program's own (a tag); bit 55 says whose half of the addresses it is. */
+	if (far >> 55 & 1 || (why != ESR_TRANSLATION && why != ESR_ACCESS && why != ESR_PERMISSION))
+		return 0;
+	__u64 error = (why == ESR_PERMISSION) | ESR_WRITE(esr) << 1;
+	return fault_began(far & ((1ULL << 56) - 1), error, (regs->pstate & PSR_MODE_MASK) != 0);
+}
+#else
 SEC("tp_btf/page_fault_user")
 int BPF_PROG(on_fault_user, unsigned long addr, struct pt_regs *regs, unsigned long error)
 {
@@ -88,6 +109,7 @@ int BPF_PROG(on_fault_kernel, unsigned long addr, struct pt_regs *regs, unsigned
 {
 	return (long)addr < 0 ? 0 : fault_began(addr, error, true);
 }
+#endif
 
 /* A fault that failed moves no counter, and what a system call in the signal's handler allocates must not be taken
  * for its page. */
@@ -116,6 +138,8 @@ int BPF_PROG(on_page_alloc, struct page *page, unsigned int order, unsigned int 
 	if (!c || !page)
 		return 0;
 	__u64 flt = faults_done(t);
+	if (is_again() && c->state == ALLOCATED && c->page == (__u64)page && flt == c->flt)
+		return 0;
 	if (c->state == IDLE || flt != c->flt) {
 		/* No exception came before this one: get_user_pages() for ptrace, process_vm_writev, O_DIRECT, a shared
 		 * futex, mlock. Or it is for the page cache, and then no fault will end, or one that changes rss_stat. */
@@ -144,6 +168,15 @@ int BPF_PROG(on_page_alloc, struct page *page, unsigned int order, unsigned int 
 		/* Until rss_stat says otherwise, and whatever the exception said of the page being there: the entry can
 		 * change between the exception and its handler. */
 		__u32 mapping = mapping_of(t, c);
+		if (mapping == MERGEABLE) {
+			struct counters *process = process_of(t, c);
+			if (c->wp && process && !process->shared_ns && !(process->flags & T_FOUND)) {
+				c->count[C_KSM]++;
+				c->class = MERGED;
+				return 0;
+			}
+			mapping = ANON;
+		}
 		if (mapping == SHARED) {
 			c->class = NONE;
 			return 0;
@@ -178,7 +211,7 @@ int BPF_PROG(on_rss_stat, struct mm_struct *mm, int member)
 		return 0;
 	}
 	struct counters *c = rss_stat_batched() ? NULL : counters_if_made(t);
-	if (!c || c->state != ALLOCATED || faults_done(t) != c->flt)
+	if (!c || handled(c->notes, N_RSS) || c->state != ALLOCATED || faults_done(t) != c->flt)
 		return 0;
 	if (c->class == COPY || c->class == UNASKED) {
 		if (c->class == COPY)
@@ -264,11 +297,13 @@ int BPF_PROG(on_newtask, struct task_struct *child, __u64 clone_flags)
 	if (!c)
 		return 0;
 	struct counters *n = bpf_task_storage_get(&thrs, child, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (n && opt.copies > 1 && (__sync_fetch_and_or(&n->flags, T_BORN) & T_BORN))
+		return 0;
 	if (!n)
 		__sync_fetch_and_add(&fault_stats.unmade, 1);
 	if (clone_flags & CLONE_THREAD) {
 		if (n)
-			n->flags = T_THREAD | (c->flags & T_EXECED);
+			n->flags |= T_THREAD | (c->flags & T_EXECED);
 		say_threads();
 		return 0;
 	}
@@ -278,7 +313,7 @@ int BPF_PROG(on_newtask, struct task_struct *child, __u64 clone_flags)
 		return 0;
 	__u64 now = child->start_boottime;	/* set after the page tables were copied, and read at no price */
 	if (n) {
-		n->flags = T_EDGE | (clone_flags & CLONE_VM ? T_SAME_MM : 0) |
+		n->flags |= T_EDGE | (clone_flags & CLONE_VM ? T_SAME_MM : 0) |
 			   (process->flags & T_OTHER_IMAGE ? T_PARENT_OTHER : 0);
 		n->shared_ns = clone_flags & CLONE_VM ? 0 : now;
 		n->parent_born = plain(t)->group_leader->start_boottime;
@@ -301,6 +336,12 @@ int BPF_PROG(on_newtask, struct task_struct *child, __u64 clone_flags)
 /* The old address space is gone, and with it all that was shared. */
 static __always_inline void new_image(struct task_struct *t, struct counters *c)
 {
+	if (opt.copies > 1) {
+		__u32 exec_id = plain(t)->self_exec_id + 1;
+		if (is_again() && c->exec_id == exec_id)
+			return;
+		c->exec_id = exec_id;
+	}
 	settle(t, c, faults_done(t));
 	if (c->flags & T_HELD) {
 		/* The held child becomes the program: its counters begin here. */

@@ -8,15 +8,17 @@ struct ft_fault_stats fault_stats SEC(".data.faultstats");
 
 enum counter {
 	C_WP, C_HEAP, C_STACK, C_ANON, C_FILE, C_UNKNOWN, C_GUP, C_FILE_COPIES, C_ZERO, C_LARGE, C_REUSES, C_MKWRITES,
-	C_FAILED, COUNTERS
+	C_FAILED, C_KSM, COUNTERS
 };
 /* Of the last fault that began, or of the last page that came without one; it may have ended since. */
 enum state { IDLE, PENDING, ALLOCATED, DIRTIED, READING };
-enum class { NONE, COPY, UNDECIDED, DIRECT, FILE_COPY, ZEROED, LARGE, UNASKED };
-enum mapping { HEAP, STACK, ANON, FILE, UNKNOWN, SHARED };	/* C_HEAP + mapping is its counter, but for SHARED */
+enum class { NONE, COPY, UNDECIDED, DIRECT, FILE_COPY, ZEROED, LARGE, UNASKED, MERGED };
+enum mapping { HEAP, STACK, ANON, FILE, UNKNOWN, SHARED, MERGEABLE };	/* C_HEAP + mapping is its counter, but for the last two */
 
 enum { T_HELD = 1, T_EXECED = 2, T_ENDED = 4, T_THREAD = 8, T_EDGE = 16, T_SAME_MM = 32, T_FORKED = 64,
-       T_OTHER_IMAGE = 128, T_PARENT_OTHER = 256 };
+       T_OTHER_IMAGE = 128, T_PARENT_OTHER = 256, T_BORN = 512, T_FOUND = 1024 };	/* T_FOUND: what it shared before is not known */
+
+enum { N_RSS = 1 };
 
 #define NO_BUCKET (2 * FT_DECAY_BUCKETS)
 
@@ -31,10 +33,14 @@ struct counters {
 	__u8 class;
 	__u8 wp;		/* the exception was a write to a page that is there */
 	__u8 stamp_uses, stamp_grown;	/* how often the reading of the clock below may still serve, and served in all */
-	__u8 unused[3];
+	__u8 notes;		/* N_RSS, between copies of a program: once.h */
+	__u8 hugetlb;		/* the write went to a mapping of hugetlb pages */
+	__u8 unused;
 	__u32 mapping;		/* what the copy was counted as, and in which bucket: to be taken back */
 	__u32 bucket;
 	__u32 snapped;		/* by a snapshot, at least once */
+	__u32 exec_id;		/* of the exec that was handled last, plus 1; once.h */
+	__u32 unused_too;
 	__u64 flt;		/* min_flt + maj_flt when the fault began */
 	__u64 addr;
 	__u64 page;		/* allocated for it */
@@ -55,7 +61,7 @@ struct counters {
 	__u64 before;		/* copies that are not told: of the time when the root was held */
 	__s64 told[COUNTERS];	/* atomic: by its own thread and by snapshots */
 };
-#define FT_COUNTERS_SIZE 728
+#define FT_COUNTERS_SIZE 752
 _Static_assert(sizeof(struct counters) == FT_COUNTERS_SIZE, "change tracer/backends/_faults.py too");
 
 struct {

@@ -26,7 +26,7 @@ int snap_faults(struct bpf_iter__task *ctx)
 		return 0;
 	__u64 flt = t->min_flt + t->maj_flt;
 	bool ended = flt != c->flt;
-	__u32 reuse = ended && c->state == PENDING && c->wp;
+	__u32 reuse = ended && c->state == PENDING && c->wp && !c->hugetlb;
 	__u32 gup = ended && c->state == ALLOCATED && c->class == UNASKED;
 	bool leader = t->pid == t->tgid;
 	/* A process is told of once even if it did nothing: nothing measured is not the same as not measured. */
@@ -62,7 +62,7 @@ int find_faulters(struct bpf_iter__task *ctx)
 	struct counters *c = bpf_task_storage_get(&thrs, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!c)
 		return 0;
-	c->flags |= T_EXECED | (t->pid == t->tgid ? 0 : T_THREAD);
+	c->flags |= T_FOUND | T_EXECED | (t->pid == t->tgid ? 0 : T_THREAD);
 	if (t->pid != t->tgid)
 		fault_stats.threads = 1;
 	__sync_fetch_and_add(&fault_stats.added, 1);

@@ -10,6 +10,7 @@
  *   OPT_EVERYONE      1: the whole host; nobody has to be followed first
  *   OPT_REGS          1: bpf_task_pt_regs() is there (5.15, with BTF): calls and words from registers and the user stack;
  *                    0: calls from their own tracepoints, which tax every system call of the host; no words
+ *   OPT_RENAME_PID    1: task_rename says which task it is of; newer kernels leave it to the running one
  *   OPT_GROUP_DEAD    1: sched_process_exit says which task was the last (6.16)
  *   OPT_LEADERS_CODE  1: where all tasks have called exit(), the leader's status is the process' (before 6.0)
  *   OPT_OOM OPT_FAULTS 1: those tracepoints are there and wanted
@@ -514,7 +515,11 @@ TRACEPOINT_PROBE(sched, sched_process_exec)
 
 TRACEPOINT_PROBE(task, task_rename)
 {
+#if OPT_RENAME_PID
 	u32 pid = args->pid;
+#else	/* it is the task that runs; by another's name in /proc it would be looked up as the writer's */
+	u32 pid = bpf_get_current_pid_tgid();
+#endif
 	struct proc *p = procs.lookup(&pid);
 	if (!p)
 		return 0;

@@ -18,7 +18,8 @@ int find_level(struct bpf_iter__task *ctx)
 	struct task_struct *t = ctx->task;
 	if (!t || level_found)
 		return 0;
-	struct pid *id = t->thread_pid;
+	/* By a probe read, as a plain number: verifiers before 6.2 allow no variable offset from a typed pointer. */
+	struct pid *id = BPF_CORE_READ(t, thread_pid);
 	if (!id)
 		return 0;
 	__u32 level = BPF_CORE_READ(id, level);

@@ -19,13 +19,6 @@ const union ft_record *ft_keep_record __attribute__((unused));
 const struct ft_text *ft_keep_text __attribute__((unused));
 const enum ft_kind *ft_keep_kind __attribute__((unused));
 
-#ifdef __TARGET_ARCH_x86
-#define NR_FORK 57
-#define NR_VFORK 58
-#define NR_WAIT4 61
-#define NR_WAITID 247
-#endif
-
 /* Parents, traced or not, that have zombies nobody was waiting for when they ended. */
 struct parent { __u32 pending; __u32 credit; __u64 last_ns; };
 struct {
@@ -55,7 +48,7 @@ static __always_inline __u8 how_born(struct task_struct *c, struct task_struct *
 		return FT_HOW_VFORK;
 	if ((flags & (CLONE_VM | CLONE_VFORK)) == (CLONE_VM | CLONE_VFORK)) {
 		struct pt_regs *rp = (void *)bpf_task_pt_regs(p), *rc = (void *)bpf_task_pt_regs(c);
-		return rp->sp == rc->sp ? FT_HOW_VFORK : FT_HOW_SPAWN;
+		return USER_SP(rp) == USER_SP(rc) ? FT_HOW_VFORK : FT_HOW_SPAWN;
 	}
 	if ((flags & CLONE_VM) || c->exit_signal != SIGCHLD)
 		return FT_HOW_CLONE;
@@ -67,6 +60,8 @@ SEC("tp_btf/task_newtask")
 int BPF_PROG(on_newtask, struct task_struct *c, __u64 flags)
 {
 	struct task_struct *p = bpf_get_current_task_btf();
+	if (is_again() && is_seen(c))
+		return 0;
 	struct mark *m = mark_of(p);
 	if (!m) {
 		if (!opt.match)
@@ -81,7 +76,7 @@ int BPF_PROG(on_newtask, struct task_struct *c, __u64 flags)
 	struct task_struct *pc = plain(c);
 	union ft_record *r = begin(FT_FORK, pc);
 	if (r) {
-		__u64 nr = ((struct pt_regs *)bpf_task_pt_regs(p))->orig_ax;
+		__u64 nr = CALL_NR((struct pt_regs *)bpf_task_pt_regs(p));
 		fill_birth(r, pc, plain(p));
 		r->fork.clone_flags = flags;
 		r->fork.syscall = nr;
@@ -114,6 +109,10 @@ int BPF_PROG(on_exec, struct task_struct *t, pid_t old, struct linux_binprm *bpr
 		return 0;
 	union ft_record *r;
 	struct task_struct *pt = plain(t);
+	__u32 exec_id = pt->self_exec_id;
+	if (is_again() && m->exec_id == exec_id)
+		return 0;
+	m->exec_id = exec_id;	/* counted up by each exec, so at 1 or more here */
 	__u64 now = bpf_ktime_get_boot_ns();
 	if ((m->flags & (M_ROOT | M_SEEN)) == M_ROOT) {
 		/* The held child becomes the program: its row begins here. */
@@ -223,6 +222,14 @@ int BPF_PROG(on_mkdir, struct cgroup *made)
 	return 0;
 }
 
+/* In the leader's mark, which outlives those of the other threads. */
+static __always_inline void note_last(struct task_struct *t, struct mark *m)
+{
+	struct mark *lm = t->pid == t->tgid ? m : mark_if_made(t->group_leader);
+	if (lm)
+		first_to_set(lm, M_LAST);
+}
+
 /* A leader that another thread's exec zaps comes here too, status 0, and the process lives on: FT_LAST alone ends it. */
 static __always_inline int task_ended(struct task_struct *t, bool last)
 {
@@ -237,6 +244,8 @@ static __always_inline int task_ended(struct task_struct *t, bool last)
 	}
 	if (!first_to_set(m, M_ENDED))
 		return 0;
+	if (last && opt.copies > 1)
+		note_last(t, m);
 	__u64 alive = __sync_fetch_and_add(&stats.alive, -1);
 	__s32 status = t->exit_code;
 	if (last) {
@@ -295,12 +304,12 @@ static __always_inline bool awaited(struct task_struct *parent, struct task_stru
 	return false;
 }
 
-/* The end of a process as its parent is told it: the zombie's beginning. The exit tracepoint is up to 23 ms earlier
- * with 512 MiB, as exit_mm lies between. With SIGCHLD ignored there is no signal, and no zombie. */
-static __always_inline void zombie(struct task_struct *cur, struct task_struct *parent, struct mark *leader)
+/* Is the parent waiting for it? Returns flags of the record, and counts the child among the parent's pending ones if
+ * not. Not inlined: verifiers before 6.4 do not know at a second null check that a reserved record is there, and report
+ * "Unreleased reference" at the return behind it. */
+static __noinline __u32 note_zombie(struct task_struct *child, struct task_struct *parent, struct mark *leader)
 {
-	struct task_struct *child = plain(cur)->group_leader, *up = plain(parent);
-	union ft_record *r = begin(FT_ZOMBIE, plain(cur));
+	struct task_struct *up = plain(parent);
 	__u32 flags = 0, key = parent->tgid;
 
 	if (up->sighand->action[SIGCHLD - 1].sa.sa_flags & SA_NOCLDWAIT) {
@@ -329,18 +338,39 @@ static __always_inline void zombie(struct task_struct *cur, struct task_struct *
 		if (leader)
 			bpf_map_update_elem(&sighands, &sighand, &e, BPF_ANY);
 	}
-	if (!r)
+	return flags;
+}
+
+/* The end of a process as its parent is notified of it: the zombie's beginning. The exit tracepoint is up to 23 ms
+ * earlier with 512 MiB, as exit_mm lies between. With SIGCHLD ignored there is no signal, and no zombie. The record is
+ * reserved first: the parent's next wait must come behind it in the ring. */
+static __always_inline void zombie(struct task_struct *cur, struct task_struct *parent, struct mark *leader)
+{
+	struct task_struct *child = plain(cur)->group_leader;
+	if (opt.copies > 1 && leader && !first_to_set(leader, M_ZOMBIE))
 		return;
-	r->head.flags |= flags;
-	fill_zombie(r, child, up);
+	union ft_record *r = begin(FT_ZOMBIE, plain(cur));
+	if (!r) {
+		note_zombie(child, parent, leader);
+		return;
+	}
+	r->head.flags |= note_zombie(child, parent, leader);
+	fill_zombie(r, child, plain(parent));
 	send(r, false);
 }
 
 /* The parent ends and did not wait: from within its own end, the zombie's new parent is told of it. It waits for that
  * one now. */
-static __always_inline void adopted(struct task_struct *cur, struct task_struct *parent, struct kernel_siginfo *info)
+static __always_inline void adopted(struct task_struct *cur, struct mark *m, struct task_struct *parent,
+				    struct kernel_siginfo *info)
 {
 	struct task_struct *up = plain(parent), *old = plain(cur);
+	if (opt.copies > 1) {	/* one after the other, each once */
+		__u32 child = info->_sifields._sigchld._pid;
+		if (is_again() && m->orphan == child)
+			return;
+		m->orphan = child;
+	}
 	__u32 key = cur->tgid, flags = 0;
 	struct parent *have = bpf_map_lookup_elem(&parents, &key);
 	if (have && have->pending && __sync_fetch_and_add(&have->pending, -1) == 1)
@@ -373,18 +403,21 @@ static __always_inline void adopted(struct task_struct *cur, struct task_struct 
 }
 
 SEC("tp_btf/signal_generate")
-int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct *t)
+int BPF_PROG(on_signal, int sig, struct kernel_siginfo *given, struct task_struct *t)
 {
 	struct task_struct *cur = bpf_get_current_task_btf();
+	struct kernel_siginfo *info = cast_siginfo(given, opt.rdonly_cast);
 	if (cur->exit_state && t->tgid != cur->tgid) {
 		if (sig == plain(cur)->group_leader->exit_signal && mark_if_made(cur))
 			zombie(cur, t, mark_if_made(cur->group_leader));
 		return 0;
 	}
 	if (sig == SIGCHLD) {
-		if ((cur->flags & PF_EXITING) && t->tgid != cur->tgid && (unsigned long)info > 1 && info->si_code > 0 &&
-		    mark_if_made(cur))
-			adopted(cur, t, info);
+		if ((cur->flags & PF_EXITING) && t->tgid != cur->tgid && (unsigned long)info > 1 && info->si_code > 0) {
+			struct mark *own = mark_if_made(cur);
+			if (own)
+				adopted(cur, own, t, info);
+		}
 		return 0;
 	}
 	if (!mark_if_made(t))
@@ -427,14 +460,14 @@ int BPF_PROG(on_wait, struct pid *pid)
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(t);
 	__s32 target = pid ? pid_nr(pid) : 0;
 
-	if (regs->orig_ax == NR_WAIT4) {
-		__s32 which = regs->di;
-		options = (__u32)regs->dx | WEXITED;
+	if (CALL_NR(regs) == NR_WAIT4) {
+		__s32 which = CALL_ARG0(regs);
+		options = (__u32)CALL_ARG2(regs) | WEXITED;
 		if (which < -1 || which == 0)
 			target = -target;
-	} else if (regs->orig_ax == NR_WAITID) {
-		options = regs->r10;
-		if (regs->di == 2)
+	} else if (CALL_NR(regs) == NR_WAITID) {
+		options = CALL_ARG3(regs);
+		if (CALL_ARG0(regs) == 2)
 			target = -target;
 	} else {
 		options = WEXITED;
@@ -442,6 +475,8 @@ int BPF_PROG(on_wait, struct pid *pid)
 	if (!(options & WEXITED) || (options & WNOWAIT))
 		return 0;
 	struct mark *m = mark_if_made(t);
+	if (m ? handled(m->notes, N_WAITED) : is_again())	/* of those outside, a skipped wait stays lost */
+		return 0;
 	if (m && !(options & WNOHANG))
 		m->wait_ns = bpf_ktime_get_boot_ns();
 	struct parent *p = bpf_map_lookup_elem(&parents, &key);
@@ -466,12 +501,12 @@ int BPF_PROG(on_wait, struct pid *pid)
 
 /* release_task() gives the table of signal handlers back in the reaper's own context, within 2 to 11 us of the reap.
  * Every free of the host comes by here (open/close loops x1.12), so it is opt-in: `--reap exact`. */
-SEC("tp_btf/kmem_cache_free")
-int BPF_PROG(on_sighand_free, unsigned long site, const void *ptr, const struct kmem_cache *cache)
+/* A raw tracepoint: as a typed one its second argument, a pointer to nothing in particular, is refused before 6.13. */
+SEC("raw_tp/kmem_cache_free")
+int BPF_PROG(on_sighand_free, unsigned long site, __u64 key, struct kmem_cache *cache)
 {
-	if (cache->object_size != opt.sighand_size)
+	if (object_size(cache, opt.rdonly_cast) != opt.sighand_size)
 		return 0;
-	__u64 key = (__u64)ptr;
 	struct ended *e = bpf_map_lookup_elem(&sighands, &key);
 	if (!e)
 		return 0;
@@ -487,6 +522,18 @@ int BPF_PROG(on_sighand_free, unsigned long site, const void *ptr, const struct 
 	return 0;
 }
 
+/* An end that all copies of on_exit missed, late: what a task used is still there, and so is the status. */
+static __always_inline void late_end(struct task_struct *t, struct mark *m, struct task_struct *p)
+{
+	bool last = t->pid == t->tgid && first_to_set(m, M_LAST);
+	union ft_record *r = so_far(FT_EXIT, t, m, status_of(p->group_leader));
+	if (!r)
+		return;
+	r->head.flags |= FT_SNAPSHOT | (last ? FT_LAST : 0);
+	__sync_fetch_and_add(&stats.late_ends, 1);
+	send(r, false);
+}
+
 /* 12 to 27 ms after the reap (RCU), in whatever task is running: real_parent is still the one that reaped. CPU time
  * is whole only now, as the last slice ran after the exit record. */
 SEC("tp_btf/sched_process_free")
@@ -498,11 +545,18 @@ int BPF_PROG(on_free, struct task_struct *t)
 	if (!m)
 		return 0;
 	if (first_to_set(m, M_ENDED)) {
-		/* It had passed the exit hook when its mark was made: its end was not told, but it is over. */
+		/* It had passed the exit hook when its mark was made, or all copies of that were skipped: its end was not
+		 * recorded, but it is over. */
 		if (m->flags & (M_SEEN | M_ROOT))
 			__sync_fetch_and_add(&stats.alive, -1);
-		return 0;
+		if (opt.copies < 2)
+			return 0;
+		late_end(t, m, p);
+	} else if (opt.copies > 1 && t->pid == t->tgid && (m->flags & (M_SEEN | M_LAST)) == M_SEEN) {
+		late_end(t, m, p);	/* its own end was recorded, but not the one that was the last of its process */
 	}
+	if (opt.copies > 1 && !first_to_set(m, M_FREED))
+		return 0;
 	if (m->kill_sig == ~0U) {
 		struct parent *have = bpf_map_lookup_elem(&parents, &key);
 		if (have && have->pending && __sync_fetch_and_add(&have->pending, -1) == 1)

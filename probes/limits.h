@@ -11,6 +11,10 @@
 #define NO_LIMIT (~0U)
 #define LEVELS 16	/* of groups or namespaces, upwards */
 
+/* Counts of the kernel's that hang on no task. Found once, by name (failures.bpf.c); 0: not known, as where the kernel
+ * has no CONFIG_KALLSYMS_ALL. */
+struct { __u64 threads, committed; } symbols SEC(".data.symbols");
+
 static __always_inline __u32 narrow(__u64 n)
 {
 	return n > NO_LIMIT ? NO_LIMIT : n;
@@ -21,6 +25,7 @@ static __always_inline void no_limits(struct ft_failed *f)
 	f->cgroup = f->pids_cgroup = f->mem_cgroup = 0;
 	f->pids_now = f->pids_max = f->pids_fails = f->mem_now = f->mem_max = 0;
 	f->nproc_now = f->nproc_uid = f->ns_now = f->ns_max = f->data_pages = f->limits = 0;
+	f->tasks_now = f->committed = 0;
 	f->nproc_max = NO_LIMIT;
 }
 
@@ -144,8 +149,24 @@ static __always_inline void fill_namespace(struct ft_failed *f, struct task_stru
 			f->limits &= ~FT_L_NS_INNER;
 			f->limits |= BPF_CORE_READ(ns, level) ? FT_L_NS_INNER : 0;
 		}
+		f->tasks_now = now;	/* of the outermost, which comes last */
 		ns = BPF_CORE_READ(ns, parent);
 	}
+}
+
+/* What threads-max and overcommit were compared with. It is over in a moment: whoever was refused ends, and takes what it
+ * had along. percpu_counter_read_positive() is the rough count that __vm_enough_memory() goes by. */
+static __always_inline void fill_host(struct ft_failed *f)
+{
+	__u32 threads = 0;
+	__s64 pages = 0;
+	if (symbols.threads && !bpf_probe_read_kernel(&threads, sizeof(threads), (void *)symbols.threads)) {
+		f->tasks_now = threads;
+		f->limits |= FT_L_TASKS;
+	}
+	struct percpu_counter *committed = (void *)symbols.committed;
+	if (committed && !bpf_probe_read_kernel(&pages, sizeof(pages), &committed->count) && pages > 0)
+		f->committed = narrow(pages);
 }
 
 static __always_inline void fill_limits(struct ft_failed *f, struct task_struct *t)
@@ -162,4 +183,5 @@ static __always_inline void fill_limits(struct ft_failed *f, struct task_struct 
 	fill_memory(f, t);
 	fill_user(f, t);
 	fill_namespace(f, t);
+	fill_host(f);
 }

@@ -13,6 +13,8 @@ static long name_vma(struct task_struct *t, struct vm_area_struct *vma, struct f
 		f->mapping = SHARED;
 	else if (vma->vm_file)
 		f->mapping = FILE;
+	else if (fault_opt.ksm && (vma->vm_flags & VM_MERGEABLE))
+		f->mapping = MERGEABLE;
 	else if (f->start <= f->brk_end && f->end > f->brk_start && f->brk_end > f->brk_start)
 		f->mapping = HEAP;
 	else if ((f->start <= f->stack && f->end > f->stack) || (vma->vm_flags & VM_GROWSDOWN))
@@ -61,7 +63,7 @@ static __always_inline __u32 mapping_of(struct task_struct *t, struct counters *
 			c->vmas[i].end = 0;
 	}
 	struct found f = { .brk_start = mm->start_brk, .brk_end = mm->brk, .stack = mm->start_stack, .mapping = UNKNOWN };
-	if (addr >= f.brk_start && addr < f.brk_end)
+	if (!fault_opt.ksm && addr >= f.brk_start && addr < f.brk_end)
 		return HEAP;
 	if (bpf_find_vma(t, addr, name_vma, &f, 0))
 		return UNKNOWN;

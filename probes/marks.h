@@ -6,6 +6,7 @@
 #include "plain.h"
 
 const volatile struct ft_options opt SEC(".rodata.opt");
+#define PAGE_SIZE ((__u64)opt.page_size)
 struct ft_stats stats SEC(".data.stats");
 
 static __always_inline struct task_struct *plain(struct task_struct *t)
@@ -13,7 +14,9 @@ static __always_inline struct task_struct *plain(struct task_struct *t)
 	return cast_task(t, opt.rdonly_cast);
 }
 
-enum { M_ROOT = 1, M_SEEN = 2, M_OOM = 8, M_ENDED = 16 };
+/* M_FREED, M_ZOMBIE, M_LAST: that was recorded; the last one is of the whole process. */
+enum { M_ROOT = 1, M_SEEN = 2, M_OOM = 8, M_ENDED = 16, M_FREED = 32, M_ZOMBIE = 64, M_LAST = 128 };
+enum { N_WAITED = 1, N_FAILED = 2 };
 
 struct mark {
 	__u32 flags;
@@ -26,7 +29,13 @@ struct mark {
 	__u64 wait_ns;		/* last blocking wait entered */
 	__u64 min_flt, maj_flt, utime, stime, runtime;	/* as told by the exit record */
 	__u32 pid, tid;		/* likewise: when the task is let go of it has numbers in no namespace any more */
+	__u32 exec_id;		/* of the exec that was recorded last */
+	__u32 orphan;		/* pid of the child that was adopted last, while it ends */
+	__u32 notes;		/* N_*, between copies of a program: once.h */
+	__u32 unused;
 };
+
+#include "once.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -93,6 +102,14 @@ static __always_inline bool make_mark(struct task_struct *t)
 	if (!bpf_map_lookup_elem(&unmarked, &tid))
 		__sync_fetch_and_add(&stats.unseen, 1);
 	return false;
+}
+
+/* Whether a birth was recorded already, by an earlier copy of the program or by a walk. */
+static __always_inline bool is_seen(struct task_struct *t)
+{
+	struct mark *m = bpf_task_storage_get(&marks, t, 0, 0);
+	__u32 tid = t->pid;
+	return m ? m->flags & M_SEEN : stats.unmarked && bpf_map_lookup_elem(&unmarked, &tid);
 }
 
 /* A pid as forktrace's namespace has it; 0 if it is not visible from there. */

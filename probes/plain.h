@@ -11,3 +11,18 @@ static __always_inline struct task_struct *cast_task(struct task_struct *t, __u3
 {
 	return can_cast ? bpf_rdonly_cast(t, bpf_core_type_id_kernel(struct task_struct)) : t;
 }
+
+/* Of a raw tracepoint's argument, which is a number to the verifier. */
+static __always_inline __u32 object_size(struct kmem_cache *cache, __u32 can_cast)
+{
+	if (can_cast)
+		return ((struct kmem_cache *)bpf_rdonly_cast(cache, bpf_core_type_id_kernel(struct kmem_cache)))->object_size;
+	return BPF_CORE_READ(cache, object_size);
+}
+
+/* signal_generate passes 0 or 1 in place of some siginfos, so the verifier takes the argument for a number (from v7.2
+ * on, and in the stable 6.12.115: "R9 invalid mem access 'scalar'"). Where it does, the cast exists. */
+static __always_inline struct kernel_siginfo *cast_siginfo(struct kernel_siginfo *info, __u32 can_cast)
+{
+	return can_cast ? bpf_rdonly_cast(info, bpf_core_type_id_kernel(struct kernel_siginfo)) : info;
+}

@@ -58,9 +58,6 @@ struct {
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } seen SEC(".maps");
 
-/* core.h's has no instruction pointer, as no other probe reads it. */
-struct pt_regs___ip { unsigned long ip; } __attribute__((preserve_access_index));
-
 struct super_block { unsigned int s_dev; } __attribute__((preserve_access_index));
 struct inode { unsigned long i_ino; struct super_block *i_sb; } __attribute__((preserve_access_index));
 struct file___path { struct path f_path; struct inode *f_inode; } __attribute__((preserve_access_index));
@@ -161,15 +158,23 @@ static __always_inline __u64 trace_of(void *ctx)
 	return hash;
 }
 
-/* The word on top of the stack, if the instruction before what it points to is a call. In a function that has pushed
- * nothing that is its return address: of a leaf without a frame (memcpy), the walk by frame pointers leaves out just
+/* Where the function returns to, if the instruction before that is a call: in one that has pushed nothing the word on
+ * top of the stack, or the link register. Of a leaf without a frame (memcpy), the walk by frame pointers leaves out just
  * the function that called it. */
 static __always_inline __u64 caller_of(struct pt_regs *regs)
 {
-#ifdef __TARGET_ARCH_x86
+#ifdef USER_LR
+	__u32 call = 0;
+	/* Pointer authentication signs it in bits that no address has. */
+	__u64 word = USER_LR(regs) & ((1ULL << 48) - 1);
+	if (word < PAGE_SIZE || bpf_probe_read_user(&call, sizeof(call), (void *)(word - 4)))
+		return 0;
+	/* BL, or BLR with or without authentication */
+	return (call & 0xfc000000) == 0x94000000 || (call & 0xfefff000) == 0xd63f0000 ? word : 0;
+#else
 	__u64 word = 0;
 	__u8 b[8] = {};
-	if (bpf_probe_read_user(&word, sizeof(word), (void *)regs->sp) || word < PAGE_SIZE)
+	if (bpf_probe_read_user(&word, sizeof(word), (void *)USER_SP(regs)) || word < PAGE_SIZE)
 		return 0;
 	if (bpf_probe_read_user(b, 7, (void *)(word - 7)))
 		return 0;
@@ -178,8 +183,8 @@ static __always_inline __u64 caller_of(struct pt_regs *regs)
 	    (b[3] == 0xff && (b[4] & 0x38) == 0x10) || (b[1] == 0xff && (b[2] & 0x38) == 0x10) ||
 	    (b[0] == 0xff && (b[1] & 0x38) == 0x10))
 		return word;
-#endif
 	return 0;
+#endif
 }
 
 static __always_inline void add(struct ft_stack_key *key, __s64 samples, __s64 copies)
@@ -365,7 +370,7 @@ int BPF_PROG(on_copy, struct page *page, unsigned int order, unsigned int gfp)
 	s->key.caller = caller_of(regs);
 	*(volatile __u8 *)&c->state = ALLOCATED;
 	taken_by[t->pid & (SLOTS - 1)] = t->pid;
-	s->key.leaf = ((struct pt_regs___ip *)regs)->ip;
+	s->key.leaf = USER_PC(regs);
 	add(&s->key, 1, s->copies);
 	if (of->image != process->image) {
 		of->image = process->image;

@@ -51,7 +51,11 @@ static __always_inline void tell_counters(union ft_record *r, struct counters *c
 #pragma unroll
 	for (int i = 0; i < COUNTERS; i++) {
 		__s64 now = *(volatile __s64 *)&c->count[i] + (i == C_REUSES ? reuses : i == C_GUP ? gup : 0);
-		out[i] = now - __sync_lock_test_and_set(&c->told[i], now);
+		__s64 moved = now - __sync_lock_test_and_set(&c->told[i], now);
+		if (i < C_FAILED)
+			out[i] = moved;
+		else
+			(&r->faults.failed_wp)[i - C_FAILED] = moved;
 	}
 }
 

@@ -192,7 +192,8 @@ struct ft_faults {
 	__s64 large_copies;
 	__s64 reuses;
 	__s64 mkwrites;
-	__s64 failed_wp;
+	__s32 failed_wp;
+	__s32 ksm_copies;	/* of pages that the kernel had merged (KSM), in a process that shares none by a fork */
 	/* What the parent copied while it shared memory with this process is parent_cow_end - parent_cow_birth. The last
 	 * pair sent is the one that stands: sharing ends with this process' first exec or with its end. A parent of
 	 * several living children copies a page once for all of them, and it is found in each one's difference.
@@ -237,6 +238,8 @@ struct ft_failed {	/* h: the caller */
 	__u32 mem_max;
 	__u32 data_pages;	/* of the caller's address space, those that a fork would have to be promised */
 	__u32 limits;		/* FT_L_* */
+	__u32 tasks_now;	/* of the host: nr_threads, or without FT_L_TASKS the pids given out, some of which are of no task */
+	__u32 committed;	/* pages promised to all (vm_committed_as); 0: not known */
 };
 
 /* ft_failed.limits */
@@ -245,6 +248,7 @@ struct ft_failed {	/* h: the caller */
 #define FT_L_NS_DEAD 4u		/* the init of the pid namespace of children has ended */
 #define FT_L_NS_INNER 8u	/* ns_* are of a namespace inside the host's */
 #define FT_L_SECCOMP 16u	/* the caller runs under a seccomp filter */
+#define FT_L_TASKS 32u		/* tasks_now is the kernel's own count */
 
 union ft_record {
 	struct ft_head head;
@@ -295,6 +299,9 @@ struct ft_options {
 	__u32 rdonly_cast;	/* the kernel has bpf_rdonly_cast() */
 	__u32 match;		/* MATCH_* of match.h: who matches is followed too */
 	__u32 match_v1;		/* groups are told by this controller, its number plus 1; 0: by the unified tree */
+	__u32 page_size;	/* bytes: 4, 16 or 64 KiB on arm64, as the kernel was built */
+	__u32 copies;		/* 1, or 2 for several of a program, one behind the other on a tracepoint: once.h */
+	__u32 copy;		/* which of them this is, 0 the first */
 };
 
 struct ft_stats {
@@ -304,12 +311,14 @@ struct ft_stats {
 	__u64 added;		/* by the attach pass */
 	__u64 records;
 	__u64 joined;		/* processes with threads or children that began to match: another pass is due */
+	__u64 late_ends;	/* recorded when the task was let go of, as they had been missed */
 	__u64 lost_events[FT_MAX_CPUS];
 	__u64 lost_texts[FT_MAX_CPUS];
 };
 
 struct ft_fault_options {	/* besides ft_options */
 	__u32 decay_min;
+	__u32 ksm;		/* the host merges pages */
 };
 
 struct ft_fault_stats {
@@ -330,6 +339,6 @@ _Static_assert(sizeof(struct ft_faults) == 160, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_decay) == 160, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_zombie) == 56, "change tracer/wire.py too");
 _Static_assert(sizeof(struct ft_mkdir) == 160, "change tracer/wire.py too");
-_Static_assert(sizeof(struct ft_failed) == 152, "change tracer/wire.py too");
+_Static_assert(sizeof(struct ft_failed) == 160, "change tracer/wire.py too");
 _Static_assert(sizeof(union ft_record) == FT_RECORD_SIZE, "every record fits");
 _Static_assert(sizeof(struct ft_text) == 40, "change tracer/wire.py too");

@@ -56,14 +56,23 @@ int main(int argc, char **argv)
 	by_clone3(7, 0, SIGCHLD);
 	by_clone3(8, CLONE_SYSVSEM | CLONE_IO | CLONE_CLEAR_SIGHAND, SIGCHLD);
 	by_clone3(9, 0, 0);
-#ifdef __x86_64__
+#if defined(__x86_64__) || defined(__aarch64__)
 	/* vfork as Python's subprocess and dash make it: clone on the caller's own stack, so no call in between. */
 	pid_t pid;
 
+#ifdef __aarch64__
+	register long call __asm__("x8") = SYS_clone, x0 __asm__("x0") = CLONE_VM | CLONE_VFORK | SIGCHLD;
+	register long x1 __asm__("x1") = 0, x2 __asm__("x2") = 0;
+
+	__asm__ volatile("svc #0\n\tcbnz x0, 1f\n\tmov x8, %4\n\tmov x0, #10\n\tsvc #0\n1:"
+			 : "+r"(x0), "+r"(call) : "r"(x1), "r"(x2), "i"(SYS_exit_group) : "memory");
+	pid = x0;
+#else
 	__asm__ volatile("syscall\n\ttest %%eax, %%eax\n\tjnz 1f\n\tmov %2, %%eax\n\tmov $10, %%edi\n\tsyscall\n1:"
 			 : "=a"(pid)
 			 : "a"(SYS_clone), "i"(SYS_exit_group), "D"(CLONE_VM | CLONE_VFORK | SIGCHLD), "S"(0L), "d"(0L)
 			 : "rcx", "r11", "memory");
+#endif
 	born(pid, 10, "vfork", "clone", CLONE_VM | CLONE_VFORK, SIGCHLD);
 #endif
 	told_end(0);

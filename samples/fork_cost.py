@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from mmap import PAGESIZE
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def main() -> int:
         call, found = measure(mib, how, pages, times)
         said = SAID.get((mib, how), "") if pages == "small" else ""
         print(
-            f"{mib:>5} MiB  {'2 MiB' if pages == 'huge' else '4 KiB':5}  {how:11}  {call / 1e6:8.3f}  "
+            f"{mib:>5} MiB  {'huge' if pages == 'huge' else f'{PAGESIZE >> 10} KiB':5}  {how:11}  {call / 1e6:8.3f}  "
             f"{shown(middle([e.fork_ns for e in found]), 1e6, 3):>9}  "
             f"{shown(middle([e.pgtables_bytes for e in found]), 1024, 0):>10}  "
             f"{shown(middle([e.child_copies for e in found]), 1, 0):>6}  "

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     import pytest
 
 ROOT: Final = Path(__file__).parents[1]
-BIN: Final = ROOT / "samples" / "bin"
+_PLACE: Final = "bin" if os.uname().machine == "x86_64" else f"bin/{os.uname().machine}"
+BIN: Final = ROOT / "samples" / _PLACE
+"""A guest of another machine has the checkout of its host."""
 
 Line = dict[str, Any]
 
@@ -88,7 +90,7 @@ class Outcome:
 def build() -> None:
     """Compile the samples, once a session. Raises with make's own words."""
     done = subprocess.run(
-        ["make", "-s", "-j2", "-C", str(ROOT / "samples")], capture_output=True, text=True, check=False
+        ["make", "-s", "-j2", "-C", str(ROOT / "samples"), f"BIN={_PLACE}"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests import samples
 from tests.conftest import need
 from tracer.analyses.storms import Finding
 from tracer.backends import Options
 from tracer.recorder import Recorder
 from tracer.session import Plan, Session
+from tracer.storm_files import StormFiles
 from tracer.watch import Watch
 
 DEADLINE_S = 40.0
@@ -41,8 +43,8 @@ def noise() -> Iterator[None]:
 def sample() -> str:
     """The program that makes them."""
     need("bpf", "root", "make", "cc")
-    subprocess.run(["make", "-s", "-C", str(ROOT / "samples"), "bin/storm_shapes"], check=True)
-    return str(ROOT / "samples/bin/storm_shapes")
+    samples.build()
+    return str(samples.BIN / "storm_shapes")
 
 
 def watched(
@@ -58,7 +60,7 @@ def watched(
     process: subprocess.Popen[bytes] | None = None
     with session, noise():
         session.start()
-        watch = Watch(session, Recorder(), save=str(folder), found=everything.append)
+        watch = Watch(session, Recorder(), save=StormFiles(str(folder)), found=everything.append)
         for _ in range(20):
             watch.detector.baseline.feed(5)
 

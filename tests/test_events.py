@@ -159,3 +159,21 @@ def test_meta_survives_json() -> None:
 
     assert Meta.from_dict(told) == meta
     assert Meta.from_dict({"unknown": 1}) == Meta("")
+
+
+@pytest.mark.parametrize(
+    ("machine", "options", "page"),
+    [
+        ("x86_64", {}, 4096),
+        ("aarch64", {"page_size": 16384}, 16384),
+        ("x86_64", {"page_size": 65536}, 65536),  # what was asked of the kernel goes before what is usual
+        ("aarch64", {}, None),
+        ("", {}, None),
+        ("aarch64", {"page_size": "4096"}, None),
+        ("aarch64", {"page_size": 4095}, None),
+        ("aarch64", {"page_size": 0}, None),
+        ("aarch64", {"page_size": True}, None),
+    ],
+)
+def test_the_page_size_is_what_the_trace_says(machine: str, options: dict[str, object], page: int | None) -> None:
+    assert Meta("bpf", machine=machine, options=options).page_size == page

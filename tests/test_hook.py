@@ -38,6 +38,19 @@ def test_it_gets_the_text_on_its_standard_input_and_its_words_unread_by_a_shell(
     assert (tmp_path / "text").read_text() == '{"kind": "storm"}\n'
 
 
+@pytest.mark.parametrize("silent", [False, True])
+def test_what_it_writes_never_gets_into_the_findings(
+    silent: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    hook = Hook(str(script(tmp_path, "echo to stdout; echo to stderr >&2")))
+    hook.silent = silent
+    hook.run("x")
+    done(hook)
+    out, err = capfd.readouterr()
+
+    assert (out, err) == ("", "" if silent else "to stdout\nto stderr\n")
+
+
 def test_it_can_be_ended_as_any_program(tmp_path: Path) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:

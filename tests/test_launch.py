@@ -54,7 +54,7 @@ def test_none_can_run(folders: Path, name: str, code: int) -> None:
 
 
 def said(stage: int, code: int, *, identity: Identity | None = None, under_sudo: bool = False) -> str:
-    plan = Plan(["tool"], {}, "/folder", identity, ())
+    plan = Plan(["tool"], (), "/folder", identity, ())
     error = failure(plan, bytes([stage]) + code.to_bytes(4, "big"), under_sudo)
     assert error.exit_status == {1: 77, 2: 126}.get(stage, 127 if code == errno.ENOENT else 126)
     return str(error)
@@ -90,7 +90,7 @@ def test_a_rehearsed_exec_tells_its_error_and_runs_nothing(
     was = signal.signal(signal.SIGCHLD, signal.SIG_IGN if ignored else signal.SIG_DFL)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        told = rehearse(str(program), (str(program),), {"PATH": os.defpath})
+        told = rehearse(str(program), (str(program),), [b"PATH=/bin"])
         after = signal.getsignal(signal.SIGCHLD), signal.pthread_sigmask(signal.SIG_BLOCK, ())
     finally:
         signal.signal(signal.SIGCHLD, was)
@@ -103,4 +103,4 @@ def test_a_rehearsed_exec_tells_its_error_and_runs_nothing(
 
 
 def test_a_rehearsed_exec_may_have_too_many_words(tmp_path: Path) -> None:
-    assert rehearse("/bin/true", ("true", *["x" * 100_000] * 100), {}) == errno.E2BIG
+    assert rehearse("/bin/true", ("true", *["x" * 100_000] * 100), ()) == errno.E2BIG

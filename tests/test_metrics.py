@@ -120,6 +120,18 @@ def test_it_is_served_and_can_be_parsed(served: tuple[Metrics, str]) -> None:
     assert families["forktrace_own_resident_bytes"].samples[0].value > 1e6
 
 
+def test_names_that_look_the_same_are_one_line() -> None:
+    """A page with a line twice is refused by Prometheus as a whole."""
+    long = "/" + "g" * 4000
+    rows = [fork(2, 10, "\udcff"), fork(3, 10, "\\xff"), fork(4, 11, "a", long + "1"), fork(5, 11, "a", long + "2")]
+
+    got = measured(rows, 30)
+
+    assert got["forktrace_forks_total{a.service,\\xff}"] == 2
+    assert [v for name, v in got.items() if name.startswith("forktrace_forks_total{/ggg")] == [2]
+    assert max(map(len, got)) < 300
+
+
 def test_a_taken_port_is_one_sentence(served: tuple[Metrics, str]) -> None:
     port = served[1].split(":")[2].split("/")[0]
 

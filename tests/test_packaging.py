@@ -15,6 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tracer.machines import MACHINES
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -60,17 +62,18 @@ def test_the_pins_are_what_runs_here() -> None:
 
 
 def test_the_wheel_holds_the_command_the_probes_and_both_licences(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=60)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
     (wheel,) = tmp_path.glob("forktrace-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         archive.extractall(tmp_path / "site")
     (metadata,) = (tmp_path / "site").glob("*.dist-info")
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tracer").rglob("*.py")}
-    objects = {f"tracer/_probes/build/{path.name}" for path in (ROOT / "probes/build").glob("*.bpf.o")}
+    build = ROOT / "probes/build"
+    objects = {f"tracer/_probes/build/{path.relative_to(build)}" for path in build.glob("*/*.bpf.o")}
 
-    assert objects
+    assert {name.split("/")[3] for name in objects} == {machine.probes for machine in MACHINES.values()} - {None}
     beside = {f"tracer/_probes/{name}" for name in ("build/SHA256SUMS", "LICENSE", "forktrace.bcc.c", "wire.h")}
     assert sources | objects | beside <= names
     assert {name.split("/")[0] for name in names} == {"tracer", metadata.name}

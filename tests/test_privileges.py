@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import need
 from tests.terminals import DEADLINE_S, Shell
+from tracer import sudo_caller
 from tracer.errors import CannotWriteError, NoPermissionError, UsageError
 from tracer.privileges import Identity, caller_identity, open_output, user_identity
 
@@ -101,11 +102,70 @@ def test_as_root_keeps_root(account: pwd.struct_passwd) -> None:
     assert sudo(account, "id", "-u", options=["--as-root"]).stdout == "0\n"
 
 
-def test_inside_a_root_shell_nothing_is_dropped(account: pwd.struct_passwd) -> None:
-    """SUDO_UID is set there too; only the parent tells."""
-    command = shlex.join([*DRIVER, "--", "id", "-u"])
-    done = sudo(account, "true", prefix=["sh", "-c", f'{command}; : "$@"'])
-    assert done.stdout == "0\n"
+def by_sudo(account: pwd.struct_passwd, words: Sequence[str], said: str = "") -> subprocess.CompletedProcess[str]:
+    """`sudo WORDS` as that user calls it, with a text to read."""
+    return subprocess.run(
+        ["sudo", "-n", *words], user=account.pw_uid, group=account.pw_gid, extra_groups=[], cwd=account.pw_dir,
+        input=said, capture_output=True, text=True, timeout=DEADLINE_S, check=False,
+    )  # fmt: skip
+
+
+ID = shlex.join([*DRIVER, "--", "id", "-u"])
+
+
+@pytest.mark.parametrize("words", [["-s"], ["-i"], ["su"], ["su", "-"], ["sh"], ["bash"], ["bash", "-l"]], ids=str)
+def test_inside_a_root_shell_nothing_is_dropped(account: pwd.struct_passwd, words: list[str]) -> None:
+    """SUDO_UID is set there too, and everything is meant to be root's."""
+    assert by_sudo(account, words, f"{ID}\n").stdout == "0\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["timeout", "20"], ["nice"], ["env"], ["setsid", "-w"], ["xargs"], ["strace", "-o", "/dev/null", "-f"],
+        ["timeout", "20", "nice", "env"], ["sh", "-c", '"$@"; exit $?', "sh"], ["bash", "-ec", '"$@"; exit $?', "sh"],
+        ["sh", "-c", 'sh -c "$*; :"', "sh"], ["sh", "/dev/stdin"], ["-s", "--"], ["-i", "--"],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_whatever_stands_between_sudo_and_forktrace(account: pwd.struct_passwd, words: list[str]) -> None:
+    script = words[-1] == "/dev/stdin"
+    done = by_sudo(account, words if script else [*words, *shlex.split(ID)], f"{ID}\nexit\n" if script else "")
+    assert done.stdout == f"{account.pw_uid}\n", done.stderr
+
+
+def test_where_it_cannot_be_told_nothing_is_started(account: pwd.struct_passwd) -> None:
+    """sudo has ended, and pid 1 is above us: as a daemon is."""
+    need("unshare")
+    apart = ["unshare", "--pid", "--fork", "--mount-proc"]
+    done = by_sudo(account, [*apart, *shlex.split(ID)])
+    ways = (["--as-root"], ["-u", "root"])
+    forced = [by_sudo(account, [*apart, *DRIVER, *words, "--", "id", "-u"]) for words in ways]
+    out = Path(account.pw_dir) / "undecided"
+    by_sudo(account, [*apart, *DRIVER, "--as-root", "-o", str(out), "--", "true"])
+
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "--as-root, or -u USER" in done.stderr
+    assert [each.stdout for each in forced] == ["0\n", "0\n"]
+    assert out.stat().st_uid == account.pw_uid  # to write as the caller harms nobody
+
+
+def test_an_output_that_another_user_made_before_is_refused(account: pwd.struct_passwd) -> None:
+    planted = Path("/tmp") / f"forktrace-planted-{os.getpid()}"
+    planted.write_text("planted")
+    planted.chmod(0o666)
+    try:
+        done = sudo(account, "true", options=["-o", str(planted)])
+        assert planted.read_text() == "planted"
+        os.chown(planted, account.pw_uid, account.pw_gid)
+        with pytest.raises(CannotWriteError, match=f"another user .uid {account.pw_uid}."):
+            open_output(planted)
+        assert planted.read_text() == "planted"
+        assert sudo(account, "true", options=["-o", str(planted)]).returncode == 0
+    finally:
+        planted.unlink()
+
+    assert (done.returncode, done.stderr.count("\n")) == (73, 1)
 
 
 def test_not_found_under_sudo_names_its_path(account: pwd.struct_passwd) -> None:
@@ -185,9 +245,18 @@ def test_ctrl_z_and_fg_under_sudo(account: pwd.struct_passwd) -> None:
 # Without sudo
 
 
-def test_no_caller_without_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SUDO_UID", "1")
-    monkeypatch.setenv("SUDO_USER", "daemon")
+def test_a_sudo_that_is_not_above_us_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    need("root")
+    monkeypatch.setattr(sudo_caller, "_decided", {})
+    monkeypatch.setenv("SUDO_UID", "54321")  # nobody above us is theirs
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    with pytest.raises(UsageError, match="give --as-root, or -u USER"):
+        caller_identity()
+
+
+@pytest.mark.parametrize("uid", ["", "0", "x", "-1"])
+def test_no_caller_without_sudo(monkeypatch: pytest.MonkeyPatch, uid: str) -> None:
+    monkeypatch.setenv("SUDO_UID", uid)
     assert caller_identity() is None
 
 
@@ -196,18 +265,13 @@ def test_unknown_user() -> None:
         user_identity("no-such-user")
 
 
-def test_the_environment_of_an_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_an_identity() -> None:
     someone = Identity("u", 12345678, 1, (1,), "/home/u", "/bin/zsh")
-    env = someone.environment({"PATH": "/p", "HOME": "/root", "SUDO_UID": "1", "XDG_RUNTIME_DIR": "/run/user/0"})
+    entries = [b"PATH=/p", b"HOME=/root", b"odd", b"SUDO_UID=1", b"XDG_RUNTIME_DIR=/run/user/0", b"HOME=/again"]
 
-    assert env == {
-        "PATH": "/p",
-        "HOME": "/home/u",
-        "USER": "u",
-        "LOGNAME": "u",
-        "SHELL": "/bin/zsh",
-        "MAIL": "/var/mail/u",
-    }
+    assert someone.environment(entries) == [
+        b"PATH=/p", b"HOME=/home/u", b"odd", b"USER=u", b"LOGNAME=u", b"SHELL=/bin/zsh", b"MAIL=/var/mail/u",
+    ]  # fmt: skip
 
 
 def test_output_is_private_and_truncated(tmp_path: Path) -> None:
@@ -270,3 +334,30 @@ def test_a_folder_that_is_there_and_takes_no_files() -> None:
     assert str(caught.value) == "can not write /proc/trace: /proc takes no new files; name another place with -o"
     with pytest.raises(CannotWriteError, match=r"there is no folder /proc/none; make it"):
         open_output("/proc/none/trace")
+
+
+def test_a_data_set_by_sudo_is_the_callers_and_follows_no_link(account: pwd.struct_passwd, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    tmp_path.chmod(0o755)
+    home = Path(account.pw_dir)
+    command = [str(Path(sys.executable).with_name("forktrace"))]
+    for words in (["--backend", "strace", "-q", "-o", "t.ftrace", "--", "true"], ["fleet", ".", "--into", "set", "-q"]):
+        assert by_sudo(account, [*command, *words]).returncode == 0
+    made = list((home / "set").rglob("*"))
+    files = [path for path in made if path.is_file()]
+    owners = {path.stat().st_uid for path in made}
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in files}
+    for path in files:
+        path.unlink()
+        if "traces" not in str(path.relative_to(home)):  # without those it is all to be written again
+            path.symlink_to(precious)
+    by_sudo(account, [*command, "fleet", ".", "--into", "set", "-q"])
+    refused = by_sudo(account, [*command, "fleet", ".", "--into", str(tmp_path / "set"), "-q"])
+
+    assert files
+    assert (owners, modes) == ({account.pw_uid}, {0o600})
+    assert all(path.is_file() and not path.is_symlink() for path in files)
+    assert precious.read_text() == "kept"
+    assert (refused.returncode, (tmp_path / "set").exists()) == (73, False)
+    assert "permission denied" in refused.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 import subprocess
 import textwrap
@@ -11,7 +12,7 @@ import pytest
 
 import tracer
 from tests.conftest import need
-from tracer.analyses.cow import PAGE, edges
+from tracer.analyses.cow import edges
 
 SCRIPT = """
     redis-server --port 0 --unixsocket {dir}/s --save '' --dir {dir} --enable-debug-command yes \\
@@ -51,7 +52,7 @@ def test_copies_are_what_redis_says_of_its_save(tmp_path: Path) -> None:
     assert trace.status.exit_code == 0
     assert said is not None
     assert len(saves) == 1
-    theirs = int(said[1]) // PAGE
+    theirs = int(said[1]) // mmap.PAGESIZE
     save = saves[0]
     assert save.parent_copies is not None
     assert save.child_copies is not None

@@ -32,6 +32,11 @@ class Fake:
     on_read: Callable[[Fake], list[Batch]] = staticmethod(lambda fake: [])
     last: Sequence[Batch] = ()
     living: int | None = 0
+    covered: frozenset[str] = frozenset({"argv"})
+
+    @classmethod
+    def cover(cls, options: Options) -> frozenset[str]:
+        return cls.covered
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -149,6 +154,16 @@ def test_a_refusal_falls_to_the_next_backend_with_one_line(offer: Callable[..., 
     assert one.meta.source == "two"
     assert said == ["one: the kernel said no; using two instead"]
     assert first.made[0].calls == ["start", "close"]
+
+
+def test_a_refusal_that_costs_facts_is_a_warning_and_a_note(offer: Callable[..., type[Fake]]) -> None:
+    seen = frozenset({"argv", "reaps", "cow"})
+    offer({"name": "one", "refusal": ProbesRefusedError("no"), "covered": seen}, {"name": "two"})
+    said: list[str] = []
+    one, _ = capture(Plan(["true"]), said)
+
+    assert said == ["WARNING: one: no; using two instead, which does not measure cow, reaps"]
+    assert "one: no; using two instead, which does not measure cow, reaps" in one.meta.notes
 
 
 @pytest.mark.parametrize("error", [NoPermissionError("not root", "use sudo"), ProbesRefusedError("no"), OSError("eh")])

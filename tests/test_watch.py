@@ -125,7 +125,8 @@ def test_a_limit_that_is_hit_is_noticed_without_being_asked_for(shapes: str, tmp
     assert begun.who.cgroup == f"/{small_group.name}"
     assert begun.failures is not None
     assert begun.failures >= 300
-    assert begun.causes[0][0].startswith("EAGAIN")
+    assert begun.causes[0][0] == f"EAGAIN: pids.max 3/3 of /{small_group.name}"
+    assert f"forks fail at pids.max = 3 of /{small_group.name}" in begun.advice[-1].words
 
 
 def test_two_storms_at_once_are_both_told_and_both_in_the_file(shapes: str, tmp_path: Path) -> None:

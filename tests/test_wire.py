@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from tracer import wire
-from tracer.backends.bpf import probe_object
+from tracer.backends._objects import probe_object
 from tracer.btf import Btf
 from tracer.events import Kind
 

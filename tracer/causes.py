@@ -1,16 +1,21 @@
-"""Why a fork failed: which of the bounds on making processes was reached, from how they stood just then.
+"""Why a fork failed: which limit on making processes was reached, judged from how the limits stood just then.
 
-    cause(errno.EAGAIN, 0, limits, host)    ("pids.max 50/50 of /system.slice/x.service", "measured")
+    found = cause(errno.EAGAIN, 0, limits, host)
+    str(found), found.evidence     ("pids.max 50/50 of /system.slice/x.service", "measured")
+    Cause.parse(str(found))        the same, read back from a trace's column `cause`
+    Failure.parse("EAGAIN: pids.max 50/50 of /x").cause.limit is Limit.PIDS_MAX
 
 `Limits` is what was read in the caller as the call returned (the bpf probes), or a moment later (limits.py); `Host`
-is what holds for everybody, read when it is asked for. Evidence is `measured` when a bound was found reached by the
-kernel's own count, `inferred` when it was read later, or nearly reached, or is what is left when no other can be.
-Refuses to know: where the numbers come from, events.
+is what holds for the whole host, read when it is asked for. Evidence is `measured` when a limit was found reached by
+the kernel's own count, `inferred` when it was read later, or nearly reached, or is what is left when nothing else
+explains the failure. The texts are written and read here alone.
 """
 
 from __future__ import annotations
 
+import enum
 import errno
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,11 +28,8 @@ _NEW: Final = sum(int(f) for f in CloneFlags if f.name is not None and f.name.st
 _KEPT_S: Final = 0.05  # a reading of the host serves for a whole batch of failures
 _STACK: Final = 64 << 10  # a task's kernel stack and first page tables: asked of the memory controller at each fork
 _NEAR_BYTES: Final = 1 << 20
+_UNITS: Final = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 _REFUSALS: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EPERM, errno.EACCES, errno.ENOSYS})
-
-Cause = tuple[str | None, str | None]
-UNKNOWN: Final[Cause] = (None, None)
-
 
 class Bound(NamedTuple):
     """How much there is of something, how much there may be, and whose bound it is; None: not known."""
@@ -46,8 +48,93 @@ class Bound(NamedTuple):
         """So little room that it may have been reached a moment ago."""
         return self.most - self.now <= max(2, self.most // 20)
 
+
+class Limit(enum.StrEnum):
+    """What can refuse a fork, by the name under which its manual is found."""
+
+    PIDS_MAX = "pids.max"
+    NPROC = "RLIMIT_NPROC"
+    PID_MAX = "kernel.pid_max"
+    THREADS_MAX = "kernel.threads-max"
+    MEMORY_MAX = "memory.max"
+    MEMORY_LIMIT = "memory.limit_in_bytes"  # the same in cgroup v1
+    OVERCOMMIT = "vm.overcommit_memory"
+    NAMESPACES = "user.max_*_namespaces"
+    DEAD_INIT = "the init of its pid namespace has ended"
+    SECCOMP = "a seccomp filter"
+
+    @property
+    def in_bytes(self) -> bool:
+        """Its figures are sizes."""
+        return self in (Limit.MEMORY_MAX, Limit.MEMORY_LIMIT)
+
+
+_COUNTABLE: Final = {str(one): one for one in Limit}
+_RESERVED: Final = f", {RESERVED_PIDS} reserved"
+_COUNTED: Final = re.compile(r"(?P<name>\S+) (?P<now>\d+)/(?P<most>\d+)(?: of (?P<of>.*))?", re.DOTALL)
+_SIZED: Final = re.compile(r"(?P<name>\S+) (?P<now>[\d.]+ \w+)/(?P<most>[\d.]+ \w+)(?: of (?P<of>.*))?", re.DOTALL)
+_NAMESPACE: Final = re.compile(r"user\.max_(?P<kind>\w+|\*)_namespaces")
+
+
+class Cause(NamedTuple):
+    """Which limit refused a fork and how it stood. `detail`: of OVERCOMMIT and NAMESPACES, which have no bound."""
+
+    limit: Limit
+    bound: Bound | None = None
+    detail: str = ""
+    evidence: str | None = None  # of one read back from its text alone it is unknown
+
     def __str__(self) -> str:
-        return f"{self.now}/{self.most}" + (f" of {self.of}" if self.of else "")
+        if self.limit is Limit.NAMESPACES:
+            return f"user.max_{self.detail}_namespaces"
+        if self.bound is None:
+            return f"{self.limit}{self.detail}"
+        now, most = self.bound[:2]
+        figures = f"{size(now)}/{size(most)}" if self.limit.in_bytes else f"{now}/{most}"
+        owner = f" of {self.bound.of}" if self.bound.of else ""
+        # 145/301 would look as if there were room: once pids have wrapped around, those below 300 are not given out
+        # again (RESERVED_PIDS, alloc_pid() in kernel/pid.c), so that of 301 there is one.
+        reserved = _RESERVED if self.limit is Limit.PID_MAX and now < most - 1 else ""
+        return f"{self.limit} {figures}{owner}{reserved}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cause | None:
+        """What `str` of a cause wrote, this program's or an earlier version's; None for anything else."""
+        namespace = _NAMESPACE.fullmatch(text)
+        if namespace:
+            return cls(Limit.NAMESPACES, detail=namespace["kind"])
+        if text in (Limit.DEAD_INIT, Limit.SECCOMP):
+            return cls(Limit(text))
+        if text.startswith(Limit.OVERCOMMIT):
+            return cls(Limit.OVERCOMMIT, detail=text.removeprefix(Limit.OVERCOMMIT))
+        plain = text.removesuffix(_RESERVED) if text.startswith(Limit.PID_MAX) else text
+        found = _COUNTED.fullmatch(plain) or _SIZED.fullmatch(plain)
+        limit = None if found is None else _COUNTABLE.get(found["name"])
+        if found is None or limit is None:
+            return None
+        now, most = ((_bytes if limit.in_bytes else int)(found[name]) for name in ("now", "most"))
+        return None if now is None or most is None else cls(limit, Bound(now, most, found["of"]))
+
+
+class Failure(NamedTuple):
+    """How a fork failed: the error's name, and the cause where one is known."""
+
+    error: str | None
+    cause: Cause | None = None
+
+    def __str__(self) -> str:
+        return failure_words(self.error, None if self.cause is None else str(self.cause))
+
+    @classmethod
+    def parse(cls, text: str) -> Failure:
+        """What `failure_words` wrote."""
+        error, _, cause = text.partition(": ")
+        return cls(None if error == "?" else error, Cause.parse(cause))
+
+
+def failure_words(error: str | None, cause: str | None) -> str:
+    """EAGAIN: pids.max 50/50 of /x; from a trace's columns `error` and `cause`."""
+    return f"{error or '?'}: {cause}" if cause else error or "?"
 
 
 class Limits(NamedTuple):
@@ -60,10 +147,22 @@ class Limits(NamedTuple):
     pid_numbers: Bound | None = None  # pids in the namespace of its children; `most` 0: the host's kernel.pid_max
     dead_init: bool = False  # of that namespace
     memory: Bound | None = None  # bytes, of the control group above it with the least room
-    memory_file: str = "memory.max"
+    memory_limit: Limit = Limit.MEMORY_MAX
     data_bytes: int | None = None  # what a fork must be promised
     seccomp: bool = False
+    tasks: int | None = None  # of the host
+    tasks_counted: bool = False  # by the kernel; else they are the pids in use
+    committed_bytes: int | None = None  # promised to all processes
     measured: bool = True  # read by the kernel in the caller, as the call returned
+
+
+class Promises(NamedTuple):
+    """The host's memory as overcommit sees it: vm.overcommit_memory, and bytes."""
+
+    mode: int
+    limit: int  # CommitLimit
+    committed: int  # Committed_AS
+    there: int  # memory and swap
 
 
 class Host:
@@ -74,9 +173,14 @@ class Host:
         self._clock = clock
         self._known: dict[str, tuple[float, Any]] = {}
 
-    def threads(self) -> Bound | None:
-        """Tasks there are, and kernel.threads-max."""
-        found: Bound | None = self._kept("threads", self._threads)
+    def tasks(self) -> int | None:
+        """Tasks there are."""
+        found: int | None = self._kept("tasks", self._tasks)
+        return found
+
+    def threads_max(self) -> int | None:
+        """kernel.threads-max."""
+        found: int | None = self._kept("threads-max", lambda: _number(self._proc / "sys/kernel/threads-max"))
         return found
 
     def pid_max(self) -> int | None:
@@ -84,10 +188,15 @@ class Host:
         found: int | None = self._kept("pid_max", lambda: _number(self._proc / "sys/kernel/pid_max"))
         return found
 
-    def promises(self) -> tuple[int, int, int, int] | None:
-        """(vm.overcommit_memory, CommitLimit, Committed_AS, memory and swap there is), bytes."""
-        found: tuple[int, int, int, int] | None = self._kept("promises", self._promises)
+    def promises(self) -> Promises | None:
+        """What overcommit is judged by."""
+        found: Promises | None = self._kept("promises", self._promises)
         return found
+
+    def reserve(self, asked: int) -> int:
+        """Bytes of CommitLimit that a fork of `asked` bytes may not use (__vm_enough_memory())."""
+        admin, user = self._kept("reserves", self._reserves)
+        return int(admin) + min(asked // 32, int(user))
 
     def _kept(self, name: str, read: Callable[[], Any]) -> Any:
         known = self._known.get(name)
@@ -96,15 +205,18 @@ class Host:
             known = self._known[name] = (now, read())
         return known[1]
 
-    def _threads(self) -> Bound | None:
-        most = _number(self._proc / "sys/kernel/threads-max")
+    def _tasks(self) -> int | None:
         try:
-            now = int((self._proc / "loadavg").read_text("ascii").split()[3].partition("/")[2])
+            return int((self._proc / "loadavg").read_text("ascii").split()[3].partition("/")[2])
         except (OSError, ValueError, IndexError):
             return None
-        return None if most is None else Bound(now, most)
 
-    def _promises(self) -> tuple[int, int, int, int] | None:
+    def _reserves(self) -> tuple[int, int]:
+        names = ("admin_reserve_kbytes", "user_reserve_kbytes")
+        admin, user = ((_number(self._proc / "sys/vm" / name) or 0) << 10 for name in names)
+        return admin, user
+
+    def _promises(self) -> Promises | None:
         mode = _number(self._proc / "sys/vm/overcommit_memory")
         try:
             lines = (self._proc / "meminfo").read_text("ascii").splitlines()
@@ -112,25 +224,26 @@ class Host:
             found = sizes["CommitLimit"], sizes["Committed_AS"], sizes["MemTotal"] + sizes["SwapTotal"]
         except (OSError, ValueError, IndexError, KeyError):
             return None
-        return None if mode is None else (mode, *found)
+        return None if mode is None else Promises(mode, *found)
 
 
-def cause(error: int, clone_flags: int, limits: Limits, host: Host) -> Cause:
-    """(which bound, how sure); (None, None) when none can be named."""
-    found = UNKNOWN
+def cause(error: int, clone_flags: int, limits: Limits, host: Host) -> Cause | None:
+    """Which limit, and how sure that is; None when none can be named."""
+    found = None
     if error == errno.EAGAIN:
         found = _too_many(limits, host)
     elif error == errno.ENOMEM:
         found = _no_memory(limits, host)
     elif error == errno.ENOSPC and clone_flags & _NEW:
-        found = (_namespaces(clone_flags & _NEW), "inferred")
-    if found == UNKNOWN and limits.seccomp and error in _REFUSALS and not (error == errno.EPERM and clone_flags & _NEW):
-        found = ("a seccomp filter", "inferred")
-    text, evidence = found
-    return text, "inferred" if evidence == "measured" and not limits.measured else evidence
+        found = _namespaces(clone_flags & _NEW)
+    if found is None and limits.seccomp and error in _REFUSALS and not (error == errno.EPERM and clone_flags & _NEW):
+        found = Cause(Limit.SECCOMP, evidence="inferred")
+    if found is not None and not limits.measured:
+        found = found._replace(evidence="inferred")
+    return found
 
 
-def _too_many(limits: Limits, host: Host) -> Cause:
+def _too_many(limits: Limits, host: Host) -> Cause | None:
     """In the order in which copy_process() asks, but for what is read only later."""
     nproc = None if limits.exempt else limits.nproc
     numbers = limits.pid_numbers
@@ -138,65 +251,78 @@ def _too_many(limits: Limits, host: Host) -> Cause:
         most = host.pid_max()
         numbers = None if most is None else numbers._replace(most=most)
     if limits.refused and limits.pids is not None:
-        return f"pids.max {limits.pids}", "measured"
+        return Cause(Limit.PIDS_MAX, limits.pids, evidence="measured")
     if nproc is not None and nproc.reached:
-        return f"RLIMIT_NPROC {nproc}", "measured"
+        return Cause(Limit.NPROC, nproc, evidence="measured")
     if limits.pids is not None and limits.pids.reached:
-        return f"pids.max {limits.pids}", "measured"
+        return Cause(Limit.PIDS_MAX, limits.pids, evidence="measured")
     if numbers is not None and numbers.now > numbers.most - RESERVED_PIDS - 2:
-        return f"kernel.pid_max {numbers}", "measured"
-    threads = host.threads()
+        return Cause(Limit.PID_MAX, numbers, evidence="measured")
+    threads = _threads(limits, host)
     if threads is not None and threads.reached:
-        return f"kernel.threads-max {threads}", "inferred"
+        return Cause(Limit.THREADS_MAX, threads, evidence="measured" if limits.tasks_counted else "inferred")
     near = [
-        (bound.most - bound.now, name, bound)
-        for name, bound in (
-            ("RLIMIT_NPROC", nproc), ("pids.max", limits.pids), ("kernel.pid_max", numbers),
-            ("kernel.threads-max", threads),
-        )
+        (bound.most - bound.now, i, limit, bound)
+        for i, (limit, bound) in enumerate((
+            (Limit.NPROC, nproc), (Limit.PIDS_MAX, limits.pids), (Limit.PID_MAX, numbers), (Limit.THREADS_MAX, threads)
+        ))
         if bound is not None and bound.near
     ]  # fmt: skip
     if near and not limits.seccomp:
-        _, name, bound = min(near)
-        return f"{name} {bound}", "inferred"
-    return UNKNOWN
+        _, _, limit, bound = min(near)
+        return Cause(limit, bound, evidence="inferred")
+    return None
 
 
-def _no_memory(limits: Limits, host: Host) -> Cause:
+def _threads(limits: Limits, host: Host) -> Bound | None:
+    now, most = host.tasks() if limits.tasks is None else limits.tasks, host.threads_max()
+    return None if now is None or most is None else Bound(now, most)
+
+
+def _no_memory(limits: Limits, host: Host) -> Cause | None:
     if limits.dead_init:
-        return "the init of its pid namespace has ended", "measured"
+        return Cause(Limit.DEAD_INIT, evidence="measured")
     memory = limits.memory
     if memory is not None and memory.most - memory.now <= _NEAR_BYTES:
-        whose = f" of {memory.of}" if memory.of else ""
-        words = f"{limits.memory_file} {size(memory.now)}/{size(memory.most)}{whose}"
-        return words, "measured" if memory.most - memory.now < _STACK else "inferred"
+        sure = memory.most - memory.now < _STACK
+        return Cause(limits.memory_limit, memory, evidence="measured" if sure else "inferred")
     promised = host.promises()
     if promised is None or limits.data_bytes is None:
-        return UNKNOWN
-    mode, limit, committed, there = promised
-    asked = limits.data_bytes
-    if mode == 2 and committed + asked > limit:  # OVERCOMMIT_NEVER
-        return (
-            f"vm.overcommit_memory=2: Committed_AS {size(committed)} and {size(asked)} more"
-            f" are above CommitLimit {size(limit)}"
-        ), "inferred"
+        return None
+    asked, now = limits.data_bytes, limits.committed_bytes
+    mode, limit, committed, there = promised if now is None else promised._replace(committed=now)
+    if mode == 2 and committed + asked > limit - host.reserve(asked):  # OVERCOMMIT_NEVER
+        figures = f"Committed_AS {size(committed)} and {size(asked)} more are above CommitLimit {size(limit)}"
+        reserved = "" if committed + asked > limit else " less vm.admin_reserve_kbytes and vm.user_reserve_kbytes"
+        sure = now is not None and not reserved
+        return Cause(Limit.OVERCOMMIT, detail=f"=2: {figures}{reserved}", evidence="measured" if sure else "inferred")
     if mode == 0 and asked > there:
-        return f"vm.overcommit_memory=0: {size(asked)} of data are above all memory and swap, {size(there)}", "inferred"
-    return UNKNOWN
+        figures = f"{size(asked)} of data are above all memory and swap, {size(there)}"
+        return Cause(Limit.OVERCOMMIT, detail=f"=0: {figures}", evidence="inferred")
+    return None
 
 
-def _namespaces(flags: int) -> str:
+def _namespaces(flags: int) -> Cause:
     kinds = {"NS": "mnt", "CGROUP": "cgroup", "UTS": "uts", "IPC": "ipc", "USER": "user", "PID": "pid", "NET": "net"}
     asked = [kind for word, kind in kinds.items() if flags & CloneFlags[f"CLONE_NEW{word}"]]
-    return f"user.max_{asked[0] if len(asked) == 1 else '*'}_namespaces"
+    return Cause(Limit.NAMESPACES, detail=asked[0] if len(asked) == 1 else "*", evidence="inferred")
 
 
 def size(n: int) -> str:
     """Bytes for the eye: 1.5 GiB."""
-    for unit, shift in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
-        if n >= 1 << shift:
-            return f"{n / (1 << shift):.4g} {unit}"
+    for unit, bytes_ in _UNITS.items():
+        if n >= bytes_ > 1:
+            return f"{n / bytes_:.4g} {unit}"
     return f"{n} B"
+
+
+def _bytes(text: str) -> int | None:
+    """What `size` wrote."""
+    number, _, unit = text.partition(" ")
+    try:
+        return round(float(number) * _UNITS[unit])
+    except (ValueError, KeyError):
+        return None
 
 
 def _number(path: Path) -> int | None:

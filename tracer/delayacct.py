@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 SYSCTL = Path("/proc/sys/kernel/task_delayacct")
 RUN = Path("/run/forktrace")
-_WATCH = "from tracer.delayacct import watch; watch()"
+# -I: root's interpreter takes nothing from the current folder, PYTHONPATH or a home. Our folder comes last, so that no
+# file beside the package stands for a module of Python's own. -B: what root compiles must not lie among a user's files.
+_WATCH = "import sys; sys.path.append(sys.argv[1]); from tracer.delayacct import watch; watch(*sys.argv[2:])"
 _OFF_S = 2.0
 
 
@@ -81,15 +83,11 @@ class Switch:
         reading, writing = map(_high, os.pipe())
         moves = [(os.POSIX_SPAWN_DUP2, reading, 0), (os.POSIX_SPAWN_DUP2, users, 1)]
         nothing = (os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0)
-        env = {
-            "PYTHONPATH": str(Path(__file__).resolve().parents[1]), "PYTHONDONTWRITEBYTECODE": "1",
-            "DELAYACCT_SYSCTL": str(sysctl), "DELAYACCT_RUN": str(run),
-        }  # fmt: skip
-        command = [sys.executable, "-S", "-c", _WATCH]
+        command = [sys.executable, "-I", "-S", "-B", "-c", _WATCH, str(Path(__file__).resolve().parents[1])]
         try:
             pid = os.posix_spawn(
-                command[0], command, env, file_actions=[*moves, nothing], setsid=True, setsigmask=[],
-                setsigdef=[signal.SIGINT, signal.SIGQUIT],
+                command[0], [*command, str(sysctl), str(run)], {}, file_actions=[*moves, nothing], setsid=True,
+                setsigmask=[], setsigdef=[signal.SIGINT, signal.SIGQUIT],
             )  # fmt: skip
         except BaseException:
             os.close(writing)
@@ -111,17 +109,16 @@ class Switch:
                 time.sleep(0.002)
 
 
-def watch() -> None:
+def watch(sysctl: str, run: str) -> None:
     """The watchdog's life. 0 is the pipe to its end, 1 the file of users, locked."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
         signal.signal(number, signal.SIG_IGN)
     os.chdir("/")
     while os.read(0, 1):
         pass
-    sysctl, run = Path(os.environ["DELAYACCT_SYSCTL"]), Path(os.environ["DELAYACCT_RUN"])
-    with _alone(run):
+    with _alone(Path(run)):
         os.close(1)  # no user any more
-        _restore_if_last(sysctl, run)
+        _restore_if_last(Path(sysctl), Path(run))
 
 
 def left_behind(sysctl: Path = SYSCTL, run: Path = RUN) -> str | None:

@@ -24,6 +24,8 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from tracer.machines import PAGE_BYTES
+
 NULL: Final = -(1 << 63)
 """The integer that means "not measured" inside an integer column."""
 
@@ -150,6 +152,7 @@ FIELDS: Final = (
     Field("cow_total", "i", "copies of the whole process so far"),
     Field("since_own_fork", "b", "decay counts from the process' own last fork, else from its birth"),
     Field("decay", "I", "copies by time since the fork: up to 1024 ns, up to 1024 << n ns, later"),
+    Field("ksm_copies", "i", "copies of pages that the kernel had merged (KSM); not among cow_copies"),
     Field("frames", "S", "functions, the one that wrote first, then its callers; one alone: the callers are unknown"),
     Field("samples", "i", "how often this stack was found"),
 )
@@ -257,6 +260,14 @@ class Meta(NamedTuple):
     command: tuple[str, ...] = ()
     options: Mapping[str, Any] = {}
     notes: tuple[str, ...] = ()  # sentences a report must repeat: what this trace can not know, and why
+
+    @property
+    def page_size(self) -> int | None:
+        """Bytes of a page where the trace was made. None: it does not say, and its machine has several."""
+        said = self.options.get("page_size")
+        if isinstance(said, int) and 1 << 10 <= said <= 1 << 24 and not said & (said - 1):
+            return said
+        return PAGE_BYTES.get(self.machine)
 
     def as_dict(self) -> dict[str, Any]:
         """A dict of JSON types, keys as the attributes."""

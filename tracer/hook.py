@@ -2,7 +2,8 @@
 
     hook = Hook("/usr/local/bin/page --team ops"); hook.run(text); hook.tick(); hook.close()
 
-The text is in a memory file, so that a command which does not read it holds nobody up. Signals are as at our own start.
+The text is in a memory file, so that a command which does not read it holds nobody up. What it writes goes to stderr:
+stdout is for findings, and a program reads it. Signals are as at our own start.
 Knows nothing of findings.
 """
 
@@ -18,6 +19,7 @@ from contextlib import suppress
 from typing import Final
 
 from tracer.errors import UsageError
+from tracer.inheritance import IGNORED_BY_PYTHON, ignored
 from tracer.terminal import WATCHED
 
 EVERY_S: Final = 10.0
@@ -42,6 +44,8 @@ class Hook:
             raise UsageError(f"--exec: there is no program {self._argv[0]!r}", "give its full path")
         self._every_s = every_s
         self._say, self._clock = say, clock
+        self.silent = False
+        """Whether what it writes is thrown away."""
         self._running: dict[int, float] = {}
         self._next = float("-inf")
         self._waiting: str | None = None  # the newest that could not be told of yet
@@ -77,8 +81,8 @@ class Hook:
             os.lseek(fd, 0, os.SEEK_SET)
             pid = os.posix_spawnp(
                 self._argv[0], self._argv, os.environ,
-                file_actions=[(os.POSIX_SPAWN_DUP2, fd, 0)], setsigmask=[],
-                setsigdef=[*WATCHED, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU, signal.SIGTSTP],
+                file_actions=[(os.POSIX_SPAWN_DUP2, fd, 0), *self._outputs()], setsigmask=[],
+                setsigdef=[*WATCHED, *IGNORED_BY_PYTHON - ignored(), signal.SIGTTOU, signal.SIGTSTP],
                 setpgroup=0,
             )  # fmt: skip
             self._running[pid] = now
@@ -86,6 +90,12 @@ class Hook:
             self._say(f"--exec could not be run: {(e.strerror or str(e)).lower()}")
         finally:
             os.close(fd)
+
+    def _outputs(self) -> list[tuple[int, ...]]:
+        if self.silent:
+            null = (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)
+            return [null, (os.POSIX_SPAWN_DUP2, 2, 1)]  # type: ignore[list-item]
+        return [(os.POSIX_SPAWN_DUP2, 2, 1)]
 
     def _reap(self) -> None:
         now = self._clock()

@@ -18,6 +18,8 @@ import signal
 import stat
 
 from tracer.errors import CannotStartError, ForktraceError, NoPermissionError
+from tracer.inheritance import value_of
+from tracer.own_limits import restore
 from tracer.privileges import Identity, drop
 
 TYPE_CHECKING = False
@@ -34,28 +36,30 @@ _TRACE_EXEC, _EXIT_KILL = 1 << 4, 1 << 20
 
 
 class Plan:
-    """What to start: argv, whole environment, folder or None, whom to become or None, descriptors to keep.
+    """What to start: argv, environment as execve(2) takes it, folder or None, whom to become or None, descriptors kept.
 
     `through`: a tracer's command, its program's path first, to which argv is appended.
     """
 
-    __slots__ = ("argv", "cwd", "env", "identity", "pass_fds", "through")
+    __slots__ = ("argv", "cwd", "env", "identity", "limits", "pass_fds", "through")
 
     def __init__(  # noqa: PLR0917  a record
         self,
         argv: Sequence[str],
-        env: Mapping[str, str],
+        env: Sequence[bytes],
         cwd: str | os.PathLike[str] | None,
         identity: Identity | None,
         pass_fds: Sequence[int],
         through: Sequence[str] = (),
+        limits: Mapping[int, tuple[int, int]] | None = None,
     ) -> None:
         self.argv = tuple(argv)
-        self.env = dict(env)
+        self.env = tuple(env)
         self.cwd = cwd
         self.identity = identity
         self.pass_fds = tuple(pass_fds)
         self.through = tuple(through)
+        self.limits = dict(limits or {})
 
 
 def child(plan: Plan, gate: int, report: int, restore_signals: Callable[[], None]) -> NoReturn:
@@ -63,6 +67,7 @@ def child(plan: Plan, gate: int, report: int, restore_signals: Callable[[], None
     stage = _PRIVILEGES
     try:
         restore_signals()
+        restore(plan.limits)
         for fd in plan.pass_fds:
             os.set_inheritable(fd, True)
         if plan.identity is not None:
@@ -71,7 +76,8 @@ def child(plan: Plan, gate: int, report: int, restore_signals: Callable[[], None
         if plan.cwd is not None:
             os.chdir(plan.cwd)
         stage = _FIND
-        path = find(plan.argv[0], plan.env.get("PATH", os.defpath))
+        folders = value_of(plan.env, b"PATH")
+        path = find(plan.argv[0], os.defpath if folders is None else os.fsdecode(folders))
         os.write(report, READY)
         if os.read(gate, 1):
             stage = _EXEC
@@ -112,25 +118,46 @@ def find(name: str, path: str) -> str:
 def _exec(path: str, plan: Plan) -> None:
     """As execvp(3): a text without #! is given to the shell. Returns only by OSError."""
     try:
-        os.execve(path, plan.argv, plan.env)  # noqa: S606
+        execute(path, plan.argv, plan.env)
     except OSError as e:
         if e.errno != errno.ENOEXEC or _is_binary(path):
             raise
-        os.execve("/bin/sh", ("sh", path, *plan.argv[1:]), plan.env)  # noqa: S606
+        execute("/bin/sh", ("sh", path, *plan.argv[1:]), plan.env)
 
 
 def _exec_through(path: str, plan: Plan) -> None:
     """As `_exec`, by way of a tracer, whose own word for a failed exec would be a line on the program's stderr."""
-    argv = plan.argv if "/" in plan.argv[0] or "PATH" in plan.env else (path, *plan.argv[1:])
+    argv = plan.argv if "/" in plan.argv[0] or value_of(plan.env, b"PATH") is not None else (path, *plan.argv[1:])
     code = rehearse(path, argv, plan.env)
     if code == errno.ENOEXEC and not _is_binary(path):
         argv, code = ("/bin/sh", path, *plan.argv[1:]), 0
     if code:
         raise OSError(code, path)
-    os.execve(plan.through[0], (*plan.through, *argv), plan.env)  # noqa: S606
+    execute(plan.through[0], (*plan.through, *argv), plan.env)
 
 
-def rehearse(path: str, argv: tuple[str, ...], env: Mapping[str, str]) -> int:
+def execute(path: str, argv: Sequence[str], env: Sequence[bytes]) -> None:
+    """execve(2), which takes any strings as an environment. os.execve takes a mapping, so neither repeated names nor
+    entries without a name or an `=`. It serves all others: to import ctypes grows the process that becomes the program.
+    """
+    plain: dict[bytes, bytes] = {}
+    for entry in env:
+        name, equals, value = entry.partition(b"=")
+        if not name or not equals or name in plain:
+            break
+        plain[name] = value
+    else:
+        os.execve(path, tuple(argv), plain)  # noqa: S606
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    words, entries = [os.fsencode(word) for word in argv], list(env)
+    vectors = [(ctypes.c_char_p * (len(all_) + 1))(*all_, None) for all_ in (words, entries)]
+    libc.execve(os.fsencode(path), *vectors)
+    raise OSError(ctypes.get_errno(), path)
+
+
+def rehearse(path: str, argv: tuple[str, ...], env: Sequence[bytes]) -> int:
     """The errno that this exec would have; 0 if it would work, or can not be tried.
 
     It is done in a child that we trace ourselves: the kernel stops it before the program's first instruction, and it
@@ -148,7 +175,7 @@ def rehearse(path: str, argv: tuple[str, ...], env: Mapping[str, str]) -> int:
             try:
                 if libc.ptrace(_TRACEME, 0, None, None) == 0:
                     os.kill(os.getpid(), signal.SIGSTOP)
-                    os.execve(path, argv, env)  # noqa: S606
+                    execute(path, argv, env)
             except OSError as e:
                 os._exit(e.errno or 0)
             finally:

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Final
 
 from tracer import procfs
-from tracer.causes import Bound, Limits
+from tracer.causes import Bound, Limit, Limits
 from tracer.cgroups import Hierarchy, hierarchy
 
 _CAPABLE: Final = 1 << 21 | 1 << 24  # CAP_SYS_ADMIN, CAP_SYS_RESOURCE
+_NO_LIMIT: Final = 1 << 60  # memory.limit_in_bytes has a number of that size where there is none
 _INITIAL_USER_NS: Final = "user:[4026531837]"  # PROC_USER_INIT_INO
 
 
-def look(pid: int, proc: Path = procfs.PROC, groups: Hierarchy | None = None) -> Limits | None:
-    """None when it has gone. `groups`: those of the pids controller; found when not given."""
+def look(
+    pid: int, proc: Path = procfs.PROC, groups: Hierarchy | None = None, memory: Hierarchy | None = None
+) -> Limits | None:
+    """None when it has gone. `groups`, `memory`: of the pids and the memory controller; found when not given."""
     status = _status(proc / str(pid))
     if status is None:
         return None
@@ -25,8 +28,13 @@ def look(pid: int, proc: Path = procfs.PROC, groups: Hierarchy | None = None) ->
     inner = _link(proc / str(pid) / "ns/user") not in (_INITIAL_USER_NS, None)
     exempt = not inner and (uid == "0" or capable != 0)
     data = _word(status, "VmData")
+    memory = memory or hierarchy(controller="memory")
+    old = memory is not None and memory.version == 1
+    files = ("memory.limit_in_bytes", "memory.usage_in_bytes") if old else ("memory.max", "memory.current")
     return Limits(
-        pids=_pids(pid, proc, groups or hierarchy()),
+        pids=_least(pid, proc, "pids", groups or hierarchy(), ("pids.max", "pids.current")),
+        memory=_least(pid, proc, "memory", memory, files),
+        memory_limit=Limit.MEMORY_LIMIT if old else Limit.MEMORY_MAX,
         nproc=None if exempt or uid is None else _nproc(pid, int(uid), proc),
         exempt=exempt,
         data_bytes=int(data) << 10 if data is not None and data.isdigit() else None,
@@ -35,10 +43,10 @@ def look(pid: int, proc: Path = procfs.PROC, groups: Hierarchy | None = None) ->
     )
 
 
-def _pids(pid: int, proc: Path, groups: Hierarchy | None) -> Bound | None:
-    """Of the groups above it the one with the least room."""
+def _least(pid: int, proc: Path, controller: str, groups: Hierarchy | None, files: tuple[str, str]) -> Bound | None:
+    """Of the groups above it the one with the least room. `files`: the limit, and what is used of it."""
     try:
-        path = procfs.cgroup_path((proc / str(pid) / "cgroup").read_bytes())
+        path = procfs.cgroup_path((proc / str(pid) / "cgroup").read_bytes(), controller)
     except OSError:
         return None
     if groups is None or path is None:
@@ -48,8 +56,8 @@ def _pids(pid: int, proc: Path, groups: Hierarchy | None) -> Bound | None:
     at = groups.mount / below.lstrip("/")
     found: list[tuple[int, Bound]] = []
     while at != groups.mount and groups.mount in at.parents:
-        most, now = _number(at / "pids.max"), _number(at / "pids.current")
-        if most is not None and now is not None:
+        most, now = (_number(at / name) for name in files)
+        if most is not None and now is not None and most < _NO_LIMIT:
             name = top + "/" + str(at.relative_to(groups.mount))
             found.append((most - now, Bound(now, most, name)))
         at = at.parent

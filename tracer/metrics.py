@@ -15,12 +15,15 @@ import resource
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tracer.analyses.window import Window
 from tracer.cgroups import place
 from tracer.errors import CannotWriteError, UsageError
 from tracer.events import NULL, Fact
+
+if TYPE_CHECKING:
+    from tracer.scrape_server import ScrapeServer
 
 MOST: Final = 200
 LATE_S: Final = 3  # a second is added up so long after it ended
@@ -28,6 +31,7 @@ OTHER: Final = "other"
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 9464
 _CAUSES_MOST: Final = 32
+_LABEL_MOST: Final = 200
 
 _BY_WHOM: Final = (
     ("forks", "forktrace_forks", "Processes born"),
@@ -51,8 +55,7 @@ class Metrics:
         self._now: dict[str, int | None] = {}
         self._lost = 0
         self._done = -1  # the last second that was added up
-        self._server: Any = None
-        self._thread: Any = None
+        self._server: ScrapeServer | None = None
         self.storms = 0
         """Found so far; `storming` says whether one is going on. Whoever finds them sets both."""
         self.storming = False
@@ -79,7 +82,8 @@ class Metrics:
         if tally is None:
             return
         _, comm, cgroup, _ = alike
-        key = (owner(cgroup), comm or "?")
+        # As they are shown: two names that look the same there are one, as a page with both is refused as a whole.
+        key = (_text(owner(cgroup)), _text(comm or "?"))
         totals = self._totals.get(key)
         if totals is None:
             if len(self._totals) >= MOST:
@@ -88,6 +92,7 @@ class Metrics:
         for name in totals:
             totals[name] += getattr(tally, name)
         for cause, n in tally.causes.items():
+            cause = _text(cause)
             if cause not in self._causes and len(self._causes) >= _CAUSES_MOST:
                 cause = OTHER
             self._causes[cause] = self._causes.get(cause, 0) + n
@@ -109,12 +114,12 @@ class Metrics:
             for (unit, comm), values in totals.items():
                 if values[name] or name == "forks":
                     scale = 1e-9 if name == "fork_ns" else 1
-                    family.add_metric((_text(unit), _text(comm)), values[name] * scale)
+                    family.add_metric((unit, comm), values[name] * scale)
             yield family
         if Fact.FORK_FAILED in facts:
             family = CounterMetricFamily("forktrace_fork_failures_by_cause", "Forks that failed", labels=("cause",))
             for cause, n in causes.items():
-                family.add_metric((_text(cause),), n)
+                family.add_metric((cause,), n)
             yield family
         for name, doc in (("alive", "Processes that live"), ("zombies", "Ended, and nobody has waited for them")):
             value = now.get(name)
@@ -134,26 +139,35 @@ class Metrics:
     def serve(self, where: str) -> str:
         """Answer scrapes at HOST:PORT until `close`; returns the address. Raises UsageError, CannotWriteError."""
         try:
-            from prometheus_client import CollectorRegistry, start_http_server
+            from prometheus_client import CollectorRegistry, exposition
+            from prometheus_client.openmetrics import exposition as openmetrics
         except ImportError:
             raise UsageError("prometheus_client can not be imported", "pip install 'forktrace[metrics]'") from None
+        from tracer.scrape_server import ScrapeServer
+
         host, port = address(where)
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)
+
+        def page(newer: bool) -> tuple[bytes, str]:
+            if newer:
+                body: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+                return body, openmetrics.CONTENT_TYPE_LATEST
+            return exposition.generate_latest(registry), "text/plain; version=0.0.4; charset=utf-8"
+
+        server = ScrapeServer(page)
         try:
-            self._server, self._thread = start_http_server(port, host, registry)
+            taken = server.start(host, port)
         except OSError as e:
             why = (e.strerror or str(e)).lower()
             raise CannotWriteError(f"metrics can not be served at {where}: {why}", "choose another port") from None
-        taken, number = self._server.server_address[:2]
-        return f"http://{f'[{taken}]' if ':' in taken else taken}:{number}/metrics"
+        self._server = server
+        return taken
 
     def close(self) -> None:
         """Stop answering. May be called twice."""
         if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join()
+            self._server.close()
             self._server = None
 
 
@@ -178,8 +192,10 @@ def address(where: str) -> tuple[str, int]:
 
 
 def _text(label: str) -> str:
-    """Odd bytes as \\xNN: what is scraped is UTF-8."""
-    return label if label.isascii() else label.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Odd bytes as \\xNN, as what is scraped is UTF-8; cut where it is long, as a control group's path may be."""
+    if not label.isascii():
+        label = label.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return label if len(label) <= _LABEL_MOST else label[: _LABEL_MOST - 1] + "…"
 
 
 def _resident() -> int:

@@ -1,36 +1,33 @@
 """As whom the program runs, and as whom its traces are written.
 
-    caller_identity()     who called sudo, when our parent process is sudo
+    caller_identity()     who called sudo, when sudo is above us
     user_identity(name)   for -u
     drop(identity)        become them for good (in the held child)
     as_caller()           a `with` block whose file accesses are the sudo caller's
     open_output(path)     an output, opened as the caller
 
 Under `sudo forktrace -- make` the program is the caller's and so are the files. Nothing is ever chowned by
-path: a symbolic link in /tmp would give /etc/shadow away. Knows of no process but this one and its parent.
+path: a symbolic link in /tmp would give /etc/shadow away.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+import stat
 
+from tracer import sudo_caller
 from tracer.errors import CannotWriteError, NoPermissionError, UsageError
+from tracer.inheritance import put, unset
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ctypes
-    from collections.abc import Mapping
+    from collections.abc import Iterable
     from typing import IO
 
 _CAPABILITY_VERSION_3 = 0x20080522
-_FLAGS = {
-    "wb": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
-    "w+b": os.O_RDWR | os.O_CREAT | os.O_TRUNC,
-    "ab": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
-    "xb": os.O_WRONLY | os.O_CREAT | os.O_EXCL,
-}
+_ACCESS = {"wb": os.O_WRONLY, "w+b": os.O_RDWR, "ab": os.O_WRONLY | os.O_APPEND, "xb": os.O_WRONLY}
 
 
 class Identity:
@@ -48,29 +45,42 @@ class Identity:
         self.home = home
         self.shell = shell
 
-    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
+    def environment(self, base: Iterable[bytes]) -> list[bytes]:
         """`base` as this user's own: HOME and its kin set, what sudo added removed. PATH stays as it is."""
-        env = {name: value for name, value in base.items() if not name.startswith("SUDO_")}
-        env.update(HOME=self.home, USER=self.name, LOGNAME=self.name, SHELL=self.shell)
-        env["MAIL"] = f"/var/mail/{self.name}"
+        entries = [entry for entry in base if not entry.startswith(b"SUDO_")]
+        own = {"HOME": self.home, "USER": self.name, "LOGNAME": self.name, "SHELL": self.shell}
+        own["MAIL"] = f"/var/mail/{self.name}"
         runtime = f"/run/user/{self.uid}"
-        env.pop("XDG_RUNTIME_DIR", None)  # root's, if any
+        unset(entries, b"XDG_RUNTIME_DIR")  # root's, if any
         if os.path.isdir(runtime):  # noqa: PTH112  pathlib is 3 ms and would be the only use
-            env["XDG_RUNTIME_DIR"] = runtime
-        return env
+            own["XDG_RUNTIME_DIR"] = runtime
+        for name, value in own.items():
+            put(entries, os.fsencode(name), os.fsencode(value))
+        return entries
 
 
 def caller_identity() -> Identity | None:
-    """Who called sudo; None when we are not root by sudo, or when root called it.
+    """Who called sudo; None when we are not root by sudo, when root called it, or in a shell that sudo started.
 
-    SUDO_UID alone proves nothing: it survives inside `sudo -s`, where everything is meant to be root's. So
-    the parent must be sudo itself, or, where sudo exec'd us in its own place, still be a process of the
-    caller.
+    Raises UsageError where that cannot be decided (sudo_caller.py says how it is): to run a program as root by mistake
+    is worse than to ask.
     """
-    uid = _number(os.environ.get("SUDO_UID"))
-    if os.geteuid() != 0 or not uid or not _parent_is(uid):
-        return None
-    return _identity(uid, _number(os.environ.get("SUDO_GID")), os.environ.get("SUDO_USER"))
+    decision = sudo_caller.decide()
+    if decision is sudo_caller.Decision.UNKNOWN:
+        raise UsageError(
+            "cannot tell whether the program is root's or the sudo caller's: SUDO_UID is set, but sudo is not above us",
+            "give --as-root, or -u USER",
+        )
+    return _sudo_identity() if decision is sudo_caller.Decision.CALLER else None
+
+
+def output_identity() -> Identity | None:
+    """Whose our files are. Where it cannot be decided, the caller's: they may never write more than root."""
+    return None if sudo_caller.decide() is sudo_caller.Decision.OURSELVES else _sudo_identity()
+
+
+def _sudo_identity() -> Identity:
+    return _identity(int(os.environ["SUDO_UID"]), _number(os.environ.get("SUDO_GID")), os.environ.get("SUDO_USER"))
 
 
 def user_identity(user: str) -> Identity | None:
@@ -99,7 +109,7 @@ def drop(identity: Identity) -> None:
     """
     # A change of uid leaves the inheritable set alone; an exec of a file with its own would revive it.
     # Emptied, it empties its subset, the ambient set. Loaded now: our Python may be for root's eyes only.
-    libc = _libc() if _capabilities(b"CapInh", b"CapAmb") != 0 else None
+    libc = _libc() if capabilities(b"CapInh", b"CapAmb") != 0 else None
     os.setgroups(identity.groups)
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)
@@ -107,7 +117,7 @@ def drop(identity: Identity) -> None:
         return
     if libc is not None:
         _clear_capabilities(libc)
-    if _capabilities(b"CapInh", b"CapPrm", b"CapEff", b"CapAmb") > 0:
+    if capabilities(b"CapInh", b"CapPrm", b"CapEff", b"CapAmb") > 0:
         raise OSError(errno.EPERM, "capabilities were left")
     try:
         os.setuid(0)
@@ -120,7 +130,7 @@ class as_caller:  # noqa: N801  reads as a function: `with as_caller(): os.repla
     """A block whose file accesses have the sudo caller's fsuid, fsgid and groups; a no-op without sudo."""
 
     def __init__(self) -> None:
-        self._identity = caller_identity()
+        self._identity = output_identity()
 
     def __enter__(self) -> Identity | None:
         who = self._identity
@@ -149,18 +159,16 @@ def open_output(path: str | os.PathLike[str], mode: str = "wb") -> IO[bytes]:
     """Open an output file, made with mode 0600, as the sudo caller would. `mode`: wb, w+b, ab or xb.
 
     A symbolic link as the last component is refused, except /dev/stdout and the /dev/fd/N of a shell's
-    `>(...)`: that descriptor is duplicated. An existing file keeps its mode and owner. Raises
-    CannotWriteError.
+    `>(...)`: that descriptor is duplicated. An existing file keeps its mode, and one that belongs to another user is
+    refused: whoever made it beforehand could read it. Raises CannotWriteError.
     """
     name = os.fspath(path)
     inherited = _inherited_fd(name)
     try:
         if inherited is not None:
             return os.fdopen(os.dup(inherited), mode)
-        # O_NONBLOCK: a FIFO without a reader would hold us here for ever, with the signals blocked.
-        extra = os.O_NOFOLLOW | os.O_NOCTTY | os.O_NONBLOCK
-        with as_caller():
-            fd = os.open(name, _FLAGS[mode] | extra, 0o600)
+        with as_caller() as who:
+            fd = _create(name, mode, who.uid if who is not None else os.geteuid())
         os.set_blocking(fd, True)
         return os.fdopen(fd, mode)
     except OSError as e:
@@ -169,9 +177,37 @@ def open_output(path: str | os.PathLike[str], mode: str = "wb") -> IO[bytes]:
         raise CannotWriteError(f"{name!r} is no file name", "name a file with -o") from None
 
 
+def _create(name: str, mode: str, uid: int) -> int:
+    """A descriptor of a new file, or of one that is there and belongs to `uid`, empty unless it is appended to.
+
+    What others made beforehand is refused if it is a regular file; devices and FIFOs are as they are. The owner of a
+    new file is not looked at: some file systems (vfat, NFS for root) give it another.
+    """
+    # O_NONBLOCK: a FIFO without a reader would hold us here for ever, with the signals blocked.
+    flags = _ACCESS[mode] | os.O_NOFOLLOW | os.O_NOCTTY | os.O_NONBLOCK
+    try:
+        return os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        if mode == "xb":
+            raise
+    fd = os.open(name, flags)
+    try:
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode):
+            if status.st_uid != uid:
+                whose = f"it belongs to another user (uid {status.st_uid})"
+                raise CannotWriteError(f"can not write {name}: {whose}", "name another file")
+            if mode != "ab":
+                os.ftruncate(fd, 0)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 def _cannot_write(name: str, e: OSError) -> CannotWriteError:
     folder = os.path.dirname(name) or "."  # noqa: PTH120
-    who = caller_identity()
+    who = output_identity()
     may_not = f"{who.name} may not write it" if who else "permission denied"
     said: dict[int | None, tuple[str, str]] = {
         errno.ELOOP: ("it is a symbolic link", "name the file itself"),
@@ -213,23 +249,8 @@ def _identity(uid: int, gid: int | None, name: str | None) -> Identity:
     return Identity(entry.pw_name, uid, gid, groups, entry.pw_dir or "/", entry.pw_shell or "/bin/sh")
 
 
-def _parent_is(uid: int) -> bool:
-    """Whether our parent is sudo, or (sudo having exec'd us) a process of user `uid`."""
-    parent = f"/proc/{os.getppid()}"
-    try:
-        exe = os.readlink(f"{parent}/exe").removesuffix(" (deleted)")  # noqa: PTH115
-    except OSError:  # sudo is not dumpable: a container without CAP_SYS_PTRACE shows its comm only
-        exe = ""
-    with suppress(OSError):
-        if not exe:
-            with open(f"{parent}/comm", encoding="utf-8", errors="surrogateescape") as f:  # noqa: PTH123
-                exe = f.read().rstrip("\n")
-        return exe.rpartition("/")[2] in ("sudo", "sudo-rs") or os.stat(parent).st_uid == uid  # noqa: PTH116
-    return False
-
-
-def _capabilities(*names: bytes) -> int:
-    """The union of our capability sets of these names; -1 when /proc can not tell."""
+def capabilities(*names: bytes) -> int:
+    """The union of our capability sets of these names, as CapEff; -1 when /proc can not tell."""
     try:
         with open("/proc/self/status", "rb", buffering=0) as f:  # noqa: PTH123
             lines = f.read().splitlines()

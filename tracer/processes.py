@@ -64,6 +64,7 @@ PROCESS_COLUMNS: Final = (
     Field("file_copies", "i", "private file pages first written"),
     Field("zero_copies", "i", "zero pages replaced"),
     Field("large_copies", "i", "huge pages copied or replaced"),
+    Field("ksm_copies", "i", "copies of pages that the kernel had merged (KSM); not among cow_copies"),
     Field("reuses", "i", "write-protect faults that copied nothing"),
     Field("mkwrites", "i", "shared file pages made writable"),
     Field("failed_wp", "i", "write-protect faults that ended in a signal or error"),

@@ -154,13 +154,13 @@ def split_arguments(command: bytes) -> list[str]:
     return _text(command.removesuffix(b"\0")).split("\0")
 
 
-def cgroup_path(groups: bytes) -> str | None:
-    """The path that places the process, from /proc/PID/cgroup: of v1's pids controller, else of v2's tree."""
+def cgroup_path(groups: bytes, controller: str = "pids") -> str | None:
+    """The path that places the process, from /proc/PID/cgroup: of v1's `controller`, else of v2's tree."""
     path = None
     for line in groups.splitlines():
         number, _, rest = line.partition(b":")
         controllers, _, name = rest.partition(b":")
-        if b"pids" in controllers.split(b",") or (number == b"0" and not controllers and path is None):
+        if controller.encode() in controllers.split(b",") or (number == b"0" and not controllers and path is None):
             path = _text(name.removesuffix(b" (deleted)"))
     return path
 

@@ -8,6 +8,7 @@ come; no sink may stop the capture. Knows no tree beyond naming who is still ali
 
 from __future__ import annotations
 
+import mmap
 import os
 import select
 import signal
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-from tracer import backends, boot_clock, procfs
+from tracer import backends, boot_clock, own_limits, procfs
 from tracer.backends import BackendProtocol, Options
 from tracer.delayacct import Switch, put_back
 from tracer.errors import NoInputError, NoPermissionError, ProbesRefusedError
@@ -79,6 +80,7 @@ class Session:
         self._released = False
         self._backend: BackendProtocol | None = None
         self._switch: Switch | None = None
+        self._limits: own_limits.Given = {}
         self._sinks: list[Sink] = []
         self._notes: list[str] = []
         self._tasks = 0  # born and not yet let go of by the kernel
@@ -88,7 +90,9 @@ class Session:
     def start(self) -> None:
         """Hold the program, attach. Raises the last backend's refusal, or CannotStartError. Nothing is left behind."""
         plan = self.plan
+        self._limits = own_limits.raise_own()
         try:
+            own_limits.check_room(saves=False)
             if plan.options.delayacct:
                 self._switch = Switch.on()  # a program that is older has no record of delays for life
             elif put_back():
@@ -119,6 +123,7 @@ class Session:
             options={
                 "cow": plan.options.cow,
                 "wait": plan.wait,
+                "page_size": mmap.PAGESIZE,
                 "pids": list(plan.pids),
                 **plan.options.match.as_dict(),
             },
@@ -129,7 +134,7 @@ class Session:
         plan = self.plan
         return Target.hold(
             plan.argv, env=plan.env, set_env=plan.set_env, cwd=plan.cwd, as_root=plan.as_root, user=plan.user,
-            pass_fds=plan.pass_fds, through=through,
+            pass_fds=plan.pass_fds, through=through, limits=self._limits,
         )  # fmt: skip
 
     def _attach(self) -> None:
@@ -166,7 +171,7 @@ class Session:
                 cls = next(classes, None)
                 if cls is None:
                     raise
-                self._say(f"{backend.name}: {e.message}; using {cls.name} instead")
+                self._fall_back(type(backend), cls, e.message)
                 continue
             except BaseException:
                 backend.close()
@@ -175,6 +180,16 @@ class Session:
             if passed and cls is first:
                 self._say(f"{passed[0]}; using {backend.name} instead")
             return
+
+    def _fall_back(self, refused: type[BackendProtocol], taken: type[BackendProtocol], why: str) -> None:
+        """Say it on the terminal, and in every report."""
+        options = self.plan.options
+        missing = sorted(refused.cover(options) - taken.cover(options))
+        words = f"{refused.name}: {why}; using {taken.name} instead"
+        if missing:
+            words = f"WARNING: {words}, which does not measure {', '.join(missing)}"
+            self._notes.append(words.removeprefix("WARNING: "))
+        self._say(words)
 
     def _attach_members(self, backend: BackendProtocol) -> None:
         """A group's members, for a backend that can not tell who comes into it later."""
@@ -279,6 +294,17 @@ class Session:
                     f"the program has ended; waiting for {names or 'its descendants'} (Ctrl-C leaves them running)"
                 )
 
+    def accompany(self) -> None:
+        """After `run` has failed: stay until the program ends, signals passed on, so that its status is still known."""
+        target = self._target
+        if target is None or not self._released:
+            return
+        poll = select.poll()
+        poll.register(self._signal_fd, select.POLLIN)
+        while target.status is None and target.handle_signals() is not Action.DETACH:
+            poll.poll(_IDLE_S * 1000)
+        self.status = target.status
+
     def stop(self) -> None:
         """End `run` after this look at the source, as a Ctrl-C does where we attached. For a sink or a tick."""
         self._stop = True
@@ -329,6 +355,8 @@ class Session:
         if self._switch is not None:
             self._switch.off()
             self._switch = None
+        own_limits.restore(self._limits)
+        self._limits = {}
 
     def __enter__(self) -> Self:
         return self

@@ -22,6 +22,7 @@ import time
 from contextlib import suppress
 
 from tracer.errors import CannotStartError, ForktraceError, UsageError
+from tracer.inheritance import environment, put, unset
 from tracer.launch import MESSAGE_SIZE, READY, Plan, child, failure
 from tracer.privileges import Identity, as_caller, caller_identity, open_output, user_identity
 from tracer.status import Status, pass_on
@@ -90,13 +91,15 @@ class Target:
         user: str | None = None,
         pass_fds: Sequence[int] = (),
         through: Sequence[str] = (),
+        limits: Mapping[int, tuple[int, int]] | None = None,
     ) -> Target:
         """Fork, and return when the child waits at the gate, with its privileges dropped and its file found.
 
         Under sudo it becomes the caller's unless `as_root`, or `user`'s if named. `env` replaces the
         environment as a whole; `set_env` has strace's -E words (NAME=value, or NAME to unset). The program is
         looked up in the PATH it will see. `through` is a tracer's command that argv is appended to; the tracer
-        must exec the program in the process it was started as. Raises UsageError, NoPermissionError,
+        must exec the program in the process it was started as. `limits` are the program's, where ours were
+        raised. Raises UsageError, NoPermissionError,
         CannotStartError (127 not found, else 126).
         """
         if not argv:
@@ -106,7 +109,7 @@ class Target:
         if user is not None and as_root:
             raise UsageError("-u and --as-root exclude each other", "give one of them")
         identity = user_identity(user) if user is not None else None if as_root else caller_identity()
-        plan = Plan(argv, _environment(env, set_env, identity), cwd, identity, pass_fds, through)
+        plan = Plan(argv, _environment(env, set_env, identity), cwd, identity, pass_fds, through, limits)
         signals = Signals()
         # Above 0..2: were stderr closed, the gate would be descriptor 2, and a library's warning the release.
         gate_read, gate = map(_high, os.pipe())
@@ -278,19 +281,19 @@ class Target:
         self._gate = self._report = -1
 
 
-def _environment(env: Mapping[str, str] | None, set_env: Sequence[str], identity: Identity | None) -> dict[str, str]:
+def _environment(env: Mapping[str, str] | None, set_env: Sequence[str], identity: Identity | None) -> list[bytes]:
     if env is not None:
-        result = dict(env)
+        result = [os.fsencode(name) + b"=" + os.fsencode(value) for name, value in env.items()]
     else:
-        result = dict(os.environ) if identity is None else identity.environment(os.environ)
+        result = environment() if identity is None else identity.environment(environment())
     for word in set_env:
-        name, equals, value = word.partition("=")
+        name, equals, value = os.fsencode(word).partition(b"=")
         if not name:
             raise UsageError(f"-E {word!r} names no variable", "write NAME=value, or NAME to unset it")
         if equals:
-            result[name] = value
+            put(result, name, value)
         else:
-            result.pop(name, None)
+            unset(result, name)
     return result
 
 

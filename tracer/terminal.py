@@ -18,6 +18,7 @@ import sys
 from contextlib import suppress
 
 from tracer.errors import UsageError
+from tracer.inheritance import IGNORED_BY_PYTHON, ignored
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ lives, but a `kill -INT` of us alone is a request."""
 IGNORED = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 """A stop of ours always goes through the program's stop (drain first), never straight from the terminal."""
 
-_SET_BY_PYTHON = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 _SI_KERNEL = 0x80
 _SIGINFO = struct.Struct("=IiiI112x")  # struct signalfd_siginfo: ssi_signo ssi_errno ssi_code ssi_pid
 
@@ -88,6 +88,7 @@ class Signals:
     def __init__(self) -> None:
         # All blocked until the fork is over: no handler of the host program may run in the child.
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        self._ignored = ignored()
         self._was: dict[signal.Signals, object] = {}
         self._fd = -1
         self._strays: list[Caught] = []
@@ -118,7 +119,7 @@ class Signals:
         """Between fork and exec: dispositions and mask as our own caller gave them to us."""
         for signo in signal.valid_signals():
             # A Python handler would run Python code in the held child; the exec resets it anyway.
-            if callable(signal.getsignal(signo)) or signo in _SET_BY_PYTHON:
+            if callable(signal.getsignal(signo)) or (signo in IGNORED_BY_PYTHON and signo not in self._ignored):
                 with suppress(OSError, ValueError):
                     signal.signal(signo, signal.SIG_DFL)
         for signo, was in self._was.items():

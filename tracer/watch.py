@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final
 
 from tracer import boot_clock, procfs
@@ -23,22 +22,22 @@ from tracer.cgroups import hierarchy
 from tracer.errors import CannotWriteError
 from tracer.events import Batch, Fact
 from tracer.pressure import Pressure
-from tracer.recorder import Recorder, fresh
+from tracer.recorder import Recorder
 from tracer.session import Session
+from tracer.storm_files import StormFiles
 
 _NS: Final = 10**9
 _AT_ONCE: Final = 40  # processes asked of /proc per tick: 4 ms
 _DISARM_S: Final = 60
 _FOLLOW_S: Final = 5
-_FILES_MOST: Final = 20
 _LATE_NS: Final = 300_000_000  # a source tells of things up to so long after they happened
 
 
 class Watch:
-    """`save`: a folder or a file for what the recorder keeps, None for nothing. `found` is called with each finding."""
+    """`save`: where what the recorder keeps is saved, None for nowhere. `found` is called with each finding."""
 
     def __init__(
-        self, session: Session, recorder: Recorder, *, rate: float | None = None, save: str | None = None,
+        self, session: Session, recorder: Recorder, *, rate: float | None = None, save: StormFiles | None = None,
         seconds: int = 60, found: Callable[[Finding], None] = lambda finding: None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:  # fmt: skip
@@ -57,7 +56,6 @@ class Watch:
         self._found, self._say = found, say
         self._save = save
         self._pressure = Pressure()
-        self._files = 0
         self._passed_over = 0
         self._armed_by_us = False
         self._calm_since = time.monotonic()
@@ -107,7 +105,8 @@ class Watch:
         """
         if self.recorder.path is not None:
             return self.recorder.path
-        path = self._path(where or self._save or ".")
+        files = self._save or StormFiles(where or ".")
+        path = files.room_for(self.recorder.max_file, where)
         self.recorder.begin(path, self.session.meta, self.window.standing)
         if not self.detector.storming:
             self.recorder.end()
@@ -135,25 +134,10 @@ class Watch:
     def _begin_file(self) -> None:
         if self._save is None or self.recorder.path is not None:
             return
-        if self._files >= _FILES_MOST:
-            if self._files == _FILES_MOST:
-                self._files += 1
-                self._say(f"{_FILES_MOST} storms were kept, and no more are: move the files away and start anew")
-            return
         try:
             self.save()
         except CannotWriteError as e:
             self._say(f"the storm is not kept: {e}")
-            return
-        self._files += 1
-
-    def _path(self, where: str) -> str:
-        if not Path(where).is_dir():
-            if self._files == 0:
-                return where
-            stem, dot, suffix = where.rpartition(".")
-            return f"{stem}-{self._files + 1}.{suffix}" if dot and "/" not in suffix else f"{where}-{self._files + 1}"
-        return fresh(where, "forktrace-storm")
 
     def _written(self, path: str | None) -> None:
         if path is None:

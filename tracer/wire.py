@@ -40,8 +40,9 @@ HOW: Final = (None, "root", "fork", "vfork", "clone", "posix_spawn", "io_worker"
 
 COUNTERS: Final = (
     "wp_faults", "cow_heap", "cow_stack", "cow_anon", "cow_file", "cow_unknown", "cow_gup",
-    "file_copies", "zero_copies", "large_copies", "reuses", "mkwrites", "failed_wp",
+    "file_copies", "zero_copies", "large_copies", "reuses", "mkwrites", "failed_wp", "ksm_copies",
 )  # fmt: skip
+_NARROW: Final = ("failed_wp", "ksm_copies")
 COPIES: Final = COUNTERS[1:7]
 """Together they are cow_copies."""
 DECAY_BUCKETS: Final = 32
@@ -115,7 +116,7 @@ RECORDS[FAULTS] = Record(
     "ft_faults",
     (
         *HEAD,
-        *((name, "q") for name in COUNTERS),
+        *((name, "i" if name in _NARROW else "q") for name in COUNTERS),
         ("parent_cow_birth", "Q"),
         ("parent_cow_end", "Q"),
         ("cow_total", "Q"),
@@ -125,9 +126,9 @@ RECORDS[DECAY] = Record("ft_decay", (*HEAD, ("buckets", f"{DECAY_BUCKETS}i")))
 LIMIT_GROUPS: Final = ("cgroup", "pids_cgroup", "mem_cgroup")
 LIMIT_NUMBERS: Final = (
     "pids_now", "pids_max", "pids_fails", "nproc_now", "nproc_max", "nproc_uid", "ns_now", "ns_max", "mem_now",
-    "mem_max", "data_pages", "limits",
+    "mem_max", "data_pages", "limits", "tasks_now", "committed",
 )  # fmt: skip
-L_READ, L_EXEMPT, L_NS_DEAD, L_NS_INNER, L_SECCOMP = 1, 2, 4, 8, 16
+L_READ, L_EXEMPT, L_NS_DEAD, L_NS_INNER, L_SECCOMP, L_TASKS = 1, 2, 4, 8, 16, 32
 NO_LIMIT: Final = 0xFFFFFFFF
 _FAILED: Final = Record(
     "ft_failed",
@@ -157,19 +158,20 @@ _TEXT_STRUCT: Final = struct.Struct("=" + "".join(f for _, f in TEXT_HEAD.fields
 OPTIONS: Final = Record("ft_options", tuple((n, "I") for n in (
     "ns_level", "ns_inum", "everyone", "kernel_reads", "fork_cost", "argv_max", "env_max", "cgroup_v1",
     "events_bytes", "sighand_size",
-    "rdonly_cast", "match", "match_v1",
+    "rdonly_cast", "match", "match_v1", "page_size", "copies", "copy",
 )))  # fmt: skip
 
 MAX_CPUS: Final = 512
 STATS: Final = Record("ft_stats", (
     ("alive", "Q"), ("unmarked", "Q"), ("unseen", "Q"), ("added", "Q"), ("records", "Q"), ("joined", "Q"),
+    ("late_ends", "Q"),
     ("lost_events", f"{MAX_CPUS}Q"), ("lost_texts", f"{MAX_CPUS}Q"),
 ))  # fmt: skip
 MARK: Final = Record("mark", (
     ("flags", "I"), ("kill_sig", "I"), ("kill_pid", "I"), ("kill9_pid", "I"),
     ("copy_mm", "Q"), ("copy_ns", "Q"), ("renamed_ns", "Q"), ("wait_ns", "Q"),
     ("min_flt", "Q"), ("maj_flt", "Q"), ("utime", "Q"), ("stime", "Q"), ("runtime", "Q"),
-    ("pid", "I"), ("tid", "I"),
+    ("pid", "I"), ("tid", "I"), ("exec_id", "I"), ("orphan", "I"), ("notes", "I"), ("unused", "I"),
 ))  # fmt: skip
 MARK_ROOT, MARK_SEEN, MARK_ENDED = 1, 2, 16
 

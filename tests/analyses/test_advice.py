@@ -31,11 +31,11 @@ from tests.build import (
 from tests.strategies import META as ANY
 from tests.strategies import PROFILE, History, histories
 from tracer.analyses.advice import Finding, advise
-from tracer.analyses.cow import PAGE
 from tracer.events import Batch, Fact
 from tracer.tree import ProcessTree
 
 MIB = 1 << 20
+PAGE = 4096  # of the machine that the tests' Meta names
 
 
 def found(*steps: Step, **changes: Any) -> list[Finding]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.build import end, exec_, exit_, faults, fork, root, tree, vfork
-from tracer.analyses.cow import PAGE, Edge, edges, ledger
+from tracer.analyses.cow import Edge, edges, ledger
 from tracer.events import NULL
 from tracer.tree import ProcessTree
 
 MIB = 1 << 20
+PAGE = 4096  # of the machine that the tests' Meta names
 
 
 def _only(t: ProcessTree) -> Edge:
@@ -99,3 +100,22 @@ def test_the_dearest_come_first_and_the_count_is_of_all() -> None:
     assert [t.value(e.row, "pid") for e in book.edges] == [3, 4]
     assert (book.forks, book.copies) == (3, 555)
     assert [t.value(e.row, "pid") for e in ledger(t, limit=None).edges] == [3, 4, 2]
+
+
+@pytest.mark.parametrize(("options", "page"), [({"page_size": 16384}, 16384), ({}, None)])
+def test_a_copy_has_as_many_bytes_as_a_page_of_its_machine(options: dict[str, int], page: int | None) -> None:
+    t = tree(
+        root(1, "server"),
+        fork(1, 2, rss_bytes=MIB),
+        faults(2, cow_copies=3, before_exec=True, parent_cow_birth=0, parent_cow_end=5),
+        exec_(2, "true"),
+        exit_(2),
+        machine="aarch64",
+        options=options,
+    )
+    (edge,), book = list(edges(t)), ledger(t)
+    known = [None if page is None else n * page for n in (8, 3, 5, 3)]
+
+    assert [edge.bytes, edge.child_bytes, edge.parent_bytes, edge.bytes_before_exec] == known
+    assert (edge.share is None) is (page is None)
+    assert (book.bytes, book.bytes_before_exec) == ((None, None) if page is None else (3 * page, 3 * page))

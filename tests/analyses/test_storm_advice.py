@@ -9,6 +9,7 @@ import pytest
 
 from tracer.analyses.storm_advice import advise
 from tracer.analyses.storm_finding import Who
+from tracer.causes import Bound, Cause, Limit, failure_words
 
 ALONE = Who(
     pid=4321, born_ns=1, comm="bomb", argv=None, uid=1000, cgroup="/", unit=None, container=None, runtime=None,
@@ -73,10 +74,22 @@ def test_limits_leave_room_for_what_was_usual() -> None:
     assert any("--nproc=600:600" in command for command in commands(ALONE, "fan-out", usual_alive=300))
 
 
-def test_the_cause_of_failed_forks_is_followed_up() -> None:
-    said = advise(ALONE, None, alive=1, usual_alive=1, statuses=(), causes=(("EAGAIN: pids.max of /a: 9 of 9", 5),))
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (Cause(Limit.PIDS_MAX, Bound(9, 9, "/jobs/a b")), "forks fail at pids.max = 9 of /jobs/a b: raise it only"),
+        (Cause(Limit.NPROC, Bound(4096, 4096, "uid 7")), "forks fail at RLIMIT_NPROC = 4,096 of uid 7: raise it only"),
+        (Cause(Limit.PID_MAX, Bound(301, 310, "its pid namespace")), "kernel.pid_max = 310 of its pid namespace: "),
+        (Cause(Limit.THREADS_MAX, Bound(900, 900)), "900, and nothing else on this host can start a process either"),
+        (Cause(Limit.MEMORY_MAX, Bound(8 << 20, 8 << 20, "/m")), "forks fail at memory.max = 8 MiB of /m: "),
+        (Cause(Limit.SECCOMP), "forks fail because of a seccomp filter"),
+    ],
+)
+def test_the_limit_at_which_forks_fail_is_named(cause: Cause, words: str) -> None:
+    causes = (("EAGAIN", 7), (failure_words("EAGAIN", str(cause)), 5), ("EAGAIN: pids.max 1/1 of /less", 2))
+    said = advise(ALONE, None, alive=1, usual_alive=1, statuses=(), causes=causes)
 
-    assert any("/a's pids.max" in advice.words for advice in said)
+    assert words in said[-1].words
 
 
 def test_with_nobody_to_name_there_is_something_to_do_all_the_same() -> None:

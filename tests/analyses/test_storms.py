@@ -218,7 +218,7 @@ def test_failed_forks_make_a_storm_of_few_births() -> None:
     for second in range(30):
         host.noise(second)
         for k in range(200 if second >= 18 else 0):
-            host.row(Kind.FORK_FAILED, second + k / 200, BASH, error="EAGAIN", cause="pids.max of /a/b: 10 of 10")
+            host.row(Kind.FORK_FAILED, second + k / 200, BASH, error="EAGAIN", cause="pids.max 10/10 of /a/b")
 
     (begun,) = host.found(30)
 
@@ -226,7 +226,7 @@ def test_failed_forks_make_a_storm_of_few_births() -> None:
     assert begun.who.pid == BASH
     assert begun.failures is not None
     assert begun.failures > 500
-    assert begun.causes[0][0] == "EAGAIN: pids.max of /a/b: 10 of 10"
+    assert begun.causes[0][0] == "EAGAIN: pids.max 10/10 of /a/b"
     assert any("/a/b" in advice.words for advice in begun.advice)
 
 

@@ -69,13 +69,13 @@ def test_a_failed_fork_belongs_to_who_tried() -> None:
     story.existing(1)
     story.existing(50, 1, comm="worker")
     for k in range(5):
-        story.row(Kind.FORK_FAILED, 0.5 + k / 100, 50, error="EAGAIN", cause="pids.max of /a: 10 of 10")
+        story.row(Kind.FORK_FAILED, 0.5 + k / 100, 50, error="EAGAIN", cause="pids.max 10/10 of /a")
     window = story.window(until=1)
 
     assert window.series("failures") == [5]
     busiest = next(g for g in window.groups("ancestor") if g.failures)
     assert (busiest.pid, busiest.failures) == (50, 5)
-    assert busiest.causes == {"EAGAIN: pids.max of /a: 10 of 10": 5}
+    assert busiest.causes == {"EAGAIN: pids.max 10/10 of /a": 5}
 
 
 def test_zombies_are_those_that_nobody_has_come_for() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from typing import Any
 
@@ -9,8 +10,8 @@ from tracer import wire
 from tracer.backends import _host
 from tracer.backends._faults import Faults
 from tracer.backends._libbpf import BpfObject
+from tracer.backends._objects import probe_object
 from tracer.backends._ring import Ring
-from tracer.backends.bpf import probe_object
 
 Row = dict[str, Any]
 
@@ -20,10 +21,13 @@ class Probes:
 
     def __init__(self) -> None:
         self._owner = BpfObject(probe_object("lifecycle"))
-        self._owner.skip("on_exit_old")
+        self._owner.skip("on_exit_old" if _host.has_group_dead() else "on_exit")
+        if not _host.mark_victim_takes_task():
+            self._owner.skip("on_oom")
         options = wire.pack_options(
             **{n: 0 for n, _ in wire.OPTIONS.fields}
             | {"events_bytes": 16 << 20, "rdonly_cast": _host.has_rdonly_cast(), "fork_cost": 1}
+            | {"page_size": mmap.PAGESIZE}
         )
         self._owner.set_data(".rodata.opt", options)
         self._owner.load()

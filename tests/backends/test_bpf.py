@@ -31,8 +31,9 @@ from tests.terminals import DEADLINE_S, state, wait_until
 from tracer import wire
 from tracer.backends import Options
 from tracer.backends._decode import Decoder
+from tracer.backends._objects import probe_object
 from tracer.backends._ring import BUSY, Ring
-from tracer.backends.bpf import Backend, probe_object
+from tracer.backends.bpf import Backend
 from tracer.errors import NoInputError, ProbesRefusedError
 from tracer.events import Batch, Fact, Kind
 from tracer.session import Plan, Session
@@ -463,18 +464,20 @@ def test_a_start_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @kernel
-def test_refused_fault_probes_cost_the_tree_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+@pytest.mark.parametrize("what", ["_faults.Faults.load", "_faults.Faults.attach", "_stacks.Stacks.attach"])
+def test_refused_fault_probes_cost_the_tree_nothing(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise ProbesRefusedError("no room for more")
 
-    monkeypatch.setattr("tracer.backends._faults.Faults.load", refuse)
-    known, child = None, None
-    trace = tracer.run(["sh", "-c", "/bin/true & wait"], backend="bpf", cow="full")
+    monkeypatch.setattr(f"tracer.backends.{what}", refuse)
+    stacks = 0 if "Stacks" in what else None
+    trace = tracer.run(["sh", "-c", "/bin/true & wait"], backend="bpf", cow="full", cow_stacks=stacks)
     known, child = trace.meta.facts, trace.tree.record(1)
 
-    assert Fact.COW not in known
+    assert not known & {Fact.COW, Fact.WP_FAULTS, Fact.STACKS}
     assert child["cow_copies"] is None
     assert child["exit_code"] == 0
+    assert child["fork_ns"] > 0
     assert trace.meta.notes == ("copies were not counted: no room for more",)
 
 
@@ -498,6 +501,15 @@ def test_what_the_living_used_is_lost_alone_when_it_can_not_be_asked(monkeypatch
 def test_probes_that_are_not_there_are_named_with_what_builds_them() -> None:
     with pytest.raises(ProbesRefusedError, match=r"nonesuch\.bpf\.o is missing; build it"):
         probe_object("nonesuch")
+
+
+def test_on_a_machine_without_probes_it_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "host", "6.12", "#1", "riscv64")))
+    ready = Backend.readiness()
+
+    assert (ready.ok, ready.why) == (False, "the probes are compiled for x86-64 and arm64, and this is riscv64")
+    with pytest.raises(ProbesRefusedError, match="and this is riscv64; use another backend"):
+        probe_object("lifecycle")
 
 
 # Two rings, without a kernel

@@ -165,7 +165,7 @@ def test_pids_of_a_namespace_of_its_own(tmp_path: Path) -> None:
     assert len(found) == 4
     for event in found:
         assert (event.error, event.evidence) == ("EAGAIN", "measured")
-        assert re.fullmatch(r"kernel\.pid_max \d+/310 of its pid namespace", event.cause), event
+        assert re.fullmatch(r"kernel\.pid_max \d+/310 of its pid namespace, 300 reserved", event.cause), event
     assert Path("/proc/sys/kernel/pid_max").read_text() == ours
 
 
@@ -182,6 +182,49 @@ def test_more_data_than_there_is_memory(tmp_path: Path) -> None:
         assert re.fullmatch(
             r"vm\.overcommit_memory=0: \S+ GiB of data are above all memory and swap, \S+ GiB", event.cause
         ), event
+
+
+@pytest.fixture
+def own_kernel() -> Iterator[str]:
+    """Skips where the kernel is shared: what these set, all its processes are under. How sure a cause can be."""
+    need("bpf", "cc", "root")
+    if not Path("/run/vm/job").exists():
+        pytest.skip("needs a kernel of its own: ./run guest newest 'python3 -m pytest tests/backends/test_failures.py'")
+    settings = [Path("/proc/sys") / name for name in ("vm/overcommit_memory", "kernel/threads-max", "kernel/pid_max")]
+    before = [path.read_text() for path in settings]
+    yield "measured" if " vm_committed_as\n" in Path("/proc/kallsyms").read_text() else "inferred"
+    for path, text in zip(settings, before, strict=True):
+        path.write_text(text)
+
+
+def test_more_than_may_be_promised_by_a_program_that_ends_at_once(own_kernel: str, tmp_path: Path) -> None:
+    """Committed_AS is that of the moment: a second later the program's own part of it is gone."""
+    found = failures(tmp_path, 1, 3, "sysctl=vm/overcommit_memory=2", "commit")
+
+    assert len(found) == 4
+    for event in found:
+        assert (event.error, event.evidence) == ("ENOMEM", own_kernel)
+        figures = r"vm\.overcommit_memory=2: Committed_AS \S+ \wiB and \S+ \wiB more are above CommitLimit \S+ \wiB"
+        assert re.fullmatch(figures, event.cause), event
+
+
+def test_as_many_tasks_as_the_host_may_have(own_kernel: str, tmp_path: Path) -> None:
+    found = failures(tmp_path, 1, 3, "sysctl=kernel/threads-max=20")
+
+    assert len(found) == 4
+    for event in found:
+        assert (event.error, event.evidence) == ("EAGAIN", own_kernel)
+        assert re.fullmatch(r"kernel\.threads-max \d+/20", event.cause), event
+
+
+@pytest.mark.usefixtures("own_kernel")
+def test_a_host_of_one_pid_that_is_not_reserved(tmp_path: Path) -> None:
+    found = failures(tmp_path, 3, 3, "sysctl=kernel/pid_max=301", "burn=400")
+
+    assert len(found) == 4
+    for event in found:
+        assert (event.error, event.evidence) == ("EAGAIN", "measured")
+        assert re.fullmatch(r"kernel\.pid_max \d+/301, 300 reserved", event.cause), event
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from tests.backends.fault_probes import Probes
 from tests.programs import cow
 from tracer import kernel, wire
 from tracer.backends import _faults
-from tracer.backends.bpf import probe_object
+from tracer.backends._objects import probe_object
 from tracer.btf import Btf
 from tracer.kernel import Check
 
@@ -194,7 +194,7 @@ def lacking(*missing: str) -> Callable[[str], Check]:
     [
         ((), "measured", set()),
         (("bpf_find_vma",), "measured", {"cow_heap", "cow_stack", "cow_anon", "cow_file"}),
-        (("rss_stat",), "inferred", {"cow_file"}),
+        (("rss_stat",), "inferred", {"cow_file", "file_copies"}),
         (
             ("rss_stat", "bpf_find_vma"),
             "inferred",
@@ -214,7 +214,7 @@ def test_what_can_not_be_told_is_null(
     assert all(f"no {name}" in found.why for name in missing)
 
 
-@pytest.mark.parametrize("missing", ["fault_tracepoints", "task_storage"])
+@pytest.mark.parametrize("missing", ["fault_entry", "fault_tracepoints", "task_storage"])
 def test_without_these_nothing_is_counted(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.setattr(kernel, "feature", lacking(missing))
 

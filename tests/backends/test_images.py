@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tracer import procfs
+from tracer.backends import _images
 from tracer.backends._images import Images, Seen
 from tracer.symbols import Mapped
 
@@ -129,9 +130,9 @@ def test_libraries_that_came_later_are_found_in_a_long_life(
     found.seen(seen(sleeper.pid, at, samples=64))
     assert found.space(sleeper.pid, at, 1).code is before  # nothing has changed
 
-    real = Path.read_bytes
+    real = _images.maps_text
     line = b"7f0000000000-7f0000001000 r-xp 00000000 00:00 9 /opt/late.so\n"
-    monkeypatch.setattr(Path, "read_bytes", lambda self: real(self) + (line if self.name == "maps" else b""))
+    monkeypatch.setattr(_images, "maps_text", lambda folder: real(folder) + line)
     found.seen(seen(sleeper.pid, at, samples=63))
     assert found.space(sleeper.pid, at, 1).code is before
     found.seen(seen(sleeper.pid, at, samples=64))

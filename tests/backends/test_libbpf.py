@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.backends.refused_object import refused_object
 from tests.conftest import need
 from tests.descriptors import open_files
-from tracer.backends import _libbpf
+from tracer.backends import Options, _host, _libbpf
 from tracer.backends._libbpf import BpfObject
-from tracer.backends.bpf import probe_object
+from tracer.backends._objects import options_data, probe_object
 from tracer.errors import ProbesRefusedError
 
 kernel = pytest.mark.kernel
@@ -92,22 +93,6 @@ def test_sizes_are_set_before_the_load(probes: BpfObject) -> None:
     assert probes.map_size("events") == 8192
 
 
-def test_the_line_that_names_the_cause_is_found_in_what_libbpf_says() -> None:
-    log = [
-        "libbpf: prog 'x': BPF program load failed: Permission denied\n",
-        "libbpf: prog 'x': -- BEGIN PROG LOAD LOG --\n0: R1=ctx\nR2 !read_ok\nprocessed 1\n-- END PROG LOAD LOG --\n",
-    ]
-    _libbpf._log()[:] = log
-    assert _libbpf._reason() == "R2 !read_ok"
-
-    _libbpf._log()[:] = ["libbpf: map 'events': failed to create: Invalid argument"]
-    assert _libbpf._reason() == "map 'events': failed to create: Invalid argument"
-
-    _libbpf._log().clear()
-    assert _libbpf._reason() == ""
-    assert _libbpf.log() == []
-
-
 @kernel
 def test_what_the_kernel_refuses_is_told_with_its_reason(probes: BpfObject) -> None:
     probes.resize("parents", 0)
@@ -118,8 +103,6 @@ def test_what_the_kernel_refuses_is_told_with_its_reason(probes: BpfObject) -> N
 
 @pytest.fixture
 def loaded(probes: BpfObject) -> BpfObject:
-    from tracer.backends import _host
-
     probes.skip("on_exit_old" if _host.has_group_dead() else "on_exit", "on_sighand_free")
     if not _host.mark_victim_takes_task():
         probes.skip("on_oom")
@@ -158,13 +141,13 @@ def test_data_sections_are_seen_without_a_call(loaded: BpfObject) -> None:
 def test_an_object_that_can_not_be_attached_leaves_nothing_attached(
     loaded: BpfObject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attach, attached = loaded._lib.bpf_program__attach, []
+    attach, attached = loaded._lib.bpf_program__attach_trace, []
 
     def second_fails(program: int) -> int:
         attached.append(program)
         return 0 if len(attached) == 2 else int(attach(program))
 
-    monkeypatch.setattr(loaded._lib, "bpf_program__attach", second_fails)
+    monkeypatch.setattr(loaded._lib, "bpf_program__attach_trace", second_fails)
     with pytest.raises(ProbesRefusedError, match=r"tp_btf/.* can not be attached"):
         loaded.attach()
 
@@ -193,7 +176,7 @@ def test_descriptors_come_and_go_with_the_object() -> None:
 def test_without_the_privilege_the_mend_is_one_that_helps(user: str, mend: str) -> None:
     need("setpriv")
     code = (
-        "from tracer.backends._libbpf import BpfObject; from tracer.backends.bpf import probe_object\n"
+        "from tracer.backends._libbpf import BpfObject; from tracer.backends._objects import probe_object\n"
         "import os\n"
         f"obj = BpfObject(probe_object('attach')); os.setuid({pwd.getpwnam(user).pw_uid})\n"
         "try: obj.load()\n"
@@ -223,18 +206,39 @@ def test_root_who_is_refused_is_not_sent_to_sudo(
     assert "sudo" not in str(caught.value)
 
 
+@pytest.fixture
+def refused(tmp_path: Path) -> Iterator[BpfObject]:
+    need("bpf")
+    made = BpfObject(refused_object(tmp_path, "lifecycle", "tp_btf/cgroup_mkdir"))
+    made.set_data(".rodata.opt", options_data(Options()))
+    made.skip("on_exit_old" if _host.has_group_dead() else "on_exit", "on_sighand_free")
+    if not _host.mark_victim_takes_task():
+        made.skip("on_oom")
+    yield made
+    made.close()
+
+
 @kernel
-def test_the_verifiers_refusal_is_its_own_words(walks: BpfObject, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says EACCES, to root as well, and why only in its log."""
-    log = "libbpf: -- BEGIN PROG LOAD LOG --\nR1 invalid mem access 'inv'\nprocessed 9 insns\n-- END PROG LOAD LOG --"
+def test_the_verifiers_refusal_is_its_own_words_whole(refused: BpfObject) -> None:
+    """Its error stands at the end of a log much longer than one message of libbpf's."""
+    with pytest.raises(
+        ProbesRefusedError, match=r"verifier refused on_mkdir of lifecycle\.bpf\.o: R3 !read_ok; this kernel is unlike"
+    ):
+        refused.load()
 
-    def refuse(_: int) -> int:
-        _libbpf._log().append(log)
-        return -errno.EACCES
+    assert len(refused.verifier_log) > 5000
+    assert "processed" in refused.verifier_log.splitlines()[-1]
+    assert len(_libbpf.log()) < 20
 
-    monkeypatch.setattr(walks._lib, "bpf_object__load", refuse)
-    with pytest.raises(ProbesRefusedError, match=r"verifier refused attach.bpf.o: R1 invalid mem access 'inv'; "):
-        walks.load()
+
+@kernel
+def test_an_optional_program_that_is_refused_is_left_out(refused: BpfObject) -> None:
+    refused.load(optional={"on_mkdir", "on_wait"})
+
+    assert refused.refused == {"on_mkdir": "R3 !read_ok"}
+    assert "on_mkdir" not in dict(refused.programs())
+    refused.attach(lambda name, _: name in ("on_wait", "on_free"))
+    assert len(refused._links) == 2
 
 
 @pytest.fixture

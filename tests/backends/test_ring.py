@@ -195,3 +195,35 @@ def take(ring: Ring, fixed: bool) -> Sequence[Any]:
         return ring.take_all()
     raw = ring.take_fixed(16, ring.position())
     return [raw[i + 8 : i + 24] for i in range(0, len(raw), 24)]
+
+
+@pytest.mark.parametrize("take", ["fixed", "all"])
+def test_memory_that_is_seen_late_is_waited_for_by_a_fence(
+    producer: Producer, ring: Ring, monkeypatch: pytest.MonkeyPatch, take: str
+) -> None:
+    """As on arm64: what was written before producer_pos, and before BUSY was cleared, may be seen later than these."""
+    late: list[tuple[int, bytes]] = []
+    seen: list[int] = []
+
+    def fence() -> None:
+        seen.append(producer.consumed())
+        for at, data in late[:1]:
+            producer.commit(at, data)
+        del late[:1]
+
+    monkeypatch.setattr(_ring, "_fence", fence)
+    first, second = producer.put(record("?")), producer.put(record("?"))
+    producer._write(first, struct.pack("=II", 7, 0))  # what was there before
+    late += [(first, record("?")), (first, record("a"))]
+    producer.commit(second, record("b"))
+
+    got = ring.take_fixed(16, ring.position()) if take == "fixed" else b"".join(ring.take_all())
+
+    assert got == (framed(record("a"), record("b")) if take == "fixed" else record("a") + record("b"))
+    assert (len(seen), max(seen)) == (3, 0)  # the last one before consumer_pos moves
+    assert producer.consumed() == producer.position
+
+
+def test_the_fence_of_other_machines_does_no_harm() -> None:
+    for fence in (_ring._no_fence, _ring._fence_by_lock):
+        fence()

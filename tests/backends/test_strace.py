@@ -674,3 +674,23 @@ def test_samples_without_privilege(sample: Sample, tmp_path: Path) -> None:
     assert done.returncode == sample.status, done.stderr
     assert not wrong, "\n".join(wrong)
     assert not [path for path in tmp_path.iterdir() if "strace" in path.name or path.name.startswith("forktrace-")]
+
+
+def test_inside_of_strace_the_tracer_is_named(tmp_path: Path) -> None:
+    done = run("true", prefix=["strace", "-f", "-o", str(tmp_path / "log")])
+
+    assert (done.returncode, done.stderr.count("\n")) == (77, 1)
+    assert re.search(r"traced itself, by strace \(\d+\), and a process has one tracer only", done.stderr)
+
+
+@pytest.mark.parametrize("backend", ["strace", "auto"])
+def test_without_proc_strace_is_not_tried(backend: str) -> None:
+    need("root", "unshare")
+    without = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /proc; exec "$@"', "sh"]
+    done = run("sh", "-c", "echo ran; exit 7", options=["--backend", backend, "-q"], prefix=without)
+
+    if backend == "auto" and done.returncode == 7:  # netlink needs none
+        assert done.stdout == "ran\n"
+        return
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (70, "", 1)
+    assert "/proc" in done.stderr

@@ -13,7 +13,7 @@ import pytest
 from tracer import procfs
 from tracer.backends._strace_live import BootClock, Live, cut
 from tracer.events import Kind
-from tracer.importers import strace_lines as lines
+from tracer.importers.strace import lexer
 
 SECOND = 1_000_000_000
 OFFSET = procfs.wall_offset_ns()
@@ -38,8 +38,8 @@ def now() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-def prefix(ns: int) -> lines.Prefix:
-    return lines.prefix(f"7 {ns // SECOND}.{ns % SECOND:09} x".encode())
+def prefix(ns: int) -> lexer.Prefix:
+    return lexer.prefix(f"7 {ns // SECOND}.{ns % SECOND:09} x".encode())
 
 
 # The clock

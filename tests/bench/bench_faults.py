@@ -27,6 +27,7 @@ free until a traced program has threads ("empty" has a program on mm_page_free, 
 from __future__ import annotations
 
 import argparse
+import mmap
 import os
 import statistics
 import struct
@@ -40,8 +41,8 @@ from tracer import wire
 from tracer.backends import _host
 from tracer.backends._faults import Faults
 from tracer.backends._libbpf import BpfObject
+from tracer.backends._objects import probe_object
 from tracer.backends._ring import Ring
-from tracer.backends.bpf import probe_object
 
 HERE: Final = Path(__file__).parent
 LOOPS: Final = {"copy": "c", "reuse": "r", "fresh": "f", "read": "z", "unmap": "u", "fork": "k"}
@@ -85,6 +86,7 @@ def run(rounds: int, faults_object: Path, loops: list[str]) -> dict[str, dict[st
         options = wire.pack_options(
             **{n: 0 for n, _ in wire.OPTIONS.fields}
             | {"events_bytes": 16 << 20, "rdonly_cast": _host.has_rdonly_cast(), "fork_cost": 1, "argv_max": 32768}
+            | {"page_size": mmap.PAGESIZE}
         )
         owner.set_data(".rodata.opt", options)
         owner.load()

@@ -21,6 +21,7 @@ Last figures (Linux 6.18, virtual machine with 2 cores, 25 rounds):
 from __future__ import annotations
 
 import argparse
+import mmap
 import os
 import statistics
 import subprocess
@@ -35,9 +36,9 @@ from tracer import wire
 from tracer.backends import _host
 from tracer.backends._faults import Faults
 from tracer.backends._libbpf import BpfObject
+from tracer.backends._objects import probe_object
 from tracer.backends._ring import Ring
 from tracer.backends._stacks import Stacks
-from tracer.backends.bpf import probe_object
 
 HERE: Final = Path(__file__).parent
 RATES: Final = {"off": None, "1000": 1000, "all": 0}
@@ -54,6 +55,7 @@ def run(rounds: int, loops: list[str]) -> tuple[dict[str, dict[str, list[float]]
         options = wire.pack_options(
             **{n: 0 for n, _ in wire.OPTIONS.fields}
             | {"events_bytes": 16 << 20, "rdonly_cast": _host.has_rdonly_cast(), "fork_cost": 1, "argv_max": 32768}
+            | {"page_size": mmap.PAGESIZE}
         )
         owner.set_data(".rodata.opt", options)
         owner.load()

@@ -1,97 +1,96 @@
-"""How fast logs of strace are imported, held against `LC_ALL=C grep -cE` of the calls of life and death.
+"""How fast logs of strace are imported, compared with `LC_ALL=C grep -cE` of the calls that matter into a pipe.
 
-    .venv/bin/python tests/bench/bench_strace_import.py [MB [JOBS...]]
+    .venv/bin/python -m tests.bench.bench_strace_import [MB] [--project DIR] [--logs FOLDER]
 
-Makes two logs in a temporary folder: one of all system calls, one of those of life and death alone. Prints, of each,
-MB/s of grep, MB/s of the import (events made, and with the trace written), the ratio to grep, and the peak memory of
-an import of this and of a log of a tenth of the size. grep and imports take turns, and the best of three is taken:
-other work on the machine can only make a run slower.
+Records the logs of strace_logs.py (or takes those in FOLDER), replicates each to MB megabytes (default 100), and prints
+of each MB a second of CPU for the import and for grep, their ratio, the share of lines that are half a call, and the
+peak memory of the import. Both are CPU times of a process of their own, the best of three in turn: other work on the
+machine can only make a run slower.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
+import resource
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.bench.strace_logs import make
+from tests.bench.strace_logs import NAMES, SAMPLES, record, replicate
 
 ROOT: Final = Path(__file__).parents[2]
 PATTERN: Final = (
     r"(fork|clone3?|execve(at)?|exit(_group)?|wait4|waitid)(\(| resumed>)|\+\+\+ (exited|killed)|--- SIGCHLD"
 )
 RUNS: Final = 3
+# As the command reads: without the garbage collector.
+_READ: Final = """
+import gc, sys, time
+from tracer.importers import open_log
+gc.disable()
+start = time.process_time()
+_, run = open_log([sys.argv[1]])
+events = sum(map(len, run))
+seconds = time.process_time() - start
+# Not ru_maxrss: a process inherits that of the one that has started it.
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(seconds, events, peak >> 10)
+"""
 
 
-def grep(log: Path) -> None:
-    """What the importer is held against. (With /dev/null as its output grep would stop at the first match.)"""
-    env = {**os.environ, "LC_ALL": "C"}
-    subprocess.run(["grep", "-cE", PATTERN, str(log)], env=env, capture_output=True, check=True)
+def grep(log: Path) -> float:
+    """Seconds of CPU. (With /dev/null as its output grep would stop at the first match.)"""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        ["grep", "-cE", PATTERN, str(log)], env={**os.environ, "LC_ALL": "C"}, capture_output=True, check=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def read(log: Path, jobs: int) -> int:
-    """All events; their number."""
-    from tracer.importers import open_log
-
-    _, batches = open_log([str(log)], jobs=jobs)
-    return sum(len(batch) for batch in batches)
-
-
-def write(log: Path, jobs: int) -> None:
-    """The whole verb, in a process of its own."""
-    words = ["-m", "tracer", "import", str(log), "-j", str(jobs), "-o", str(log.with_suffix(".ftrace"))]
-    subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
+def read(log: Path) -> tuple[float, int, int]:
+    """Seconds of CPU of an import, its events, and the MiB that it holds at most."""
+    done = subprocess.run([sys.executable, "-c", _READ, str(log)], cwd=ROOT, capture_output=True, check=True, text=True)
+    seconds, events, peak = done.stdout.split()
+    return float(seconds), int(events), int(peak)
 
 
-def peak(log: Path) -> int:
-    """MiB that an import holds at most."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            read(log, 1)
-            status = 0
-        finally:
-            os._exit(status)
-    _, status, usage = os.wait4(pid, 0)
-    assert status == 0
-    return usage.ru_maxrss >> 10
+def measure(name: str, log: Path) -> str:
+    """One row of the table."""
+    size = log.stat().st_size / 1e6
+    with log.open("rb") as file:
+        head = file.read(8 << 20)
+    halves = len(re.findall(rb"<unfinished \.\.\.>$|<\.\.\. \w+ resumed>", head, re.MULTILINE)) / head.count(b"\n")
+    runs = [(grep(log), *read(log)) for _ in range(RUNS)]
+    g, r = min(run[0] for run in runs), min(run[1] for run in runs)
+    return (
+        f"| {name} | {size:.0f} | {halves:.0%} | {runs[0][2]:,} | {size / r:.0f} | {size / g:.0f} | {g / r:.3f} | "
+        f"{max(run[3] for run in runs)} |"
+    )
 
 
-def best(*works: Callable[[], object]) -> list[float]:
-    """Seconds of each, the best of RUNS, taking turns."""
-    times = [float("inf")] * len(works)
-    for _ in range(RUNS):
-        for i, work in enumerate(works):
-            start = time.perf_counter()
-            work()
-            times[i] = min(times[i], time.perf_counter() - start)
-    return times
-
-
-def main(megabytes: float, jobs: list[int]) -> None:
-    """Make, measure, print."""
-    print(f"{'log':<6} {'jobs':>4} {'grep':>10} {'events':>10} {'of grep':>8} {'written':>10} {'of grep':>8}")
+def main() -> None:
+    """Record, replicate, measure, print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("megabytes", nargs="?", type=float, default=100)
+    parser.add_argument("--project", type=Path, default=SAMPLES)
+    parser.add_argument("--logs", type=Path, help="a folder of recorded logs")
+    parser.add_argument("--only", nargs="*", default=NAMES)
+    args = parser.parse_args()
+    print("| log | MB | halves | events | MB/s | grep MB/s | of grep | peak MiB |\n|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("full", "dense"):
-            log, tenth = Path(folder, name), Path(folder, f"{name}-tenth")
-            make(log, megabytes, dense=name == "dense")
-            make(tenth, megabytes / 10, dense=name == "dense")
-            size = log.stat().st_size / 1e6
-            for n in jobs:
-                g, r, w = best(partial(grep, log), partial(read, log, n), partial(write, log, n))
-                print(
-                    f"{name:<6} {n:>4} {size / g:>5.0f} MB/s {size / r:>5.0f} MB/s {g / r:>8.2f} {size / w:>5.0f} MB/s "
-                    f"{g / w:>8.2f}"
-                )
-            print(f"{name:<6} peak memory {peak(tenth)} MiB of {size / 10:.0f} MB, {peak(log)} MiB of {size:.0f} MB")
+        for name in args.only:
+            source, log = (args.logs or Path(folder)) / f"{name}.log", Path(folder, f"{name}-many.log")
+            if args.logs is None:
+                record(name, source, args.project)
+            replicate(source, log, args.megabytes)
+            print(measure(name, log), flush=True)
+            log.unlink()
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 50, [int(word) for word in sys.argv[2:]] or [1, 2])
+    main()

@@ -1,103 +1,133 @@
-"""Makes big strace logs of a shape that real ones have, for the import benchmark: nothing large is kept in the tree.
+"""Record real strace logs for the import benchmark, and replicate them to any size: nothing large is kept in the tree.
 
-    dense    what `-e trace=process` gives: 8 lines a process, all of life and death
-    full     all system calls: about 3 % of the lines are of life and death
+    python tests/bench/strace_logs.py FOLDER [--project DIR] [--only NAME...]
 
-As `strace -f -ttt -T -o FILE` writes them: a shell-like root that forks, children that exec, end and are waited for,
-several at a time, so that calls stand in two parts.
+    make       eight `make -j4` at once of a C project (default: a copy of samples/), all system calls
+    storm      ten shells at once: pipelines, subshells, PATH searches, xargs -P, waits until ECHILD, all system calls
+    process    both of these, recorded with `-e trace=process`
+    -Y, stderr both of these, recorded with `-Y`, and as strace writes to a terminal (`[pid N]`)
+
+A copy of a log is the log with its pids and its times moved on, so a replicated log is what `strace -A` appends of one
+run after another. Needs strace, make and a C compiler.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
+from typing import Final
 
-_FILLER = (
-    'openat(AT_FDCWD, "/usr/lib/x86_64-linux-gnu/libc.so.6", O_RDONLY|O_CLOEXEC) = 3 <0.000021>',
-    'read(3, "\\177ELF\\2\\1\\1\\3\\0\\0\\0\\0\\0\\0\\0\\0\\3\\0>\\0\\1\\0\\0"..., 832) = 832 <0.000014>',
-    'newfstatat(3, "", {st_mode=S_IFREG|0755, st_size=1922136, ...}, AT_EMPTY_PATH) = 0 <0.000011>',
-    "mmap(NULL, 1970000, PROT_READ, MAP_PRIVATE|MAP_DENYWRITE, 3, 0) = 0x7f1758888000 <0.000016>",
-    "mprotect(0x7f1758a64000, 16384, PROT_READ) = 0 <0.000015>",
-    "close(3)                          = 0 <0.000009>",
-    'write(1, "some line of output that a program writes\\n", 42) = 42 <0.000031>',
-    "brk(NULL)                         = 0x55f1b7c2d000 <0.000008>",
-    "rt_sigaction(SIGINT, {sa_handler=SIG_DFL, sa_mask=[], sa_flags=0}, NULL, 8) = 0 <0.000007>",
-    "futex(0x7f1758a6a770, FUTEX_WAKE_PRIVATE, 2147483647) = 0 <0.000008>",
-    'stat("/etc/ld.so.cache", {st_mode=S_IFREG|0644, st_size=36271, ...}) = 0 <0.000012>',
-    "poll([{fd=4, events=POLLIN}], 1, 100) = 1 ([{fd=4, revents=POLLIN}]) <0.000510>",
+SAMPLES: Final = Path(__file__).parents[2] / "samples"
+PIDS: Final = 1 << 15  # pid_max of most machines
+MOST_PIDS: Final = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
+OPTIONS: Final = {
+    "": ["-f", "-ttt", "-T"],
+    "-process": ["-f", "-ttt", "-T", "-e", "trace=process"],
+    "-Y": ["-f", "-ttt", "-T", "-Y"],
+    "-stderr": ["-f", "-ttt", "-T"],
+}
+NAMES: Final = tuple(program + options for program in ("make", "storm") for options in OPTIONS)
+
+_STORM: Final = r"""
+one() {
+    i=0
+    while [ $i -lt 12 ]; do
+        i=$((i + 1))
+        true | cat | wc -c
+        (exit 3)
+        x=$(basename /a/b/c)
+        env true
+        ls / | grep -q usr && sed -n 1p /etc/passwd
+        printf '%s\n' a b c | xargs -P 2 -n 1 echo
+        sh -c 'sleep 0.01 & true & wait; exit 2'
+        bash -c 'for x in 1 2; do (true); done; /nowhere/at/all; exit 0'
+        kill -0 $$
+    done
+}
+for n in 1 2 3 4 5 6 7 8 9 10; do one & done
+wait
+"""
+_STAMP: Final = re.compile(rb"^((?:\[pid +\d+(?:<[^>]*>)?\]|\d+(?:<[^>]*>)?) +)?(\d{9,10})\.(\d{6}) ", re.MULTILINE)
+# Where a pid stands: the prefix, an argument, a signal; the result of a call that makes, waits for or names a task.
+_PID: Final = re.compile(
+    rb"^(\[pid +)?(\d+)(?=[ <\]])|(?<=si_pid=)(\d+)|(?<=wait4\()(\d+)|(?<=kill\()(\d+)", re.MULTILINE
 )
-_NO_CHILD = "wait4(-1, 0x7fff4d76dbd0, WNOHANG, NULL) = -1 ECHILD (No child processes) <0.000010>"
-_FLAGS = "CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|SIGCHLD"
+_RESULT: Final = re.compile(
+    rb"((?:\b(?:v?fork|clone3?|wait4|set_tid_address|get[tp]?p?id|getpgrp)\(|<\.\.\. (?:v?fork|clone3?|wait4) resumed>)"
+    rb"[^\n]*\) += )(\d{3,})"
+)
+_NOTICE: Final = re.compile(rb"(Process )(\d+)(?= (?:attached|detached))")
 
 
-def _life(rng: random.Random, parent: int, pid: int) -> list[tuple[int, str]]:
-    """(whose line, its body) of one child's life, in order."""
-    code = pid % 7
-    argv = ", ".join(f'"{word}"' for word in ("sh", "-c", f"exit {code}", f"job-{pid}"))
-    halves = rng.random() < 0.3
-    fork = (
-        [(parent, f"clone(child_stack=NULL, flags={_FLAGS} <unfinished ...>"),
-         (parent, f"<... clone resumed>, child_tidptr=0x7f1758a78a10) = {pid} <0.000212>")]
-        if halves
-        else [(parent, f"clone(child_stack=NULL, flags={_FLAGS}, child_tidptr=0x7f1758a78a10) = {pid} <0.000212>")]
-    )  # fmt: skip
-    return [
-        *fork,
-        (parent, "wait4(-1,  <unfinished ...>"),
-        (pid, f'execve("/bin/sh", [{argv}], 0x56105d21fb80 /* 9 vars */) = 0 <0.000351>'),
-        (pid, f"exit_group({code})          = ?"),
-        (pid, f"+++ exited with {code} +++"),
-        (parent, f"<... wait4 resumed>[{{WIFEXITED(s) && WEXITSTATUS(s) == {code}}}], 0, NULL) = {pid} <0.003120>"),
-        (
-            parent,
-            f"--- SIGCHLD {{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid={pid}, si_uid=0, si_status={code}, "
-            "si_utime=0, si_stime=0} ---",
-        ),
-        *([] if halves else [(parent, _NO_CHILD)]),
-    ]
+def record(name: str, target: Path, project: Path = SAMPLES) -> None:
+    """Record the log `name` (of NAMES) into the file `target`."""
+    program, _, options = name.partition("-")
+    options = f"-{options}" if options else ""
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"PATH": "/nowhere/bin:/nowhere/sbin:/usr/bin:/bin", "LC_ALL": "C", "TMPDIR": folder}
+        if program == "make":
+            for n in range(8):
+                shutil.copytree(project, Path(folder, str(n)), ignore=shutil.ignore_patterns("bin", "*.o", "*.a"))
+            script = f"cd {folder}; for n in 0 1 2 3 4 5 6 7; do make -C $n -j4 & done; wait"
+        else:
+            script = _STORM
+        command = ["strace", *OPTIONS[options]]
+        if options != "-stderr":
+            command += ["-o", str(target)]
+        quiet = f"exec >/dev/null 2>&1; {script}"
+        with (target if options == "-stderr" else Path(os.devnull)).open("wb") as err:
+            subprocess.run([*command, "bash", "-c", quiet], env=env, stderr=err, check=False)
 
 
-def _lines(rng: random.Random, filler: int) -> Iterator[str]:
-    ns = 1_700_000_000_000_000
-    root, shells = 1000, [1001, 1002, 1003]
-    following = 1004
-
-    def stamp(pid: int, body: str) -> str:
-        nonlocal ns
-        ns += rng.randrange(5, 90)
-        return f"{pid:<5} {ns // 1_000_000}.{ns % 1_000_000:06} {body}\n"
-
-    yield stamp(root, 'execve("/bin/bash", ["bash", "build.sh"], 0x7ffd1e133378 /* 6 vars */) = 0 <0.000400>')
-    for shell in shells:
-        yield stamp(root, f"clone(child_stack=NULL, flags={_FLAGS}, child_tidptr=0x7f1758a78a10) = {shell} <0.000190>")
-    while True:
-        lives = []
-        for shell in shells:
-            lives.append(_life(rng, shell, following))
-            following += 1
-        while any(lives):
-            life = rng.choice([one for one in lives if one])
-            pid, body = life.pop(0)
-            yield stamp(pid, body)
-            for _ in range(filler):
-                yield stamp(pid, rng.choice(_FILLER))
+def replicate(source: Path, target: Path, megabytes: float) -> int:
+    """Write copies of a log until they have that size, each later and with other pids; the number of copies."""
+    text = source.read_bytes()
+    stamps = _STAMP.findall(text)
+    span = int(stamps[-1][1]) - int(stamps[0][1]) + 2
+    copies = 0
+    with target.open("wb") as out:
+        while out.tell() < megabytes * 1e6 and (copies + 1) * PIDS < MOST_PIDS:
+            out.write(moved(text, copies * PIDS, copies * span) if copies else text)
+            copies += 1
+    return copies
 
 
-def make(path: Path, megabytes: float, *, dense: bool, seed: int = 1) -> int:
-    """Write a log of about that size; the number of its lines."""
-    rng = random.Random(seed)
-    # One pattern, made once, in pieces of 8 MB: the generator itself must not take minutes for a gigabyte.
-    size, count, wanted = 0, 0, int(megabytes * 1_000_000)
-    with path.open("wb") as out:
-        block: list[str] = []
-        for line in _lines(rng, 0 if dense else 30):
-            block.append(line)
-            count += 1
-            size += len(line)
-            if len(block) == 65536 or size >= wanted:
-                out.write("".join(block).encode())
-                block.clear()
-            if size >= wanted:
-                return count
-    return count
+def moved(text: bytes, pids: int, seconds: int) -> bytes:
+    """A log with `pids` added to each pid and `seconds` to each time."""
+
+    def pid(m: re.Match[bytes]) -> bytes:
+        value = int(m[2] or m[3] or m[4] or m[5])
+        return (m[1] or b"") + b"%d" % (value + pids if value > 99 else value)
+
+    def result(m: re.Match[bytes]) -> bytes:
+        return m[1] + b"%d" % (int(m[2]) + pids)
+
+    def stamp(m: re.Match[bytes]) -> bytes:
+        return b"%s%d.%s " % (m[1] or b"", int(m[2]) + seconds, m[3])
+
+    text = _STAMP.sub(stamp, text)
+    text = _NOTICE.sub(result, _RESULT.sub(result, _PID.sub(pid, text)))
+    # %-5u: a longer number has one blank behind it.
+    return re.sub(rb"^(\d{5,8}) +(?=\d{9,10}\.)", rb"\1 ", text, flags=re.MULTILINE)
+
+
+def main() -> None:
+    """Record all logs, or those named, into a folder."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--project", type=Path, default=SAMPLES)
+    parser.add_argument("--only", nargs="*", default=NAMES)
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    for name in args.only:
+        record(name, args.folder / f"{name}.log", args.project)
+        print(f"{name}: {(args.folder / f'{name}.log').stat().st_size / 1e6:.1f} MB", flush=True)
+
+
+if __name__ == "__main__":
+    main()

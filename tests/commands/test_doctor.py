@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.kernel.fakes import NO, FakeHost
 from tracer import backends, commands, kernel
-from tracer.backends import Options, Readiness
+from tracer.backends import Options, Readiness, Trial, Verdict
 from tracer.commands import doctor
 from tracer.commands.doctor import COMMAND, Paper, Row, report, taken
 from tracer.errors import ProbesRefusedError
@@ -33,6 +33,14 @@ class Seeing:
         return frozenset({Fact.ARGV, Fact.STATUS, Fact.FLAGS, *([Fact.WPCOPY] if options.delayacct else [])})
 
 
+VERDICTS = (
+    Verdict("lifecycle", "on_newtask", True, "", "anything by the bpf backend", main=True),
+    Verdict("lifecycle", "on_wait", False, "R9 invalid mem access", "when children are waited for", main=False),
+    Verdict("faults", "on_page_alloc", True, "", "copies", main=True),
+)
+TRIED: dict[str, tuple[tuple[Verdict, ...], frozenset[str]]] = {}
+"""What the trial of a backend of fixture `host` came to, but for its readiness."""
+
 READY = Row("backends", "bpf", ok=True, detail="ready", why="", mend=None)
 REFUSED = Row("backends", "netlink", ok=False, detail="CAP_NET_ADMIN not held", why="", mend="sudo forktrace")
 THERE = Row("bpf", "ring_buffer", ok=True, detail="tried, works", why="records come through it", mend=None)
@@ -46,7 +54,7 @@ def lines(*rows: Row, paper: Paper | None = None, whys: bool = False) -> list[st
     return list(report(backend_rows, features, paper or Paper(100), whys=whys))
 
 
-def test_a_row_says_mark_word_name_and_detail_and_what_is_not_ok_says_why_and_what_mends_it() -> None:
+def test_a_row_says_mark_word_name_and_detail_and_what_is_not_ok_says_why_and_what_fixes_it() -> None:
     found = lines(READY, REFUSED, THERE, WHO_KNOWS, GONE)
 
     assert found[1:] == [
@@ -54,18 +62,18 @@ def test_a_row_says_mark_word_name_and_detail_and_what_is_not_ok_says_why_and_wh
         "backends, best first",
         "  ✓ ok       bpf             ready",
         "  ✗ missing  netlink         CAP_NET_ADMIN not held",
-        "                             mend: sudo forktrace",
+        "                             fix: sudo forktrace",
         "",
         "for the bpf backend",
         "  ✓ ok       ring_buffer     tried, works",
         "  ? unknown  lockdown        not mounted",
         "                             why: it refuses",
-        "                             mend: mount -t x x /y",
+        "                             fix: mount -t x x /y",
         "",
         "for the netlink backend",
         "  ✗ missing  task_delayacct  = 0, off",
         "                             why: it counts copies",
-        "                             mend: sysctl a.b=1",
+        "                             fix: sysctl a.b=1",
         "",
         "`forktrace -- PROGRAM` takes the bpf backend here.",
     ]
@@ -112,7 +120,7 @@ def test_on_narrow_paper_the_detail_goes_below() -> None:
         "  ✗ missing  lifecycle_tracepoints",
         "      missing: mark_victim",
         "      why: they carry it",
-        "      mend: do so",
+        "      fix: do so",
     ]
 
 
@@ -179,7 +187,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHost:
     monkeypatch.setattr(kernel, "_this_host", lambda: fake)
     monkeypatch.setattr(kernel, "_here", lambda name: kernel._ask(name, fake))
     monkeypatch.setattr(backends, "BACKENDS", tuple(states))
-    monkeypatch.setattr(backends, "readiness", states.__getitem__)
+    monkeypatch.setattr(backends, "trial", lambda name: Trial(states[name], *TRIED.get(name, ())))
     monkeypatch.setattr(backends, "load", lambda name: Seeing)
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
@@ -192,7 +200,7 @@ def test_the_json_is_one_stable_object(host: FakeHost, capsys: pytest.CaptureFix
     found = json.loads(capsys.readouterr().out)
 
     assert status == 0
-    assert list(found) == ["schema", "host", "chosen", "backends", "features"]
+    assert list(found) == ["schema", "host", "chosen", "backends", "programs", "features"]
     assert (found["schema"], found["chosen"]) == (1, "second")
     assert list(found["host"]) == ["kernel", "machine", "euid"]
     sees = {"sees": ["argv", "flags", "status"], "sees_with": {"wpcopy": "--delayacct"}}
@@ -204,6 +212,30 @@ def test_the_json_is_one_stable_object(host: FakeHost, capsys: pytest.CaptureFix
     ring = next(feature for feature in found["features"] if feature["name"] == "ring_buffer")
     assert list(ring) == ["name", "for", "ok", "detail", "why", "mend"]
     assert (ring["for"], ring["ok"]) == ("bpf", False)
+
+
+@pytest.mark.usefixtures("host")
+def test_what_the_kernel_refuses_is_said_with_what_it_costs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(TRIED, "second", (VERDICTS, frozenset({Fact.STATUS, Fact.WPCOPY})))
+    assert COMMAND.run(arguments("--width", "120")) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert COMMAND.run(arguments("--json")) == 0
+    found = json.loads(capsys.readouterr().out)
+
+    at = next(i for i, line in enumerate(out) if "second" in line)
+    ready = "ready, without when children are waited for: on_wait refused: R9 invalid mem access"
+    assert " ".join(" ".join(out[at : at + 3]).split()) == f"✓ ok second {ready} sees: flags, argv"
+    at = out.index("programs of the bpf backend, tried in this kernel")
+    assert [line.split(maxsplit=2)[1:] for line in out[at + 1 : at + 3]] == [
+        ["ok", "lifecycle              1 of 2 load"],
+        ["refused", "lifecycle on_wait      R9 invalid mem access"],
+    ]
+    assert out[at + 3].strip() == "why: without it, not measured: when children are waited for"
+    assert found["programs"] == [verdict._asdict() for verdict in VERDICTS]
+    assert found["backends"][1]["sees"] == ["argv", "flags"]
+    assert found["backends"][1]["sees_with"] == {}
 
 
 @pytest.mark.usefixtures("host")
@@ -246,19 +278,19 @@ def test_color_on_demand(
 def test_no_backend_ready_is_told_by_the_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(name: str) -> Readiness:
+    def refuse(name: str) -> Trial:
         if name == "first":
             raise ProbesRefusedError("the kernel said no", "ask it again")
         raise ImportError("No module named 'pyroute2'")
 
-    monkeypatch.setattr(backends, "readiness", refuse)
+    monkeypatch.setattr(backends, "trial", refuse)
     status = COMMAND.run(arguments())
     out = capsys.readouterr().out
 
     assert status == 70
     assert "the kernel said no" in out
-    assert "mend: ask it again" in out
-    assert "can not be imported: No module named 'pyroute2'" in out
+    assert "fix: ask it again" in out
+    assert "cannot be imported: No module named 'pyroute2'" in out
 
 
 @pytest.mark.usefixtures("host")

@@ -14,7 +14,7 @@ import pytest
 from tracer.commands import main
 from tracer.commands.import_ import Bar, said
 from tracer.events import Kind
-from tracer.importers.strace_owners import Skipped
+from tracer.importers.strace.line_attribution import Skipped
 from tracer.recording import Reader
 
 ROOT = Path(__file__).parents[2]
@@ -120,7 +120,6 @@ def test_secrets_go(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (("LOG", "LOG", "-o", "OUT"), 2, "a log is named twice"),
         (("LOG", "-o", "LOG"), 2, "is the log itself"),
         (("LOG", "-o", "/nowhere/at/all"), 73, "there is no folder /nowhere/at"),
-        (("LOG", "-o", "OUT", "-j", "0"), 2, "'0' is no number of processes from 1 to 256"),
     ],
 )
 def test_one_sentence(

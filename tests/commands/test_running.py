@@ -539,8 +539,9 @@ def test_stopped_with_a_small_ring_we_lose_and_say_so_and_the_program_does_not_w
 
 def test_under_sudo_the_file_is_the_callers(account: Any) -> None:  # noqa: F811
     path = Path(account.pw_dir) / "x.ftrace"
+    script = Path(sys.executable).with_name("forktrace")
     done = subprocess.run(
-        ["sudo", "-n", f"PYTHONPATH={ROOT}", *FORKTRACE, "-o", str(path), "--", "id", "-u"],
+        ["sudo", "-n", script, "--backend", "bpf", "-o", str(path), "--", "id", "-u"],
         user=account.pw_uid, group=account.pw_gid, extra_groups=[], cwd=account.pw_dir,
         capture_output=True, text=True, timeout=DEADLINE_S, check=False,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import need
-from tracer.commands import main
+from tracer.commands import main, storm
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,22 @@ def test_its_session_goes_before_others_for_as_long_as_it_watches() -> None:
     )  # fmt: skip
 
     assert done.stdout.split() == ["0", "-10", "0"]
+
+
+def test_a_priority_that_is_set_too_often_is_set_a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's EAGAIN; else the session of whoever started us would stay before all others."""
+    wrote: list[str] = []
+
+    class Autogroup:
+        def write_text(self, text: str) -> None:
+            wrote.append(text)
+            if len(wrote) < 3:
+                raise BlockingIOError
+
+        def read_text(self, encoding: str) -> str:
+            return f"/autogroup-1 nice {wrote[-1]}"
+
+    monkeypatch.setattr(storm, "_AUTOGROUP", Autogroup())
+    monkeypatch.setattr(storm, "_AGAIN_S", 0)
+    assert storm._session_nice(0) == 0
+    assert wrote == ["0"] * 3

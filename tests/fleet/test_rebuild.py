@@ -37,6 +37,15 @@ def test_every_process_is_a_row_with_its_wall_time(tmp_path: Path) -> None:
     assert child["cpu_ns"] is None  # not measured is not 0
 
 
+def test_pages_of_another_size_are_counted_in_pages_of_4_kib(tmp_path: Path) -> None:
+    lives = [{"born": 1, "lasts": 0.5, "copies": 7, "argv": ["a"]}]
+    large = rebuild(trace(tmp_path / "a.ftrace", lives, page=65536).read_bytes(), "a")
+    unknown = rebuild(trace(tmp_path / "b.ftrace", lives, page=0).read_bytes(), "b")
+
+    assert table(large, "processes")[1]["cow_copies"] == 7 * 16
+    assert table(unknown, "processes")[1]["cow_copies"] is None
+
+
 def test_how_late_forktrace_waits_for_the_program_is_no_zombie(tmp_path: Path) -> None:
     waits = [
         (Kind.REAP, {"ts_ns": 9 * SECOND, "pid": pid, "tid": pid, "born_ns": born, "reap_ns": 9 * SECOND,

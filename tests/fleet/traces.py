@@ -51,11 +51,12 @@ def rows(lives: Sequence[dict[str, Any]]) -> list[Row]:
 
 def trace(
     path: Path, lives: Sequence[dict[str, Any]], *, host: str = "web1", at: int = NOON, more: Sequence[Row] = (),
-    facts: frozenset[Fact] = FACTS, whole: bool = True,
+    facts: frozenset[Fact] = FACTS, whole: bool = True, page: int = 4096,
 ) -> Path:  # fmt: skip
     """Write it. Its clock says `at` when its boot time is 0."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = Writer(str(path), Meta("bpf", facts, at * SECOND, host=host, kernel="6.18"))
+    options = {"page_size": page}
+    writer = Writer(str(path), Meta("bpf", facts, at * SECOND, host=host, kernel="6.18", options=options))
     writer.write(Batch.from_rows([*rows(lives), *more]))
     if whole:
         writer.close({})

@@ -94,10 +94,12 @@ def shown(words: list[str]) -> bytes:
     """What a command writes to a terminal, standard output and error together."""
     with terminal() as (slave, got):
         files = [io.TextIOWrapper(os.fdopen(os.dup(slave), "wb"), "utf-8", "backslashreplace") for _ in range(2)]
-        with contextlib.redirect_stdout(files[0]), contextlib.redirect_stderr(files[1]):
-            main(words)
-        for file in files:
-            file.close()
+        try:
+            with contextlib.redirect_stdout(files[0]), contextlib.redirect_stderr(files[1]):
+                main(words)
+        finally:  # the reader would wait for ever
+            for file in files:
+                file.close()
     return b"".join(got)
 
 

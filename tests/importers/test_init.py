@@ -11,7 +11,7 @@ import pytest
 from tests.samples import ROOT
 from tracer.errors import BadDataError, ForktraceError, UsageError
 from tracer.events import Kind
-from tracer.importers import IMPORTERS, open_log, opening, sniff
+from tracer.importers import IMPORTERS, log_source, open_log, sniff
 
 STRACE = ROOT / "samples" / "strace"
 PERF = ROOT / "samples" / "perf"
@@ -30,7 +30,7 @@ _TEXTS = {
 
 @pytest.mark.parametrize("path", [*STRACE.glob("*.log*"), *PERF.glob("*.txt")], ids=lambda path: path.name)
 def test_recorded_files_are_known_by_their_content(path: Path) -> None:
-    assert sniff(path.read_bytes()) == ("strace_log" if path.parent == STRACE else "perf_script")
+    assert sniff(path.read_bytes()) == ("strace.log" if path.parent == STRACE else "perf_script")
 
 
 @pytest.mark.parametrize("what", _TEXTS)
@@ -41,7 +41,7 @@ def test_what_is_nobody_s(what: str) -> None:
 def test_a_log_among_much_other_text_is_known() -> None:
     log = (STRACE / "chain-o.log").read_bytes()
 
-    assert sniff(b"some output of a build\n" * 2000 + log) == "strace_log"
+    assert sniff(b"some output of a build\n" * 2000 + log) == "strace.log"
 
 
 def test_every_importer_has_what_it_must() -> None:
@@ -121,8 +121,8 @@ def test_a_family_of_more_files_than_may_be_open(tmp_path: Path) -> None:
 
 
 def test_progress_is_told_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "BLOCK", 1024)
-    monkeypatch.setattr(opening, "HEAD", 1024)
+    monkeypatch.setattr(log_source, "BLOCK", 1024)
+    monkeypatch.setattr(log_source, "HEAD", 1024)
     log = (STRACE / "demo-terminal-full.log").read_bytes()
     (tmp_path / "log").write_bytes(log)
     told: list[tuple[int, int | None]] = []

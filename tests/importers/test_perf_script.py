@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import judge
-from tests.importers.seen import story
+from tests.importers.strace.seen import story
 from tests.samples import ROOT, Life, read_truth
 from tracer.errors import BadDataError
 from tracer.events import Batch, Fact, Kind, Meta

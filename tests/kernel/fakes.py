@@ -11,8 +11,9 @@ from tests.btf_blob import Blob
 from tracer import btf
 from tracer.kernel.bpf_checks import EXTRA, LIFECYCLE
 from tracer.kernel.bpfcall import Answer, BpfCall
-from tracer.kernel.copy_checks import FAULTS
+from tracer.kernel.copy_checks import ABORT, ENTRY, FAULTS
 from tracer.kernel.host import Host
+from tracer.machines import MACHINES, Machine
 
 YES, REFUSED, NO = Answer(ok=True), Answer(None, "EPERM"), Answer(False, "EINVAL")
 ALL_CAPABILITIES = (1 << 41) - 1
@@ -42,15 +43,17 @@ class FakeCall(BpfCall):
 
 
 class FakeHost(Host):
-    """`strace_version` None is no strace; `knows` the generic netlink families; `modules` are Python's; `without` types
-    left out of BTF."""
+    """`strace_version` None is no strace; `knows` the generic netlink families; `without` types left out of
+    BTF."""
 
     strace_version: tuple[int, int] | None = (6, 1)
     knows: bool | None = True
-    modules: tuple[str, ...] = ("elftools",)
 
-    def __init__(self, root: Path, *, without: Container[str] = (), types: bool = True) -> None:
+    def __init__(
+        self, root: Path, *, machine: str = "x86_64", without: Container[str] = (), types: bool = True
+    ) -> None:
         super().__init__(root)
+        self.on = machine
         self.bpf = FakeCall(YES)
         self.link("proc/self", str(os.getpid()))
         (root / "proc" / str(os.getpid())).mkdir(exist_ok=True)
@@ -67,7 +70,7 @@ class FakeHost(Host):
         self.put("usr/lib/x86_64-linux-gnu/libbpf.so.1", "")
         self.put("usr/lib/x86_64-linux-gnu/libbcc.so.0", "")
         self.put("usr/lib/python3/dist-packages/bcc/table.py", "")
-        self.blob = kernel_types(without)
+        self.blob = kernel_types(without, machine)
         if types:
             self.put("sys/kernel/btf/vmlinux", self.blob.bytes())
 
@@ -101,31 +104,37 @@ class FakeHost(Host):
         return self
 
     @cached_property
+    def machine(self) -> Machine | None:
+        return MACHINES.get(self.on)
+
+    @cached_property
     def strace(self) -> tuple[int, int] | None:
         return self.strace_version
-
-    def module(self, name: str) -> bool:
-        return name in self.modules
 
     def generic_netlink(self, family: str) -> bool | None:
         assert family == "TASKSTATS"
         return self.knows
 
 
-def kernel_types(without: Container[str] = ()) -> Blob:
+def kernel_types(without: Container[str] = (), machine: str = "x86_64") -> Blob:
     """The types of a kernel that has everything, less those named."""
     blob = Blob()
     number = blob.integer("int", 4)
     task = blob.add(btf.PTR, "", blob.struct("task_struct", 8, [("pid", number, 0)]))
-    for point in (*LIFECYCLE, *FAULTS, *EXTRA, "rss_stat"):
+    entry = () if machine == "aarch64" else ENTRY
+    for point in (*LIFECYCLE, *entry, *FAULTS, *EXTRA, "rss_stat"):
         name = point.partition("|")[0]
         if name not in without:
             blob.tracepoint(name, task)
-    structs = {"trace_event_raw_sched_process_exit": "group_dead", "mm_struct": "mm_lock_seq"}
+    structs = {
+        "trace_event_raw_sched_process_exit": "group_dead",
+        "mm_struct": "mm_lock_seq",
+        "ftrace_ops": "direct_call",
+    }
     for name, member in structs.items():
         members = [("other", number, 0)] + ([(member, number, 32)] if member not in without else [])
         blob.struct(name, 8, members)
-    for name in ("bpf_iter_task", "bpf_rdonly_cast"):
+    for name in ("bpf_iter_task", "bpf_rdonly_cast", *([ABORT] if machine == "aarch64" else [])):
         if name not in without:
             blob.add(btf.FUNC, name, blob.prototype([]))
     enums = {

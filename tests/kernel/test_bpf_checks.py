@@ -10,7 +10,7 @@ from tracer import kernel
 from tracer.kernel import bpfcall
 from tracer.kernel.bpf_checks import EXTRA, LIFECYCLE
 from tracer.kernel.bpfcall import Answer
-from tracer.kernel.copy_checks import FAULTS
+from tracer.kernel.copy_checks import ABORT, ENTRY, FAULTS
 from tracer.kernel.host import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN
 
 OBJECTS = Path(__file__).parents[2] / "probes/build"
@@ -58,7 +58,9 @@ def test_without_privilege_the_types_can_say_that_it_is_missing(tmp_path: Path, 
     assert kernel.feature(name, FakeHost(tmp_path).answering(REFUSED).holding()).ok is None
 
 
-@pytest.mark.parametrize("name", [*TRIED, "lifecycle_tracepoints", "fault_tracepoints", "task_iter", "group_dead"])
+@pytest.mark.parametrize(
+    "name", [*TRIED, "lifecycle_tracepoints", "fault_entry", "fault_tracepoints", "task_iter", "group_dead"]
+)
 def test_without_types_nothing_is_guessed(tmp_path: Path, name: str) -> None:
     host = FakeHost(tmp_path, types=False).answering(Answer(None))
     check = kernel.feature(name, host)
@@ -79,10 +81,24 @@ def test_helpers_are_asked_for_by_their_number(tmp_path: Path) -> None:
 def test_missing_tracepoints_are_named(tmp_path: Path) -> None:
     host = FakeHost(tmp_path, without=("sched_process_free", "mark_victim", "page_fault_user", "writeback_dirty_folio"))
     life, faults = kernel.feature("lifecycle_tracepoints", host), kernel.feature("fault_tracepoints", host)
+    entry = kernel.feature("fault_entry", host)
 
     assert (life.ok, life.detail) == (False, "missing: sched_process_free, mark_victim")
-    assert (faults.ok, faults.detail) == (False, "missing: page_fault_user, writeback_dirty_folio|writeback_dirty_page")
-    assert faults.mend == "none on this processor: --cow light"
+    assert (faults.ok, faults.detail) == (False, "missing: writeback_dirty_folio|writeback_dirty_page")
+    assert (entry.ok, entry.detail) == (False, "missing: page_fault_user")
+
+
+def test_arm64_wants_a_program_at_the_function_and_no_tracepoint_of_page_faults(tmp_path: Path) -> None:
+    has_all = FakeHost(tmp_path / "new", machine="aarch64")
+    no_calls = FakeHost(tmp_path / "old", machine="aarch64", without=("direct_call",))
+    no_function = FakeHost(tmp_path / "other", machine="aarch64", without=("do_mem_abort",))
+    new, old, other = (kernel.feature("fault_entry", host) for host in (has_all, no_calls, no_function))
+
+    assert (new.ok, new.detail) == (True, "a program can be run at do_mem_abort")
+    assert kernel.feature("fault_tracepoints", has_all).ok is True
+    assert (old.ok, "no tracepoint of page faults" in old.detail) == (False, True)
+    assert old.mend == "use a kernel of Linux 6.4 or newer, or use --cow light"
+    assert (other.ok, "no function do_mem_abort" in other.detail) == (False, True)
 
 
 def test_either_name_of_a_renamed_tracepoint_will_do(tmp_path: Path) -> None:
@@ -126,13 +142,15 @@ def test_what_only_options_need_says_which_option_to_leave_out(tmp_path: Path) -
     assert (check.ok, check.mend) == (False, "leave out --reap exact")
 
 
-@pytest.mark.parametrize("path", sorted(OBJECTS.glob("*.bpf.o")), ids=lambda path: path.stem)
-def test_every_tracepoint_of_the_probes_is_asked_for(path: Path) -> None:
-    """The sections of the compiled objects name what they attach to."""
-    used = {name.decode() for name in re.findall(rb"\0tp_btf/(\w+)(?=\0)", path.read_bytes())}
-    asked = {name for point in (*LIFECYCLE, *FAULTS, *EXTRA, "rss_stat") for name in point.split("|")}
+@pytest.mark.parametrize("path", sorted(OBJECTS.glob("*/*.bpf.o")), ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_everything_that_the_probes_attach_to_is_asked_for(path: Path) -> None:
+    """The sections of the compiled objects name it."""
+    used = {name.decode() for name in re.findall(rb"\0((?:tp_btf|f\w+)/\w+)(?=\0)", path.read_bytes())}
+    entry = {f"fentry/{ABORT}"} if path.parent.name == "arm64" else {f"tp_btf/{point}" for point in ENTRY}
+    asked = {f"tp_btf/{name}" for point in (*LIFECYCLE, *FAULTS, *EXTRA, "rss_stat") for name in point.split("|")}
 
-    assert used <= asked
+    assert used <= asked | entry
+    assert (path.name != "faults.bpf.o") or entry <= used
 
 
 @pytest.mark.parametrize(

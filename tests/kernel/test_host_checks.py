@@ -32,6 +32,12 @@ def test_bcc_without_its_library(tmp_path: Path) -> None:
     assert (check.ok, check.detail) == (False, "libbcc.so.0 is missing")
 
 
+def test_bcc_is_for_one_machine(tmp_path: Path) -> None:
+    check = kernel.feature("bcc", FakeHost(tmp_path, machine="aarch64"))
+
+    assert (check.ok, "x86-64" in check.detail, check.mend) == (False, True, "use another backend")
+
+
 def test_tracefs_in_either_place(tmp_path: Path) -> None:
     host = FakeHost(tmp_path).drop("sys/kernel/tracing/events/sched/enable")
     (tmp_path / "sys/kernel/tracing/events/sched").rmdir()
@@ -40,6 +46,16 @@ def test_tracefs_in_either_place(tmp_path: Path) -> None:
 
     assert (missing.ok, missing.mend) == (False, f"{SUDO}mount -t tracefs tracefs /sys/kernel/tracing")
     assert (found.ok, found.detail) == (True, "/sys/kernel/debug/tracing")
+
+
+def test_tracefs_is_not_to_be_mounted_where_lockdown_keeps_it_empty(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path).drop("sys/kernel/tracing/events/sched/enable")
+    (tmp_path / "sys/kernel/tracing/events/sched").rmdir()
+    check = kernel.feature("tracefs", host.put("sys/kernel/security/lockdown", "none integrity [confidentiality]"))
+
+    assert check.ok is False
+    assert "mount" not in str(check.mend)
+    assert "boot without lockdown=confidentiality" in str(check.mend)
 
 
 def test_netlinks_needs(tmp_path: Path) -> None:
@@ -122,13 +138,3 @@ def test_the_pid_namespace(tmp_path: Path) -> None:
     assert check.ok is False
     assert "how deep it lies can not be told" in check.detail
     assert unknown.ok is None
-
-
-def test_what_names_functions(tmp_path: Path) -> None:
-    host = FakeHost(tmp_path)
-    there = kernel.feature("pyelftools", host)
-    host.modules = ()
-    missing = kernel.feature("pyelftools", host)
-
-    assert there.ok
-    assert (missing.ok, missing.mend) == (False, "pip install 'forktrace[stacks]'")

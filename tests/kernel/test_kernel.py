@@ -29,7 +29,7 @@ def test_every_feature_is_there_on_a_host_that_has_all(tmp_path: Path) -> None:
 
 
 def test_each_is_for_somebody() -> None:
-    groups = {"bpf", "copies", "stacks", "bcc", "netlink", "strace", "all"}
+    groups = {"bpf", "copies", "bcc", "netlink", "strace", "all"}
     assert {kernel.group(name) for name in kernel.FEATURES} == groups
 
 

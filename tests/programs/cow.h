@@ -19,7 +19,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef PAGE	/* as who compiles asked the kernel */
 #define PAGE 4096L
+#endif
 #define TOO_LONG 20	/* seconds: a mistake must not hang who watches */
 
 static char line[4096], answer;

@@ -18,19 +18,21 @@ from pathlib import Path
 from typing import Final
 
 HERE: Final = Path(__file__).parent
+BIN: Final = HERE / "bin" / f"{os.uname().machine}-{mmap.PAGESIZE}"
 _PRESENT, _SWAPPED, _FILE = 1 << 63, 1 << 62, 1 << 61
 _FRAME: Final = (1 << 55) - 1
 
 
 @functools.cache
 def build(name: str) -> Path:
-    """Compile tests/programs/NAME.c beside it, into bin/, static: no lazy binding to fault in the middle."""
-    source, binary = HERE / f"{name}.c", HERE / "bin" / name
+    """Compile NAME.c beside it, into bin/MACHINE-PAGE, static: no lazy binding to fault in the middle."""
+    source, binary = HERE / f"{name}.c", BIN / name
     headers = [source, HERE / "cow.h"]
     if not binary.exists() or binary.stat().st_mtime < max(h.stat().st_mtime for h in headers):
-        binary.parent.mkdir(exist_ok=True)
+        binary.parent.mkdir(parents=True, exist_ok=True)
         new = binary.with_suffix(".new")
         command = ["cc", "-std=gnu11", "-O1", "-g0", "-Wall", "-Wextra", "-Werror", "-pthread", "-static"]
+        command += [f"-DPAGE={mmap.PAGESIZE}L"]
         done = subprocess.run([*command, "-o", new, source], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         new.replace(binary)

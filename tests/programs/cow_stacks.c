@@ -80,8 +80,13 @@ __attribute__((noinline, noclone)) void lost_frame(void)
 {
 	begin();
 	for (long i = 0; i < SMALL; i++)
+#if defined(__aarch64__)
+		__asm__ volatile("mov x9, x29\n\tmov x29, %1\n\tmov w10, #1\n\tstrb w10, [%0]\n\tmov x29, x9"
+				 : : "r"(buf + i * PAGE), "r"(0x100000000000UL + i * PAGE) : "memory", "x9", "x10");
+#else
 		__asm__ volatile("xchg %%rbp, %1\n\tmovb $1, (%0)\n\txchg %%rbp, %1"
 				 : : "r"(buf + i * PAGE), "r"(0x100000000000UL + i * PAGE) : "memory");
+#endif
 	end("cow_anon=%d", SMALL);
 }
 
@@ -93,31 +98,43 @@ static void bad_frames(void)
 }
 
 /* Code that is made while the program runs, and a perf-map file that names it, as compilers write one. */
-static void (*made)(char *p, long pages);
+static void (*made)(char *p, long pages, long page);
 
 static void run_made(void)
 {
 	begin();
-	made(buf, SMALL);
+	made(buf, SMALL, PAGE);
 	end("cow_anon=%d", SMALL);
 }
 
 static void jitted(void)
 {
+#if defined(__aarch64__)
+	static const unsigned int code[] = {
+		0xa9bf7bfd, 0x910003fd,			/* stp x29, x30, [sp, #-16]!; mov x29, sp */
+		0x52800023,				/* mov w3, #1 */
+		0x39000003,				/* 1: strb w3, [x0] */
+		0x8b020000,				/* add x0, x0, x2 */
+		0xf1000421, 0x54ffffa1,			/* subs x1, x1, #1; b.ne 1b */
+		0xa8c17bfd, 0xd65f03c0,			/* ldp x29, x30, [sp], #16; ret */
+	};
+#else
 	static const unsigned char code[] = {
 		0x55, 0x48, 0x89, 0xe5,			/* push %rbp; mov %rsp,%rbp */
 		0xc6, 0x07, 0x01,			/* 1: movb $1,(%rdi) */
-		0x48, 0x81, 0xc7, 0x00, 0x10, 0, 0,	/* add $4096,%rdi */
+		0x48, 0x01, 0xd7,			/* add %rdx,%rdi */
 		0x48, 0xff, 0xce,			/* dec %rsi */
-		0x75, 0xf1,				/* jne 1b */
+		0x75, 0xf5,				/* jne 1b */
 		0x5d, 0xc3,				/* pop %rbp; ret */
 	};
+#endif
 	char name[64];
 	void *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (page == MAP_FAILED)
 		die("mmap");
 	memcpy(page, code, sizeof(code));
-	made = (void (*)(char *, long))page;
+	__builtin___clear_cache(page, (char *)page + sizeof(code));
+	made = (void (*)(char *, long, long))page;
 	snprintf(name, sizeof(name), "/tmp/perf-%d.map", getpid());
 	FILE *map = fopen(name, "w");
 	if (!map)

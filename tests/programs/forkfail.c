@@ -11,6 +11,8 @@
  *   fill           writes into a memory file until there is no more memory, and frees it after its tries
  *   unkillable     the kernel is to choose somebody else when memory is short, and there is nobody
  *   big            has more data than there are memory and swap, none of it ever touched
+ *   sysctl=N=V     sets the host's /proc/sys/N to V and leaves it so; for guests alone
+ *   commit         has three fifths of what may still be promised, none of it ever touched
  *   dead           children are for a pid namespace whose init has ended */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -88,6 +90,31 @@ static void big(void)
 		die("big");
 }
 
+static void commit(void)
+{
+	unsigned long limit = 0, promised = 0;
+	char line[128];
+	FILE *f = fopen("/proc/meminfo", "r");
+	while (f && fgets(line, sizeof line, f)) {
+		sscanf(line, "CommitLimit: %lu", &limit);
+		sscanf(line, "Committed_AS: %lu", &promised);
+	}
+	if (!f || limit <= promised || fclose(f))
+		die("commit");
+	size_t size = (limit - promised) / 5 * 3 << 10;
+	if (mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
+		die("commit");
+}
+
+/* "kernel/threads-max=20" */
+static void set(const char *words)
+{
+	char path[128];
+	int name = strcspn(words, "=");
+	snprintf(path, sizeof path, "/proc/sys/%.*s", name, words);
+	say(path, "%d\n", atoi(words + name + 1));
+}
+
 int main(int argc, char **argv)
 {
 	static int errors[1000];
@@ -108,6 +135,10 @@ int main(int argc, char **argv)
 			filled = -2;
 		} else if (!strcmp(argv[i], "unkillable")) {
 			say("/proc/self/oom_score_adj", "%d\n", -1000);
+		} else if (!strncmp(argv[i], "sysctl=", 7)) {
+			set(argv[i] + 7);
+		} else if (!strcmp(argv[i], "commit")) {
+			commit();
 		} else if (!strcmp(argv[i], "big")) {
 			big();
 		} else if (!strcmp(argv[i], "dead")) {

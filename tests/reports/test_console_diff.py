@@ -90,6 +90,21 @@ def test_a_row_that_says_nothing_at_this_width_is_counted_and_not_drawn() -> Non
     assert "wider screen" not in wide
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "copied", "apart"),
+    [
+        (16384, 16384, "160 KiB → 3.12 MiB", "512 KiB"),
+        (4096, 16384, "10 pages → 200 pages", "32 pages"),
+    ],
+)
+def test_copies_are_bytes_where_both_sides_have_pages_of_one_size(a: int, b: int, copied: str, apart: str) -> None:
+    sides = [run(1, copies=n, options={"page_size": page}) for n, page in ((10, a), (200, b))]
+    text = page(compared([sides[0]], [sides[1]]), 200)
+
+    assert copied in text
+    assert f"copies and times over 25% and {apart} or 1 ms apart" in text
+
+
 def test_what_is_not_shown_is_counted() -> None:
     found = PAGES["one"]
     text = page(found, 100, most=1)

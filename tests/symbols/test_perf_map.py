@@ -9,13 +9,29 @@ from pathlib import Path
 
 import pytest
 
-from tracer.symbols.perf_map import PerfMap
+from tracer.symbols import perf_map
+from tracer.symbols.elf import File
+from tracer.symbols.perf_map import BYTES_MOST, PerfMap
 
-OWN = frozenset({os.geteuid()})
+
+class Map:
+    """A perf map of this text."""
+
+    def __init__(self, text: bytes) -> None:
+        self.fd = os.memfd_create("perf")
+        os.write(self.fd, text)
+        self.file = File(self.fd, len(text))
+        self.map = PerfMap(self.file)
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+    def name(self, address: int) -> str | None:
+        return self.map.name(self.file, address)
 
 
 def test_names_by_address() -> None:
-    found = PerfMap(b"1000 10 LazyCompile:~a b.js:1\n1020 8 py::f:/x y.py\n")
+    found = Map(b"1000 10 LazyCompile:~a b.js:1\n1020 8 py::f:/x y.py\n")
 
     assert found.name(0x1000) == "LazyCompile:~a b.js:1"
     assert found.name(0x100F) == "LazyCompile:~a b.js:1"
@@ -25,35 +41,55 @@ def test_names_by_address() -> None:
 
 
 def test_code_that_takes_the_place_of_other_code() -> None:
-    found = PerfMap(b"1000 40 old\n1010 10 newer\n1000 10 newest\n")
+    found = Map(b"1000 40 old\n1010 10 newer\n1000 10 newest\n")
 
     assert [found.name(at) for at in (0x1000, 0x1010, 0x1020)] == ["newest", "newer", None]
 
 
 @pytest.mark.parametrize("text", [b"", b"\n\n", b"x y z\n1000\n10 20\n", b"\x00\xff\n"])
 def test_rubbish_names_nothing(text: bytes) -> None:
-    assert PerfMap(text).name(0x1000) is None
+    assert Map(text).name(0x1000) is None
 
 
 def test_a_name_of_odd_bytes() -> None:
-    assert PerfMap(b"10 10 a\xff").name(0x10) == "a\udcff"
+    assert Map(b"10 10 a\xff").name(0x10) == "a\udcff"
 
 
-def test_only_regular_files_of_the_right_owner_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "perf-1.map"
-    path.write_bytes(b"10 10 a\n")
-    (tmp_path / "link").symlink_to(path)
-    os.mkfifo(tmp_path / "pipe")
+def test_lines_across_the_pieces_that_are_read(tmp_path: Path) -> None:
+    lines = [b"%x %x f%d" % (i * 32, 32, i) + b"x" * (i % 90) + b"\n" for i in range(1, 20_000)]
+    found = Map(b"".join(lines))
 
-    found = PerfMap.open(str(path), OWN)
-    assert found is not None
-    assert found.name(0x10) == "a"
-    assert PerfMap.open(str(path), frozenset({os.geteuid() + 1})) is None
-    assert PerfMap.open(str(tmp_path / "link"), OWN) is None
-    assert PerfMap.open(str(tmp_path / "pipe"), OWN) is None
-    assert PerfMap.open(str(tmp_path), OWN) is None
-    assert PerfMap.open(str(tmp_path / "none"), OWN) is None
-    assert PerfMap.open("a\0b", OWN) is None
+    for i in range(1, 20_000, 37):
+        assert found.name(i * 32 + 31) == f"f{i}" + "x" * (i % 90)
+
+
+def test_numbers_of_all_lengths() -> None:
+    found = Map(b"FFFFFFFFFFFFFF00 ff top\n11111111111111111 10 long\n1 g bad\n0 1 zero\n5 1\n6 1 \n7 01 seven\r\n")
+
+    assert [found.name(at) for at in (0xFFFFFFFFFFFFFF01, 0x1111111111111111, 0, 1, 5, 6, 7)] == [
+        "top", None, "zero", None, None, None, "seven",
+    ]  # fmt: skip
+
+
+def test_the_end_of_a_long_file_is_read(tmp_path: Path) -> None:
+    """Its last word on an address counts, so what is left out must be the oldest."""
+    line = b"10 10 name" + b"y" * 1000 + b"\n"
+    path = tmp_path / "map"
+    path.write_bytes(b"1 1 first\n9000 1 old\n" + line * (BYTES_MOST // len(line) + 10) + b"9000 1 last\n")
+    with path.open("rb") as stream:
+        file = File(stream.fileno(), path.stat().st_size)
+        found = PerfMap(file)
+
+        assert found.name(file, 1) is None
+        assert found.name(file, 0x9000) == "last"
+        assert (found.name(file, 0x10) or "").startswith("namey")
+
+
+def test_the_oldest_lines_are_left_out_where_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perf_map, "SECONDS", 0.0)
+    found = Map(b"1 1 old\n9000 1 old\n" + b"10 10 name\n" * 100_000 + b"9000 1 last\n")
+
+    assert (found.name(1), found.name(0x10), found.name(0x9000)) == (None, "name", "last")
 
 
 @pytest.mark.programs
@@ -68,8 +104,7 @@ def test_what_node_writes(tmp_path: Path) -> None:
     )
     path = Path(f"/tmp/perf-{int(told.stdout)}.map")
     line = next(line for line in path.read_text(errors="replace").splitlines() if "countPages" in line)
-    found = PerfMap.open(str(path), OWN)
+    found = Map(path.read_bytes())
     path.unlink()
 
-    assert found is not None
     assert "countPages" in (found.name(int(line.split()[0], 16)) or "")

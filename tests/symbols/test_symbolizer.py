@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import need
 from tests.symbols.test_elf import address, compiled, opened
-from tracer.symbols import UNKNOWN, Code, Mapped, Maps, PerfSource, Space, Symbolizer
+from tracer.symbols import UNKNOWN, Code, Mapped, Maps, PerfSource, Space, Symbolizer, _Frame
 
 BASE = 0x7F00_0000_0000
 ANON = 0x7E00_0000_0000
@@ -169,13 +172,61 @@ def test_nothing_known_of_the_process(symbolizer: Symbolizer) -> None:
     assert symbolizer.frames(Space(Code()), 0x1000, 0x2000, (0x3000,)) == (UNKNOWN,)
 
 
-def test_without_pyelftools_addresses_are_shown(
+def test_names_of_a_debug_file_that_is_found_by_build_id(tmp_path: Path, framed: Program) -> None:
+    need("objcopy", "strip")
+    build_id, at = framed.elf.build_id, framed.inside("hidden")
+    assert build_id is not None
+    debug = tmp_path / "debug" / ".build-id" / build_id[:2] / f"{build_id[2:]}.debug"
+    debug.parent.mkdir(parents=True)
+    subprocess.run(["objcopy", "--only-keep-debug", framed.path, debug], check=True)
+    subprocess.run(["strip", framed.path], check=True)
+    said = framed.path.stat()
+    mapping = framed.maps.find(BASE)
+    assert mapping is not None
+    mapping = mapping._replace(inode=said.st_ino)
+    space = Space(Code((Maps([mapping]),)))
+
+    assert named(space, at, tmp_path / "nowhere")[0].startswith("x+0x")
+    assert named(space, at, tmp_path / "nowhere", tmp_path / "debug") == ("hidden",)
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(compiled(other, "-O2"), debug)  # of another build
+    assert named(space, at, tmp_path / "debug")[0].startswith("x+0x")
+
+
+def named(space: Space, at: int, *debug_folders: Path) -> tuple[str, ...]:
+    symbolizer = Symbolizer(debug_folders)
+    try:
+        return symbolizer.frames(space, at, 0, ())
+    finally:
+        symbolizer.close()
+
+
+def test_without_a_worker_addresses_are_shown(
     framed: Program, symbolizer: Symbolizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("elftools")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "elftools", None)
+    monkeypatch.setattr(sys, "executable", "")
     at = framed.inside("hidden")
 
     assert symbolizer.frames(framed.space, at, 0, ()) == (f"x+{at - BASE:#x}",)
     assert symbolizer.missing
+
+
+@pytest.mark.parametrize(
+    ("overwrites", "caller", "names"),
+    [
+        (True, "main", ("work", "main")),  # it has called nobody
+        (True, "work", ("work",)),  # the register is where its last call came back to: who called it is not known
+        (False, "work", ("work", "work")),  # it calls itself
+    ],
+)
+def test_a_link_register_that_leads_into_its_own_function_is_no_caller(
+    symbolizer: Symbolizer, monkeypatch: pytest.MonkeyPatch, overwrites: bool, caller: str, names: tuple[str, ...]
+) -> None:
+    frames = {
+        0x1000: _Frame("work", frame=False, called=True, overwrites=overwrites),
+        0x2000: _Frame(caller, frame=False, called=True),
+    }
+    monkeypatch.setattr(symbolizer, "_frame", lambda space, address, leaf: frames[address])
+
+    assert symbolizer.frames(Space(Code()), 0x1000, 0x2000, ()) == names

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from tracer.analyses.cow import PAGE, Edge, edges_of
+from tracer.analyses.cow import Edge, bytes_of, edges_of
 from tracer.analyses.finding import PAGE_WEIGHT_NS, Finding
 from tracer.analyses.middle import median
 from tracer.analyses.stacks import sites
@@ -72,7 +72,7 @@ def before_exec(forks: Forks) -> Iterator[Finding]:
         dear = [edge for edge in wasted if _is_dear(edge)]
         fork_ns = sum(edge.fork_ns or 0 for edge in dear)
         many = [edge for edge in wasted if (edge.copies or 0) >= _WASTE_PAGES]
-        copied = sum(edge.copies or 0 for edge in many) * PAGE
+        copied = sum(edge.bytes or 0 for edge in many)
         rss = [edge.rss_bytes for edge in wasted if edge.rss_bytes]
         if fork_ns >= _WORTH_NS:
             about, kind = dear, "fork_exec"
@@ -84,7 +84,7 @@ def before_exec(forks: Forks) -> Iterator[Finding]:
             kind, None if maker < 0 else maker, _rows(about),
             {"forks": len(about), "fork_ns": fork_ns if dear else None, "copied_bytes": copied,
              "rss_bytes": int(median(rss)) if rss else None},
-            fork_ns + copied // PAGE * PAGE_WEIGHT_NS,
+            fork_ns + sum(edge.copies or 0 for edge in many) * PAGE_WEIGHT_NS,
         )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def snapshots(forks: Forks) -> Iterator[Finding]:
         found = [
             edge for edge in edges
             if edge.to_exec_ns is None and (edge.parent_copies or 0) >= (edge.child_copies or 0)
-            and (edge.parent_copies or 0) * PAGE >= _WORTH_BYTES and (edge.share or 0) >= _SHARE
+            and (edge.parent_bytes or 0) >= _WORTH_BYTES and (edge.share or 0) >= _SHARE
         ]  # fmt: skip
         if not found:
             continue
@@ -109,7 +109,7 @@ def snapshots(forks: Forks) -> Iterator[Finding]:
         yield Finding(
             "snapshot", None if maker < 0 else maker, _rows(sorted(found, key=lambda edge: -(edge.bytes or 0))),
             {"forks": len(found), "copied_bytes": worst.bytes,
-             "parent_bytes": (worst.parent_copies or 0) * PAGE, "share": worst.share, "rss_bytes": worst.rss_bytes,
+             "parent_bytes": worst.parent_bytes, "share": worst.share, "rss_bytes": worst.rss_bytes,
              "life_ns": life},
             max(edge.copies or 0 for edge in found) * PAGE_WEIGHT_NS,
         )  # fmt: skip
@@ -119,22 +119,22 @@ def workers(forks: Forks) -> Iterator[Finding]:
     """Children without an exec that copy much of what they were to share with their parent."""
     for maker, edges in forks.by_maker.items():
         found = [edge for edge in edges if edge.to_exec_ns is None and _breaks(edge)]
-        copied = sum(edge.child_copies or 0 for edge in found) * PAGE
+        copied = sum(edge.child_bytes or 0 for edge in found)
         if len(found) < 2 or copied < _WORTH_BYTES:
             continue
-        shares = [(edge.child_copies or 0) * PAGE / (edge.rss_bytes or 1) for edge in found]
+        shares = [(edge.child_bytes or 0) / (edge.rss_bytes or 1) for edge in found]
         by, part = _code(forks.tree, [edge.row for edge in found])
         collector = by is not None and bool(_COLLECTOR.match(by)) and (part or 0) >= 0.5
         yield Finding(
             "collector" if collector else "workers_copy", None if maker < 0 else maker, _rows(found),
             {"workers": len(found), "copied_bytes": copied, "share": median(shares), "function": by, "part": part,
              "heap_bytes": _sum(forks.tree, found, "cow_heap"), "rss_bytes": found[0].rss_bytes},
-            copied // PAGE * PAGE_WEIGHT_NS,
+            sum(edge.child_copies or 0 for edge in found) * PAGE_WEIGHT_NS,
         )  # fmt: skip
 
 
 def _breaks(edge: Edge) -> bool:
-    bytes_ = (edge.child_copies or 0) * PAGE
+    bytes_ = edge.child_bytes or 0
     return bytes_ >= _WASTE_BYTES and edge.rss_bytes is not None and bytes_ >= _SHARE * edge.rss_bytes
 
 
@@ -161,7 +161,7 @@ def _rows(edges: Sequence[Edge]) -> tuple[int, ...]:
 def _sum(tree: ProcessTree, edges: Sequence[Edge], name: str) -> int | None:
     column = tree.column(name)
     known = [column[edge.row] for edge in edges if column[edge.row] != NULL]
-    return sum(known) * PAGE if known else None
+    return bytes_of(sum(known), tree.meta.page_size) if known else None
 
 
 def _life(tree: ProcessTree, row: int) -> int | None:

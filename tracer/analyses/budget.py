@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from tracer.analyses import measures
-from tracer.analyses.cow import PAGE
 from tracer.analyses.measures import Figures, Measured, largest, sum_of
 from tracer.errors import BadDataError
 from tracer.events import Fact
@@ -150,7 +149,7 @@ _ALL: Final = (
     ),
     Limit(
         "max-cow", "bytes", "copied because of forks, by all processes",
-        lambda f: sum_of(f.here, f.tree.column("cow_copies"), PAGE), (Fact.COW,), _FULL, "what was copied on write",
+        measures.copied, (Fact.COW,), _FULL, "what was copied on write",
     ),
     Limit(
         "max-fork-time", "ns", "to copy the page tables for one fork", measures.fork_time, (Fact.FORK_COST,),

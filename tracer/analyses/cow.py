@@ -17,15 +17,17 @@ from tracer.record import record
 from tracer.tree import ProcessTree
 from tracer.whole import exact_sum, numpy_for, total, view
 
-PAGE: Final = 4096
-"""Bytes of a copy. Copies of huge pages are made 4 KiB at a time since v5.8."""
-
-OTHERS: Final = ("reuses", "mkwrites", "zero_copies", "file_copies", "large_copies", "failed_wp")
+OTHERS: Final = ("reuses", "mkwrites", "zero_copies", "file_copies", "large_copies", "ksm_copies", "failed_wp")
 """What a write-protect fault may also be; file_copies has first writes too, which are no such faults."""
 
 _CLONE_VM: Final = 0x100
 _NO_FORKS: Final = (None, "root", "existing")
 _SHARING: Final = ("vfork", "posix_spawn")
+
+
+def bytes_of(pages: int | None, page: int | None) -> int | None:
+    """None where either is not known."""
+    return None if pages is None or page is None else pages * page
 
 
 @record
@@ -42,6 +44,7 @@ class Edge:
     before_exec: int | None  # the same if it went on to exec, else 0
     parent_copies: int | None  # while the child shared its memory
     to_exec_ns: int | None  # from birth to first exec
+    page: int | None  # bytes of a page; huge ones are copied a page at a time since v5.8
 
     @property
     def copies(self) -> int | None:
@@ -52,7 +55,22 @@ class Edge:
     @property
     def bytes(self) -> int | None:
         """Memory that the fork made necessary."""
-        return None if self.copies is None else self.copies * PAGE
+        return bytes_of(self.copies, self.page)
+
+    @property
+    def child_bytes(self) -> int | None:
+        """What the child copied of it."""
+        return bytes_of(self.child_copies, self.page)
+
+    @property
+    def parent_bytes(self) -> int | None:
+        """What the parent copied of it."""
+        return bytes_of(self.parent_copies, self.page)
+
+    @property
+    def bytes_before_exec(self) -> int | None:
+        """What the child copied for nothing."""
+        return bytes_of(self.before_exec, self.page)
 
     @property
     def share(self) -> float | None:
@@ -81,7 +99,18 @@ class Ledger:
     since_birth: tuple[int, ...]  # copies by log2 of the time since the child's birth, first bucket 1024 ns
     since_fork: tuple[int, ...]  # the parents', since their own last fork
     gup: int | None  # copies without an exception, for a thread that may not be the owner
+    page: int | None = None  # bytes of a page
     others: tuple[tuple[str, int], ...] = ()  # (column of OTHERS, sum): write-protect faults that were no fork's copies
+
+    @property
+    def bytes(self) -> int | None:
+        """All that was copied."""
+        return bytes_of(self.copies, self.page)
+
+    @property
+    def bytes_before_exec(self) -> int | None:
+        """What was copied for nothing."""
+        return bytes_of(self.before_exec, self.page)
 
 
 def ledger(tree: ProcessTree, limit: int | None = 20) -> Ledger:
@@ -99,6 +128,7 @@ def ledger(tree: ProcessTree, limit: int | None = 20) -> Ledger:
         since_birth=_histogram(tree, own=False),
         since_fork=_histogram(tree, own=True),
         gup=total(tree.column("cow_gup")),
+        page=tree.meta.page_size,
         others=tuple((name, n) for name in OTHERS if (n := total(tree.column(name))) is not None),
     )
 
@@ -180,6 +210,7 @@ def edges_of(tree: ProcessTree, rows: Iterable[int]) -> Iterator[Edge]:
         "parent_cow_birth", "parent_cow_end", "exec_ns", "birth_ts", "cow_total",
     )  # fmt: skip
     hows, flags, times, tables, rss, copied, early, births, ends, exec_ns, born, totals = map(tree.column, names)
+    page = tree.meta.page_size
     for row in rows:
         how = hows[row]
         if how in _NO_FORKS:
@@ -202,6 +233,7 @@ def edges_of(tree: ProcessTree, rows: Iterable[int]) -> Iterator[Edge]:
             before_exec=_known(own) if execed else 0,
             parent_copies=None if NULL in (birth, end) else max(0, end - birth),
             to_exec_ns=exec_ns[row] - born[row] if execed and born[row] != NULL else None,
+            page=page,
         )
 
 

@@ -60,7 +60,7 @@ class Change:
 class Diff:
     """`changes`: the largest first. `groups`: how many were compared. `unknown`: metrics not known on both sides.
 
-    `sources`: who saw the runs of each side.
+    `sources`: who saw the runs of each side. `page`: bytes of a page, None where not all agree on it.
     """
 
     runs: tuple[int, int]
@@ -69,6 +69,7 @@ class Diff:
     changes: tuple[Change, ...]
     unknown: tuple[str, ...]
     sources: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    page: int | None = None
 
     @property
     def chance(self) -> float:
@@ -109,7 +110,9 @@ def diff(a: Sequence[Profile], b: Sequence[Profile], places: Places) -> Diff:
     }
     unknown = tuple(name for name, values in total.items() if values.differs is None)
     sources = (tuple(sorted({run.source for run in a})), tuple(sorted({run.source for run in b})))
-    return Diff((len(a), len(b)), len(keys), total, tuple(changes), unknown, sources)
+    pages = {run.page for run in (*a, *b)}
+    page = pages.pop() if len(pages) == 1 else None
+    return Diff((len(a), len(b)), len(keys), total, tuple(changes), unknown, sources, page)
 
 
 def _change(key: tuple[int, str], a: Sequence[Profile], b: Sequence[Profile], places: Places) -> Change | None:

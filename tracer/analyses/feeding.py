@@ -12,6 +12,7 @@ from typing import Any, Final
 from tracer.analyses.brief import MANY, find
 from tracer.analyses.coming import Coming, cell_of
 from tracer.analyses.lives import ENDED, GONE, LIVING, Cell, Key, Life, Resting, Tally
+from tracer.causes import failure_words
 from tracer.events import NULL, Batch, Kind, Part
 from tracer.recording.thin import earliest, latest
 
@@ -124,7 +125,7 @@ class Feeding(Coming):
             # The caller's own: its children would have been like it.
             tally = self.lives.tally(self.lives.cell(life, life.alike), at)
             tally.failures += 1
-            word = f"{error or '?'}: {cause}" if cause else error or "?"
+            word = failure_words(error, cause)
             if word in tally.causes or len(tally.causes) < 32:
                 tally.causes[word] = tally.causes.get(word, 0) + 1
 

@@ -102,6 +102,12 @@ def _most_common(rows: Iterable[int | None], value: int | None) -> Measured:
     return Measured(value, row, n)
 
 
+def copied(figures: Figures) -> Measured:
+    """Bytes that were copied because of forks."""
+    page = figures.tree.meta.page_size
+    return Measured(None) if page is None else sum_of(figures.here, figures.tree.column("cow_copies"), page)
+
+
 def processes(figures: Figures) -> Measured:
     """How many were made, and who made most."""
     above, how = figures.tree.column("parent_id"), figures.tree.column("how")

@@ -100,6 +100,7 @@ class Profile:
     groups: Mapping[tuple[int, str], Group]
     total: Figures
     source: str = ""
+    page: int | None = None  # bytes of a page
 
 
 def template(argv: Sequence[str] | None, comm: str | None) -> str:
@@ -147,7 +148,7 @@ def profile(tree: ProcessTree, places: Places) -> Profile:
     summary = summarize(tree, shape)
     total = {m.name: _totalled(m, groups, facts) for m in METRICS}
     total |= {"life_ns": summary.span_ns, "failed_forks": summary.failed_forks, "failed_execs": summary.failed_execs}
-    return Profile(facts, groups, total, tree.meta.source)
+    return Profile(facts, groups, total, tree.meta.source, tree.meta.page_size)
 
 
 def _places(tree: ProcessTree, shape: Shape, places: Places) -> list[int]:

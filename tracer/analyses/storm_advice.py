@@ -6,12 +6,12 @@ stopping (SIGSTOP, freezing, pausing) comes before ending. Names from outside ar
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from typing import Final
 
 from tracer.analyses.storm_finding import Advice, Who
+from tracer.causes import Cause, Failure, Limit, size
 
 _PAUSES: Final = {
     "docker": ("docker pause {}", "docker update --pids-limit {n} {}"),
@@ -20,7 +20,6 @@ _PAUSES: Final = {
     "lxc": ("lxc-freeze {}", None),
     "nspawn": ("machinectl kill --signal=STOP {}", None),
 }
-_CAUSED: Final = re.compile(r"pids\.max of (\S+?)[:,;]?(?:\s|$)")
 _FEWEST: Final = 64
 
 
@@ -43,11 +42,22 @@ def advise(
             said.append(Advice("see why", f"journalctl -u {unit} -n 50"))
     if shape == "shell loop" and who.alive:
         said.append(Advice("see which script it is", f"ls -l /proc/{who.pid}/fd /proc/{who.pid}/cwd"))
-    if causes:
-        hit = _CAUSED.search(causes[0][0])
-        if hit:
-            said.append(Advice(f"the limit that it runs into is {hit[1]}'s pids.max: raise it only for a healthy load"))
+    reached = next((found for words, _ in causes if (found := Failure.parse(words).cause) is not None), None)
+    if reached is not None:
+        said.append(_limit(reached))
     return tuple(said)
+
+
+def _limit(reached: Cause) -> Advice:
+    """What most of the failed forks have in common; `causes` come most frequent first."""
+    name, bound = reached.limit, reached.bound
+    if bound is None:
+        return Advice(f"forks fail because of {reached}")
+    most = size(bound.most) if name.in_bytes else f"{bound.most:,}"
+    owner = f" of {bound.of}" if bound.of else ""
+    whole = name in (Limit.PID_MAX, Limit.THREADS_MAX) and not bound.of
+    all_fail = ", and nothing else on this host can start a process either" if whole else ""
+    return Advice(f"forks fail at {name} = {most}{owner}{all_fail}: raise it only for a healthy load")
 
 
 def _stop(who: Who, *, many: bool, version: int, mount: str) -> list[Advice]:

@@ -32,6 +32,28 @@ class Readiness(NamedTuple):
     privilege: bool = False  # it is a privilege that is missing, and nothing else
 
 
+class Verdict(NamedTuple):
+    """Of one program that a backend loads. `why`: the kernel's reason where it refused; `costs`: what it measures.
+
+    `main`: without it, its whole object is of no use: of "lifecycle", the whole backend.
+    """
+
+    object: str
+    program: str
+    ok: bool
+    why: str
+    costs: str
+    main: bool
+
+
+class Trial(NamedTuple):
+    """What came of loading all that a backend may load. `lost`: facts of its cover that it cannot see here."""
+
+    readiness: Readiness
+    verdicts: tuple[Verdict, ...] = ()
+    lost: frozenset[str] = frozenset()
+
+
 class _Options(NamedTuple):
     cow: str = "full"  # off light fork full
     cow_stacks: int | None = None  # stacks at copies: samples a second and CPU; 0: every copy; None: none
@@ -76,9 +98,9 @@ class Options(_Options):
 class BackendProtocol(Protocol):
     """One capture. `start`, then `follow` the held program or `attach` to a living tree, then `read` until `over`.
 
-    Three more attributes are the backend's choice: `late = False` says that nothing comes any more once `alive` is 0,
-    from a list `news` lines are taken that the user should see now, and a class method `readiness_at_start` is asked in
-    place of `readiness` where a start follows at once.
+    Four more attributes are the backend's choice: `late = False` says that nothing comes any more once `alive` is 0,
+    from a list `news` lines are taken that the user should see now, a class method `readiness_at_start` is asked in
+    place of `readiness` where a start follows at once, and a class method `trial` loads what a start would load.
     """
 
     name: str
@@ -142,6 +164,16 @@ def load(name: str) -> type[BackendProtocol]:
 def readiness(name: str) -> Readiness:
     """Of one backend, by name."""
     return load(name).readiness()
+
+
+def trial(name: str) -> Trial:
+    """Readiness, and what the kernel says to each program that the backend would load: some 0.3 s."""
+    state = readiness(name)
+    tries = getattr(load(name), "trial", None)
+    if not state.ok or tries is None:
+        return Trial(state)
+    found: Trial = tries()
+    return found
 
 
 def _at_start(name: str) -> Readiness:

@@ -1,4 +1,8 @@
-"""What BCC needs to find in place of the running kernel's headers: a folder of a dozen tiny files, made and removed.
+"""What BCC needs to find in place of the running kernel's headers: a folder of a dozen tiny files, in memory.
+
+The folder is a tmpfs that is mounted nowhere: it has no name but /proc/self/fd/N and ends with its descriptor, so that
+a kill leaves nothing. Where that cannot be made (before Linux 5.2, or without CAP_SYS_ADMIN) it is one in TMPDIR, which
+the next start removes if it was left behind (leftovers.py).
 
 BCC looks for headers of the running kernel, also where there are none or those of another version. Its own part asks
 for no more than types and a version; the probes ask for nothing at all, so that no field of a struct can be read at
@@ -7,6 +11,7 @@ the wrong place. Knows no BCC beyond the names of the files.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -16,8 +21,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from tracer import leftovers
+
 SOURCE: Final = "BCC_KERNEL_SOURCE"
 """The variable that BCC takes the folder from."""
+
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # system calls, the same number on every machine
 
 _TYPES: Final = """\
 #pragma once
@@ -65,9 +74,10 @@ def write(folder: Path, release: str) -> None:
 
 @contextmanager
 def private(release: str) -> Iterator[None]:
-    """BCC finds our own folder meanwhile."""
-    folder = tempfile.mkdtemp(prefix="forktrace-bcc-")
+    """BCC finds a folder of ours while the block runs."""
     before = os.environ.get(SOURCE)
+    fd = _detached_tmpfs()
+    folder = f"/proc/self/fd/{fd}" if fd >= 0 else leftovers.make("forktrace-bcc", tempfile.gettempdir())
     try:
         write(Path(folder), release)
         os.environ[SOURCE] = folder
@@ -77,7 +87,27 @@ def private(release: str) -> Iterator[None]:
             os.environ.pop(SOURCE, None)
         else:
             os.environ[SOURCE] = before
-        shutil.rmtree(folder, ignore_errors=True)
+        if fd >= 0:
+            os.close(fd)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _detached_tmpfs() -> int:
+    """The root of a new tmpfs that is mounted nowhere; -1 where the kernel makes none for us."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    context = libc.syscall(_FSOPEN, b"tmpfs", 1)  # FSOPEN_CLOEXEC
+    if context < 0:
+        return -1
+    try:
+        # FSCONFIG_SET_STRING: others may reach it by our /proc/PID/fd, if they may look in there at all
+        if libc.syscall(_FSCONFIG, context, 1, b"mode", b"0700", 0) < 0:
+            return -1
+        if libc.syscall(_FSCONFIG, context, 6, None, None, 0) < 0:  # FSCONFIG_CMD_CREATE
+            return -1
+        return int(libc.syscall(_FSMOUNT, context, 1, 0))  # FSMOUNT_CLOEXEC
+    finally:
+        os.close(context)
 
 
 def matching(release: str) -> bool:

@@ -25,6 +25,7 @@ from typing import Any, Final
 from tracer import kernel
 from tracer.backends import _bcc_headers as headers
 from tracer.errors import ProbesRefusedError
+from tracer.machines import MACHINES
 
 _NAME: Final = "_forktrace_bcc"
 _REAL: Final = ("lib", "BPF")  # what only the BPF compiler collection has
@@ -144,7 +145,7 @@ class Programs:
 
 
 _LOOKUP, _UPDATE, _DELETE, _NEXT = 1, 2, 3, 4  # enum bpf_cmd
-_NR_BPF: Final = 321  # x86-64
+_NR_BPF: Final = MACHINES["x86_64"].bpf  # its programs are for no other
 _LIBC: Final = C.CDLL(None, use_errno=True)
 
 
@@ -193,6 +194,7 @@ def _compile(text: str, flags: Sequence[str], maps: Sequence[str], out: socket.s
     try:
         for fd in (1, 2):
             os.dup2(said, fd)
+        os.chdir("/")  # BCC asks for its folder, to come back to it, and gives up where that was deleted
         bpf = load().BPF(text=text.encode(), cflags=list(flags))
         fds = [bpf.get_table(name.encode()).map_fd for name in maps] + list(bpf.tracepoint_fds.values())
         socket.send_fds(out, [b"[]"], fds)

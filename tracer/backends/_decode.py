@@ -9,16 +9,13 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from tracer import boot_clock, wire
+from tracer import boot_clock, machines, wire
 from tracer.backends._failures import Causes
 from tracer.backends._reaps import Reaps
 from tracer.backends._releases import RELEASES, Releases, bulk, walk
 from tracer.events import NULL, Batch, Kind, Part
 
-# x86-64 system call numbers of the four calls that make tasks.
-SYSCALLS: Final[tuple[str | None, ...]] = tuple(
-    {56: "clone", 57: "fork", 58: "vfork", 435: "clone3"}.get(n) for n in range(436)
-)
+SYSCALLS: Final = machines.births(machines.here())
 _MOST_WORDS: Final = 4096  # that wait for their exec's record
 _MODEL: Final = {
     wire.FORK: Kind.FORK,
@@ -58,6 +55,8 @@ class Decoder:
         self._words: dict[tuple[int, int], wire.Words] = {}
         self._reaps = Reaps()
         self._causes: Causes | None = None
+        self.nulls: frozenset[str] = frozenset()
+        """Columns that this capture cannot know."""
 
     def batch(self, raw: bytes, texts: Iterable[bytes]) -> Batch | None:
         """`raw`: a run of fixed records with their ring headers; `texts`: the text records read before it."""
@@ -96,6 +95,9 @@ class Decoder:
             del self._words[key]
         codes = run.codes()
         self._releases(run, codes, parts)
+        for part in parts.values() if self.nulls else ():
+            for name in self.nulls & part.keys():
+                del part[name]
         out = bytes(codes).translate(_TO_MODEL, _NO_EVENTS)
         return Batch(out, parts) if out else None
 
@@ -110,7 +112,8 @@ class Decoder:
         rows = []
         for (pid, born), parent, reap in self._reaps.rest():
             told = {"ts_ns": now if reap.reap_ns is None else reap.reap_ns, "pid": pid, "tid": pid, "born_ns": born}
-            rows.append((Kind.REAP, {**told, "reaped_by": parent, **reap._asdict()}))
+            row = {**told, "reaped_by": parent, **reap._asdict()}
+            rows.append((Kind.REAP, {name: value for name, value in row.items() if name not in self.nulls}))
         rows.sort(key=lambda row: (row[1]["ts_ns"], row[1]["pid"]))
         return Batch.from_rows(rows) if rows else None
 
@@ -135,7 +138,8 @@ class Decoder:
         if self._causes is None:
             self._causes = Causes(self._cgroup)
         causes = self._causes.of(wire.limits_rows(c), part["errno"], part["clone_flags"])
-        return {**part, "cause": [words for words, _ in causes], "evidence": [evidence for _, evidence in causes]}
+        words = [None if found is None else str(found) for found in causes]
+        return {**part, "cause": words, "evidence": [None if found is None else found.evidence for found in causes]}
 
     def _releases(self, run: wire.Run, codes: bytearray, parts: dict[int, Part]) -> None:
         """Zombies, waits and releases in order. Takes the codes of ZOMBIE and ADOPT records that are no events."""

@@ -7,15 +7,16 @@ it was that. Alike failures of a batch are judged once. Knows no ring.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from tracer import wire
-from tracer.causes import UNKNOWN, Bound, Cause, Host, Limits, cause
+from tracer.causes import Bound, Cause, Host, Limit, Limits, cause
 from tracer.cgroups import Cgroups
 from tracer.events import NULL, Batch, Kind
 
-_PAGE: Final = 4096
+_PAGE: Final = mmap.PAGESIZE
 _MOST_GROUPS: Final = 10_000
 
 
@@ -39,7 +40,9 @@ def explain(batches: Iterable[Batch], host: Host) -> None:
                 seen[pid] = limits.look(pid)
             now = seen[pid]
             if now is not None:
-                causes[i], evidence[i] = cause(error, 0 if flags == NULL else flags, now, host)
+                found = cause(error, 0 if flags == NULL else flags, now, host)
+                if found is not None:
+                    causes[i], evidence[i] = str(found), found.evidence
         part["cause"], part["evidence"] = causes, evidence
 
 
@@ -52,10 +55,10 @@ class Causes:
         self._memory: Cgroups | None = None
         self._refused: dict[int, int] = {}
 
-    def of(self, rows: Iterable[tuple[int, ...]], errors: Iterable[int], flags: Iterable[int]) -> list[Cause]:
+    def of(self, rows: Iterable[tuple[int, ...]], errors: Iterable[int], flags: Iterable[int]) -> list[Cause | None]:
         """`rows`: wire.limits_rows of the records, in order."""
-        known: dict[tuple[object, ...], Cause] = {}
-        found = []
+        known: dict[tuple[object, ...], Cause | None] = {}
+        found: list[Cause | None] = []
         for row, error, bits in zip(rows, errors, flags, strict=True):
             group, _, _, _, _, refusals, *_ = row
             before = self._refused.get(group)
@@ -63,23 +66,22 @@ class Causes:
                 self._refused[group] = refusals
             refused = before is not None and refusals > before
             key = (error, bits, refused, *row[:5], *row[6:])
-            judged = known.get(key)
-            if judged is None:
-                judged = known[key] = self._judge(row, error, bits, refused=refused)
-            found.append(judged)
+            if key not in known:
+                known[key] = self._judge(row, error, bits, refused=refused)
+            found.append(known[key])
         while len(self._refused) > _MOST_GROUPS:
             del self._refused[next(iter(self._refused))]
         return found
 
-    def _judge(self, row: tuple[int, ...], error: int, clone_flags: int, *, refused: bool) -> Cause:
+    def _judge(self, row: tuple[int, ...], error: int, clone_flags: int, *, refused: bool) -> Cause | None:
         limits = self.limits(row, refused=refused)
-        return UNKNOWN if limits is None else cause(error, clone_flags, limits, self._host)
+        return None if limits is None else cause(error, clone_flags, limits, self._host)
 
     def limits(self, row: tuple[int, ...], *, refused: bool) -> Limits | None:
         """None: the kernel does not let itself be read."""
         (
             _, pids_group, mem_group, pids_now, pids_max, _, nproc_now, nproc_max, uid, ns_now, ns_max,
-            mem_now, mem_max, data_pages, bits,
+            mem_now, mem_max, data_pages, bits, tasks, committed,
         ) = row  # fmt: skip
         if not bits & wire.L_READ:
             return None
@@ -94,9 +96,12 @@ class Causes:
             pid_numbers=Bound(ns_now, ns_max, "its pid namespace" if bits & wire.L_NS_INNER else None),
             dead_init=bits & wire.L_NS_DEAD != 0,
             memory=Bound(mem_now * _PAGE, mem_max * _PAGE, self._memory_group(mem_group)) if mem_group else None,
-            memory_file=self._memory_file(),
+            memory_limit=self._memory_limit(),
             data_bytes=data_pages * _PAGE or None,
             seccomp=bits & wire.L_SECCOMP != 0,
+            tasks=tasks or None,
+            tasks_counted=bits & wire.L_TASKS != 0,
+            committed_bytes=committed * _PAGE or None,
         )
 
     def _memory_group(self, number: int) -> str | None:
@@ -107,6 +112,6 @@ class Causes:
             self._memory = Cgroups(controller="memory")
         return self._memory
 
-    def _memory_file(self) -> str:
+    def _memory_limit(self) -> Limit:
         found = self._memory_groups().hierarchy
-        return "memory.limit_in_bytes" if found is not None and found.version == 1 else "memory.max"
+        return Limit.MEMORY_LIMIT if found is not None and found.version == 1 else Limit.MEMORY_MAX

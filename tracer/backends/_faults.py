@@ -14,24 +14,27 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tracer import kernel, wire
-from tracer.backends import _host
+from tracer.backends import _host, _programs
 from tracer.backends._libbpf import BpfObject
 from tracer.errors import ForktraceError
 
-OPTIONS: Final = wire.Record("ft_fault_options", (("decay_min", "I"),))
+OPTIONS: Final = wire.Record("ft_fault_options", (("decay_min", "I"), ("ksm", "I")))
 STATS: Final = wire.Record("ft_fault_stats", (
     ("unmade", "Q"), ("added", "Q"), ("lost_races", "Q"), ("second_pages", "Q"), ("swapped_in", "Q"),
     ("threads", "Q"), ("decay", f"{2 * wire.DECAY_BUCKETS}q"),
 ))  # fmt: skip
 _STATS: Final = struct.Struct("=" + "".join(fmt for _, fmt in STATS.fields))
-COUNTERS_SIZE: Final = 728  # struct counters, faults.h
+COUNTERS_SIZE: Final = 752  # struct counters, faults.h
 _HELD: Final = 1
 _EXECED: Final = 2
+_FOUND: Final = 1024
 _PAGE_FREE: Final = "on_page_free"
+_OPTIONAL: Final = _programs.OPTIONAL["faults"]
 
 
 class Readiness(NamedTuple):
@@ -67,25 +70,31 @@ class Faults:
         self._path = Path(object_path)
         self._owner = owner
         self._options = options
-        self._decay_min = struct.pack("=I", decay_min)
+        self._fault_options = struct.pack("=2I", decay_min, _host.merges_pages())
         self._object = BpfObject(object_path)
+        self.copies: list[BpfObject] = []  # of its hot programs, loaded; attached and closed with it
         self._walks: BpfObject | None = None
         self._stats: mmap.mmap | None = None
         self._unmade = 0
         self._threads = False
 
-    def load(self) -> None:
-        """Raises ProbesRefusedError or NoPermissionError with the kernel's reason."""
+    def load(self, optional: Collection[str] = _OPTIONAL) -> None:
+        """Raises ProbesRefusedError or NoPermissionError with the kernel's reason for a program not of `optional`."""
         obj = self._object
         self._share(obj)
         obj.skip("on_dirty_page" if _host.has_dirty_folio() else "on_dirty_folio")
         obj.skip("on_exec" if _host.has_in_execve() else "on_rename")
-        obj.load()
+        obj.load(optional)
         self._stats = obj.view(".data.faultstats", _STATS.size)
+
+    @property
+    def object(self) -> BpfObject:
+        """The loaded object, for what the kernel refused of it."""
+        return self._object
 
     def _share(self, obj: BpfObject) -> None:
         obj.set_data(".rodata.opt", self._options)
-        obj.set_data(".rodata.faultopt", self._decay_min)
+        obj.set_data(".rodata.faultopt", self._fault_options)
         for shared in ("marks", "unmarked", "events", ".data.stats"):
             obj.share(shared, self._owner.map_fd(shared))
 
@@ -96,17 +105,21 @@ class Faults:
         write to one page at once. So it waits until there are `threads`: `poll` attaches it when the first is born.
         """
         self._threads = threads
-        self._object.attach(lambda name, section: threads or name != _PAGE_FREE)
+        self._attach(lambda name, section: threads or name != _PAGE_FREE)
+
+    def _attach(self, wanted: Callable[[str, str], bool]) -> None:
+        for obj in (self._object, *self.copies):
+            obj.attach(wanted)
 
     def poll(self) -> None:
         """To be called when the ring has been read; a first thread wakes the ring's reader."""
         if not self._threads and self.stats().threads:
             self._threads = True
-            self._object.attach(lambda name, section: name == _PAGE_FREE)
+            self._attach(lambda name, section: name == _PAGE_FREE)
 
     def add_root(self, pidfd: int, *, held: bool = True) -> None:
         """A process by its pidfd. `held`: its counters begin at its next exec, and nothing before is told."""
-        value = struct.pack("=I", _HELD if held else _EXECED).ljust(COUNTERS_SIZE, b"\0")
+        value = struct.pack("=I", _HELD if held else _EXECED | _FOUND).ljust(COUNTERS_SIZE, b"\0")
         self._object.update("thrs", struct.pack("=i", pidfd), value)
 
     def add_tree(self) -> None:
@@ -148,7 +161,7 @@ class Faults:
         if self._walks is None:
             walks = self.beside(self._path.with_name("faults_walk.bpf.o"))
             try:
-                walks.load()
+                walks.load(_programs.OPTIONAL["faults_walk"])
             except BaseException:
                 walks.close()
                 raise
@@ -166,7 +179,8 @@ class Faults:
     def detach(self) -> None:
         """Take the hooks out; `snapshot` and `stats` still work."""
         self._threads = True  # nothing is attached any more
-        self._object.detach()
+        for obj in (*self.copies, self._object):
+            obj.detach()
 
     def close(self) -> None:
         """Hooks and maps. May be called twice."""
@@ -176,18 +190,19 @@ class Faults:
         if self._walks is not None:
             self._walks.close()
             self._walks = None
-        self._object.close()
+        for obj in (*self.copies, self._object):
+            obj.close()
+        self.copies.clear()
 
 
 def faults_readiness() -> Readiness:
     """What this kernel lets be counted, asked of its BTF and of the kernel itself (tracer.kernel)."""
     try:
-        points = kernel.feature("fault_tracepoints")
-        storage = kernel.feature("task_storage")
+        needs = [kernel.feature(name) for name in ("fault_entry", "fault_tracepoints", "task_storage")]
         rss, find = kernel.feature("rss_stat"), kernel.feature("bpf_find_vma")
     except ForktraceError as e:
         return Readiness(False, None, e.message)
-    for check in (points, storage):
+    for check in needs:
         if check.ok is False:
             return Readiness(False, None, check.detail)
     if rss.ok is not False and find.ok is not False:
@@ -197,6 +212,6 @@ def faults_readiness() -> Readiness:
         return Readiness(True, "measured", f"copies by mapping are unknown: {find.detail}", by_mapping)
     if find.ok is not False:
         why = f"in private file mappings a copy because of a fork passes for a first write: {rss.detail}"
-        return Readiness(True, "inferred", why, frozenset({"cow_file"}))
+        return Readiness(True, "inferred", why, frozenset({"cow_file", "file_copies"}))
     why = f"a copy because of a fork passes for a first write to a file page: {rss.detail}; {find.detail}"
     return Readiness(True, "inferred", why, by_mapping | {"cow_copies", "file_copies"})

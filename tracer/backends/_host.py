@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from tracer import btf, procfs
+from tracer import btf, kernel, procfs
 from tracer.cgroups import hierarchy
 from tracer.errors import ProbesRefusedError
 
@@ -41,9 +41,17 @@ def has_rdonly_cast() -> bool:
     return _vmlinux().has("bpf_rdonly_cast", btf.FUNC)
 
 
+def has_preemptible_tracepoints() -> bool:
+    """Programs on tracepoints can be preempted, and are skipped where one is (probes/once.h): since v7.0.
+
+    Tracepoints were protected by SRCU up to 6.14 as well, for other reasons; then they had no member `ext` yet.
+    """
+    return "ext" in _vmlinux().member_names("tracepoint") and _vmlinux().has("tracepoint_srcu_srcu_data", btf.VAR)
+
+
 def has_mapping_walk() -> bool:
     """bpf_iter_task_vma_new(), since v6.7: a probe can say what is mapped where; it reads kernel memory besides."""
-    return _vmlinux().has("bpf_iter_task_vma_new", btf.FUNC) and kernel_reads_allowed()
+    return _vmlinux().has("bpf_iter_task_vma_new", btf.FUNC) and kernel.reads_allowed()
 
 
 def has_dirty_folio() -> bool:
@@ -64,12 +72,13 @@ def counts_wpcopies() -> bool:
         return False
 
 
-def kernel_reads_allowed() -> bool:
-    """bpf_probe_read_kernel: refused only under lockdown=confidentiality."""
+def merges_pages() -> bool:
+    """KSM runs, or has left pages that are merged."""
+    folder = Path("/sys/kernel/mm/ksm")
     try:
-        return "[confidentiality]" not in Path("/sys/kernel/security/lockdown").read_text("ascii")
+        return any((folder / name).read_text("ascii").strip() != "0" for name in ("run", "pages_sharing"))
     except OSError:
-        return True  # no securityfs in sight; the load itself will tell
+        return False
 
 
 def uses_cgroup_v1() -> bool:

@@ -12,6 +12,7 @@ were gone before it too. Knows /proc; knows no stack.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,9 +20,13 @@ from typing import Final, NamedTuple
 
 from tracer import procfs
 from tracer.symbols import Code, Mapped, Maps, PerfSource, Space, owners_of
+from tracer.symbols.opening import open_regular
 
 _MOST: Final = 65536  # images kept
+_MAPPINGS_MOST: Final = 1 << 20  # of all images; one process may have 65,000 of them (vm.max_map_count)
+_MAPS_BYTES: Final = 8 << 20  # of one /proc/PID/maps
 _HELD_MOST: Final = 256  # descriptors, of roots and of files each
+_READ_MOST: Final = 4  # readings of one image's mappings
 _AGAIN: Final = 64  # samples: from then on its own mappings count, even if they were its parent's
 
 Key = tuple[int, int]
@@ -49,6 +54,8 @@ class Images:
         self._image_now = image_now
         self._proc = proc
         self._spaces: dict[Key, Space] = {}
+        self._codes: Counter[Code] = Counter()  # forks share theirs
+        self._mappings = 0  # in all of them
         self._told: dict[Key, list[Mapped]] = {}
         self._roots: dict[int, int] = {}  # mount namespace -> descriptor of its root
         self._files: dict[tuple[int, int], int] = {}
@@ -79,8 +86,9 @@ class Images:
             return
         space = self._read(record.pid, key)
         if space is None and told:  # gone already: there is no looking into another root, nor at deleted files
-            code = Code((Maps(told),), born_s=key[0] / 1e9 + self._wall_s, held=self._files)
-            space = Space(code, (PerfSource("", record.own_pid, owners_of({record.uid})),))
+            owners = owners_of({record.uid})
+            code = Code((Maps(told),), born_s=key[0] / 1e9 + self._wall_s, held=self._files, owners=owners)
+            space = Space(code, (PerfSource("", record.own_pid, owners),))
         if space is not None:
             self._keep(key, space)
 
@@ -106,15 +114,28 @@ class Images:
         return self._spaces[key]
 
     def _keep(self, key: Key, space: Space) -> None:
+        self._drop(key)
         self._spaces[key] = space
-        while len(self._spaces) > _MOST:
-            del self._spaces[next(iter(self._spaces))]
+        if not self._codes[space.code]:
+            self._mappings += space.code.size
+        self._codes[space.code] += 1
+        while len(self._spaces) > _MOST or (self._mappings > _MAPPINGS_MOST and len(self._spaces) > 1):
+            self._drop(next(iter(self._spaces)))
+
+    def _drop(self, key: Key) -> None:
+        space = self._spaces.pop(key, None)
+        if space is not None:
+            self._codes[space.code] -= 1
+            if not self._codes[space.code]:
+                del self._codes[space.code]
+                self._mappings -= space.code.size
 
     def _read_again(self, pid: int, key: Key) -> None:
         old, new = self._spaces[key], self._read(pid, key)
         if new is not None and new.code.maps[0].mappings != old.code.maps[0].mappings:
-            code = Code((*new.code.maps, *old.code.maps), new.code.root, new.code.born_s, self._files)
-            self._spaces[key] = Space(code, tuple(dict.fromkeys((*new.perf, *old.perf))))
+            maps = (*new.code.maps, *old.code.maps)[:_READ_MOST]
+            code = Code(maps, new.code.root, new.code.born_s, self._files, new.code.owners)
+            self._keep(key, Space(code, tuple(dict.fromkeys((*new.perf, *old.perf)))))
 
     def _read(self, pid: int, key: Key) -> Space | None:
         """None if it is gone, has become another program, or its pid is another's by now."""
@@ -124,9 +145,10 @@ class Images:
         except (OSError, ValueError):
             return None
         try:
-            maps = Maps.parse((folder / "maps").read_bytes())
+            maps = Maps.parse(maps_text(folder))
             stat = procfs.parse_stat((folder / "stat").read_bytes())
             root = self._root(folder)
+            root_owner = os.stat(folder / "root").st_uid  # noqa: PTH116
             perf = self._perf(pid, key, root)
             self._hold(folder, maps, everything=root != "")
             if stat is None or stat.start_ticks != procfs.ticks(key[0]) or self._image_now(pidfd) != key[1]:
@@ -137,7 +159,9 @@ class Images:
             os.close(pidfd)
         if not maps.mappings:  # it has given its memory back
             return None
-        return Space(Code((maps,), root, key[0] / 1e9 + self._wall_s, self._files), perf)
+        # Files of a container are its root's, which in a user namespace is any uid.
+        owners = frozenset(uid for source in perf for uid in source.owners) | {root_owner}
+        return Space(Code((maps,), root, key[0] / 1e9 + self._wall_s, self._files, owners), perf)
 
     def _root(self, folder: Path) -> str:
         """What stands before the path of a file in another mount namespace."""
@@ -164,9 +188,9 @@ class Images:
         for m in maps.mappings:
             key = m.device, m.inode
             if m.inode and (m.deleted or everything) and key not in self._files and len(self._files) < _HELD_MOST:
-                with suppress(OSError):
-                    where = folder / "map_files" / f"{m.start:x}-{m.end:x}"
-                    self._files[key] = os.open(where, os.O_RDONLY | os.O_CLOEXEC)
+                found = open_regular(str(folder / "map_files" / f"{m.start:x}-{m.end:x}"), follow=True)
+                if found is not None:
+                    self._files[key] = found.fd
 
     def close(self) -> None:
         """May be called twice."""
@@ -175,3 +199,9 @@ class Images:
                 os.close(fd)
         self._roots.clear()
         self._files.clear()
+
+
+def maps_text(folder: Path) -> bytes:
+    """/proc/PID/maps, the beginning of one that is longer than any honest one. Raises OSError."""
+    with (folder / "maps").open("rb") as file:
+        return file.read(_MAPS_BYTES)

@@ -10,17 +10,25 @@ import ctypes as C  # noqa: N812 - the usual short name, used on every line here
 import errno
 import mmap
 import os
+import re
+import struct
+import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from tracer import kernel
+from tracer.backends import _user_reads, _verifier
 from tracer.errors import ForktraceError, NoPermissionError, ProbesRefusedError
 
 SONAME: Final = "libbpf.so.1"
 _BPF_NOEXIST: Final = 1
 _BATCH: Final = 4096
+_MISSES_AT: Final = 208  # bpf_prog_info.recursion_misses, since v5.12
+_VERIFIER_LOG: Final = (1 << 24) - 1  # the most that every kernel takes; only what is written to it is memory
+_PROGRAM: Final = re.compile(r"prog '([^']+)': (?!-- )")
+_RUN_OPTS_SIZE: Final = 80  # struct bpf_test_run_opts: its size, then what we leave at 0
 
 _P, _I, _S, _U32 = C.c_void_p, C.c_int, C.c_char_p, C.c_uint32
 _PROTOTYPES: Final[tuple[tuple[str, Any, list[Any]], ...]] = (
@@ -34,9 +42,13 @@ _PROTOTYPES: Final[tuple[tuple[str, Any, list[Any]], ...]] = (
     ("bpf_program__section_name", _S, [_P]),
     ("bpf_program__set_autoload", _I, [_P, C.c_bool]),
     ("bpf_program__autoload", C.c_bool, [_P]),
+    ("bpf_program__set_log_buf", _I, [_P, _P, C.c_size_t]),
     ("bpf_program__attach", _P, [_P]),
+    ("bpf_program__attach_trace", _P, [_P]),
     ("bpf_program__attach_iter", _P, [_P, _P]),
     ("bpf_program__fd", _I, [_P]),
+    ("bpf_obj_get_info_by_fd", _I, [_I, _P, _P]),
+    ("bpf_prog_test_run_opts", _I, [_I, _P]),
     ("bpf_link__fd", _I, [_P]),
     ("bpf_link__destroy", _I, [_P]),
     ("bpf_iter_create", _I, [_I]),
@@ -78,6 +90,8 @@ def library() -> C.CDLL:
     _callback = _PRINT(_collect)
     lib.libbpf_set_print.restype = None
     lib.libbpf_set_print(None)
+    if not kernel.reads_allowed():
+        _user_reads.register(lib)
     _lib = lib
     return lib
 
@@ -102,7 +116,7 @@ def _log() -> list[str]:
 
 
 def log() -> list[str]:
-    """What libbpf and the verifier said last on this thread, at most 200 lines."""
+    """libbpf's last messages on this thread, at most 200. The verifier's log is the object's `verifier_log`."""
     return list(_log())
 
 
@@ -115,6 +129,10 @@ class BpfObject:
         self._path = os.fsencode(path)
         self._links: list[int] = []
         self._asked: list[Callable[[], object]] = []  # what was set before the load, to be set again
+        self.refused: dict[str, str] = {}
+        """Programs that `load` left out, as the kernel refused them: name and reason."""
+        self.verifier_log = ""
+        """Of the program that was refused last."""
         _log().clear()
         self._obj: int | None = None
         self._open()
@@ -123,6 +141,9 @@ class BpfObject:
         self._obj = self._lib.bpf_object__open_file(self._path, None)
         if not self._obj:
             raise ProbesRefusedError(f"{self._name} can not be opened: {os.strerror(C.get_errno())}")
+        if not kernel.reads_allowed():
+            for name, section in self.programs():
+                _user_reads.target(self._lib, self._program(name), section)
 
     def _ask(self, do: Callable[[], object]) -> None:
         do()
@@ -172,22 +193,25 @@ class BpfObject:
 
         self._ask(do)
 
-    def load(self) -> None:
-        """Create the maps and have the programs verified. Raises with the kernel's reason."""
+    def load(self, optional: Collection[str] = ()) -> None:
+        """Create the maps and have the programs verified. Raises with the kernel's reason.
+
+        A program of `optional` that the kernel refuses is left out, and noted in `refused`.
+        """
         status = self._lib.bpf_object__load(self._obj)
-        if status:
+        while status:
             status = self._load_aloud()
+            if not status:
+                break
+            program = self._refused_program()
+            if program is None or program not in optional or program in self.refused or self._lacks_privilege(status):
+                raise self._refusal(-status)
+            self.refused[program] = self._reason() or os.strerror(-status)
+            self.skip(program)
         self._asked.clear()
-        if status in (-errno.EPERM, -errno.EACCES):
-            raise self._not_allowed(-status)
-        if status:
-            raise ProbesRefusedError(
-                f"the kernel refused {self._name}: {_reason() or os.strerror(-status)}",
-                "see `forktrace doctor`",
-            )
 
     def _load_aloud(self) -> int:
-        """The same again from the beginning, as an object is loaded once, with libbpf's words in `log`."""
+        """The same again from the beginning, as an object is loaded once, with the words of libbpf and the verifier."""
         self._lib.libbpf_set_print(_callback)  # and it stays: where one load is refused, others are soon
         _log().clear()
         self._lib.bpf_object__close(self._obj)
@@ -195,13 +219,42 @@ class BpfObject:
         self._open()
         for do in self._asked:
             do()
-        return int(self._lib.bpf_object__load(self._obj))
+        # Through libbpf's messages the log would come in one of up to 16 MiB, formatted a second time.
+        with mmap.mmap(-1, _VERIFIER_LOG) as memory:
+            buffer = (C.c_char * _VERIFIER_LOG).from_buffer(memory)
+            for name, _ in self.programs():
+                self._lib.bpf_program__set_log_buf(self._program(name), C.addressof(buffer), _VERIFIER_LOG)
+            status = int(self._lib.bpf_object__load(self._obj))
+            self.verifier_log = buffer.value.decode(errors="replace") if status else ""
+            del buffer
+        return status
+
+    def _refused_program(self) -> str | None:
+        named = [found[1] for line in _log() if (found := _PROGRAM.search(line))]
+        return named[-1] if named else None
+
+    def _lacks_privilege(self, status: int) -> bool:
+        """EPERM and EACCES before the verifier has looked: no program of this object will be let in."""
+        return status in (-errno.EPERM, -errno.EACCES) and not self.verifier_log
+
+    def _reason(self) -> str:
+        """The line that names the cause: the verifier's error, else the first of libbpf's messages."""
+        lines = [line for entry in _log() for line in entry.splitlines() if line.strip()]
+        return _verifier.reason(self.verifier_log) or (lines[0].removeprefix("libbpf: ") if lines else "")
+
+    def _refusal(self, code: int) -> ForktraceError:
+        if self.verifier_log:
+            program = self._refused_program() or "a program"
+            why = f"the kernel's verifier refused {program} of {self._name}: {self._reason()}"
+            return ProbesRefusedError(why, "this kernel is unlike those we know; --backend auto takes another one")
+        if self._lacks_privilege(-code):
+            return self._not_allowed(code)
+        return ProbesRefusedError(
+            f"the kernel refused {self._name}: {self._reason() or os.strerror(code)}", "see `forktrace doctor`"
+        )
 
     def _not_allowed(self, code: int) -> ForktraceError:
-        """EPERM and EACCES: the verifier's answer to anybody, or a missing privilege, or what not even root may do."""
-        if any("END PROG LOAD LOG" in line for line in _log()):
-            why = f"the kernel's verifier refused {self._name}: {_reason()}"
-            return ProbesRefusedError(why, "this kernel is unlike those we know; --backend auto takes another one")
+        """EPERM and EACCES without a word of the verifier: a missing privilege, or what even root may not do."""
         refused = f"the kernel refused {self._name}: {os.strerror(code)}"
         held = kernel.feature("capabilities")
         if held.ok is not False:
@@ -220,17 +273,28 @@ class BpfObject:
                     self._lib.bpf_program__section_name(program).decode(),
                 )
 
-    def attach(self, wanted: Callable[[str, str], bool] = lambda name, section: not section.startswith("iter")) -> None:
-        """Attach every loaded program for which `wanted(name, section)` holds."""
+    def attach(self, wanted: Callable[[str, str], bool] = lambda name, section: True) -> None:
+        """Attach every loaded program for which `wanted(name, section)` holds, except those that are only run."""
         for name, section in self.programs():
-            if not wanted(name, section):
+            if section.startswith(("iter", "syscall")) or not wanted(name, section):
                 continue
-            link = self._lib.bpf_program__attach(self._program(name))
+            # By its kind and not by its section's handler: the handler is ours under lockdown (_user_reads.py).
+            typed = section.startswith(_user_reads.SECTION)
+            attach = self._lib.bpf_program__attach_trace if typed else self._lib.bpf_program__attach
+            link = attach(self._program(name))
             if not link:
                 reason = os.strerror(C.get_errno())
                 self.detach()
                 raise ProbesRefusedError(f"{section} can not be attached: {reason}", "see `forktrace doctor`")
             self._links.append(link)
+
+    def misses(self, program: str) -> int | None:
+        """How often the kernel has skipped a loaded program, as it was being run already; None if it does not say."""
+        info, size = C.create_string_buffer(_MISSES_AT + 8), C.c_uint32(_MISSES_AT + 8)
+        fd = self._lib.bpf_program__fd(self._program(program))
+        if self._lib.bpf_obj_get_info_by_fd(fd, info, C.byref(size)) or size.value < _MISSES_AT + 8:
+            return None
+        return int.from_bytes(info.raw[_MISSES_AT:], sys.byteorder)
 
     def detach(self) -> None:
         """Take every program out; maps stay readable."""
@@ -256,6 +320,13 @@ class BpfObject:
             if fd >= 0:
                 os.close(fd)
             self._lib.bpf_link__destroy(link)
+
+    def run_once(self, program: str) -> None:
+        """Run a program of section "syscall", which takes no argument."""
+        opts = C.create_string_buffer(struct.pack("=Q", _RUN_OPTS_SIZE), _RUN_OPTS_SIZE)
+        status = self._lib.bpf_prog_test_run_opts(self._lib.bpf_program__fd(self._program(program)), opts)
+        if status:
+            raise ProbesRefusedError(f"{program} cannot be run: {os.strerror(-status)}")
 
     def map_fd(self, name: str) -> int:
         """Descriptor of a loaded map; owned by this object."""
@@ -313,12 +384,3 @@ class BpfObject:
             self._lib.bpf_object__close(self._obj)
             self._obj = None
 
-
-def _reason() -> str:
-    """The line of libbpf's log that names the cause: the last one of the verifier's before libbpf sums up."""
-    lines = [line for entry in _log() for line in entry.splitlines() if line.strip()]
-    for i, line in enumerate(lines):
-        if "END PROG LOAD LOG" in line:
-            said = [one for one in lines[:i] if not one.startswith(("processed ", "libbpf:"))]
-            return said[-1].strip() if said else line
-    return lines[0].removeprefix("libbpf: ") if lines else ""

@@ -16,7 +16,7 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -24,10 +24,11 @@ from tracer import boot_clock, wire
 from tracer.backends import STACKS_USUAL, _host
 from tracer.backends._faults import Faults
 from tracer.backends._images import Images, Seen
+from tracer.backends._libbpf import BpfObject
 from tracer.backends._ring import Ring
 from tracer.btf import Btf
 from tracer.events import Batch, Kind
-from tracer.symbols import Mapped, Symbolizer
+from tracer.symbols import Mapped, Space, Symbolizer
 
 KEY: Final = wire.Record("ft_stack_key", (
     ("born_ns", "Q"), ("leaf", "Q"), ("caller", "Q"), ("stack", "Q"), ("pid", "I"), ("image", "I"),
@@ -71,12 +72,17 @@ class Stacks:
         self._symbols = Symbolizer()
         self._drained = 0  # stats.entries when map `counts` was last emptied
 
-    def load(self) -> None:
-        """Raises ProbesRefusedError or NoPermissionError with the kernel's reason."""
+    @property
+    def object(self) -> BpfObject:
+        """For what the kernel refused of it."""
+        return self._object
+
+    def load(self, optional: Collection[str] = ()) -> None:
+        """Raises ProbesRefusedError or NoPermissionError with the kernel's reason for a program not of `optional`."""
         obj = self._object
         hz = round(1 / time.clock_getres(_COARSE))
         obj.set_data(".rodata.stackopt", struct.pack("=3I", self._rate, hz, _host.has_mapping_walk()))
-        obj.load()
+        obj.load(optional)
         self._ring = Ring(obj.map_fd("seen"), obj.map_size("seen"))
         self._stats = obj.view(".data.stackstats", _STATS.size)
 
@@ -95,7 +101,7 @@ class Stacks:
         _, lost, cut, _ = self._counted()
         said = []
         if self._symbols.missing:
-            said.append("functions are shown as FILE+OFFSET: for their names, pip install 'forktrace[stacks]'")
+            said.append("functions are shown as FILE+OFFSET: the process that reads their names could not be started")
         if lost:
             said.append(f"the stacks of some {lost} copies were lost: there were too many different ones")
         if cut:
@@ -141,19 +147,21 @@ class Stacks:
     def _batch(self, items: Iterable[Item], *, last: bool = False) -> Batch | None:
         found: dict[tuple[int, int, int, int], dict[tuple[str, ...], list[int]]] = {}
         addresses: dict[int, tuple[int, ...]] = {0: ()}
-        looked = 0
+        taken: list[tuple[tuple[int, int, int, int], Space, int, int, int, int, int]] = []
         for key, count in items:
             born, leaf, caller, stack, pid, image, early, _ = _KEY.unpack(key)
             samples, copies = _COUNT.unpack(count)
             if samples <= 0:  # all taken back
                 continue
             process = (pid, born, image, early)
-            if process not in found:
-                found[process] = {}
-                looked += 1
-            space = self._images.space(pid, born, image, again=last and looked <= _LOOK_AGAIN and not found[process])
+            first = process not in found
+            found.setdefault(process, {})
+            space = self._images.space(pid, born, image, again=last and first and len(found) <= _LOOK_AGAIN)
             if stack not in addresses:
                 addresses[stack] = self._addresses(stack)
+            taken.append((process, space, leaf, caller, stack, samples, copies))
+        self._symbols.prepare((space, leaf, caller, addresses[stack]) for _, space, leaf, caller, stack, _, _ in taken)
+        for process, space, leaf, caller, stack, samples, copies in taken:
             frames = self._symbols.frames(space, leaf, caller, addresses[stack])
             sums = found[process].setdefault(frames, [0, 0])
             sums[0] += samples

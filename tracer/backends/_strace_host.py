@@ -66,6 +66,27 @@ def identity(pid: int) -> tuple[int, int, bool]:
     return int(words[b"Uid"][1]), int(words[b"Gid"][1]), bool(int(words[b"CapEff"][0], 16) >> _CAP_SYS_PTRACE & 1)
 
 
+def has_proc() -> bool:
+    """Whether /proc shows processes."""
+    return os.path.exists("/proc/self/status")  # noqa: PTH110
+
+
+def own_tracer() -> str | None:
+    """Who traces us: then it traces our children too. None if nobody does, or /proc does not say."""
+    try:
+        with open("/proc/self/status", "rb") as f:  # noqa: PTH123
+            pid = next((int(line.split()[1]) for line in f if line.startswith(b"TracerPid:")), 0)
+    except OSError:
+        return None
+    if not pid:
+        return None
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as f:  # noqa: PTH123
+            return f"{f.read().strip()} ({pid})"
+    except OSError:
+        return f"process {pid}"
+
+
 def may_trace() -> bool:
     """Whether a child of ours may ask to be traced: tried."""
     libc = ctypes.CDLL(None)

@@ -14,13 +14,12 @@ from typing import Any, Final
 
 from tracer import boot_clock, procfs
 from tracer.events import NULL, Batch, Kind
-from tracer.importers import strace_lines as lines
-from tracer.importers import strace_values as values
-from tracer.importers.strace_clock import Clock
-from tracer.importers.strace_owners import Skipped
-from tracer.importers.strace_rows import Rows
-from tracer.importers.strace_stream import Stream
-from tracer.importers.strace_task import Task
+from tracer.importers.strace import lexer, values
+from tracer.importers.strace.clock import Clock
+from tracer.importers.strace.event_rows import Rows
+from tracer.importers.strace.line_attribution import Skipped
+from tracer.importers.strace.line_reader import LineReader
+from tracer.importers.strace.task import Task
 
 _STEP_NS: Final = 2_000_000  # a change of the clocks' distance by more is no error of measurement
 _SLACK_NS: Final = 50_000_000
@@ -32,7 +31,7 @@ class BootClock(Clock):
 
     def __init__(self) -> None:
         super().__init__()
-        self.kind = lines.TIME_EPOCH
+        self.kind = lexer.TIME_EPOCH
         self.times_set = 0
         self._offset = self._offset_before = procfs.wall_offset_ns()
         self._since = self._until = boot_clock.now_ns()
@@ -47,9 +46,9 @@ class BootClock(Clock):
                 self._offset = now
                 self.times_set += 1
 
-    def at(self, prefix: lines.Prefix, task_ns: int | None) -> int | None:
+    def at(self, prefix: lexer.Prefix, task_ns: int | None) -> int | None:
         """The time of a line, never before its task's line before."""
-        if prefix.clock != lines.TIME_EPOCH:
+        if prefix.clock != lexer.TIME_EPOCH:
             return None
         ns = self.boottime(prefix.ns)
         if task_ns is not None and ns < task_ns:
@@ -58,9 +57,9 @@ class BootClock(Clock):
             self.latest = ns
         return ns
 
-    def peek(self, prefix: lines.Prefix) -> int | None:
+    def peek(self, prefix: lexer.Prefix) -> int | None:
         """As `at`, for comparing only."""
-        return self.boottime(prefix.ns) if prefix.clock == lines.TIME_EPOCH else None
+        return self.boottime(prefix.ns) if prefix.clock == lexer.TIME_EPOCH else None
 
     def boottime(self, stamp: int) -> int:
         """A stamp since the last `look` but one."""
@@ -79,7 +78,7 @@ class Live:
         self.skipped = Skipped()
         self.rows = Rows()
         self.rows.sequence = boot_clock.now_ns()
-        self.stream = Stream(self.rows, self.skipped, "strace")
+        self.stream = LineReader(self.rows, self.skipped, "strace")
         self.stream.clock = self.clock
         self.stream.numbered = self.stream.ends = self.stream.signals = True
         self.machine = self.stream.machine
@@ -196,7 +195,7 @@ class Live:
         return [Batch.from_rows(rows)] if rows else []
 
     def _note_env(self, line: bytes) -> None:
-        prefix = lines.prefix(line)
+        prefix = lexer.prefix(line)
         if prefix.pid is None or not line.startswith(tuple(name[1:] for name in _EXECS), prefix.end):
             return
         _, end = values.first_string(line, prefix.end)

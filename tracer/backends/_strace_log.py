@@ -15,13 +15,12 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from tracer import procfs
+from tracer import leftovers, procfs
 from tracer.errors import CannotWriteError
 
 _PLACES: Final = ("/tmp", "/var/tmp")  # noqa: S108
@@ -158,9 +157,8 @@ def _make() -> tuple[Path, int]:
     for place in sorted(places, key=_has_little_room):
         if os.geteuid() == 0 and not _passable(place):
             continue
-        folder = Path(place, f"forktrace-{os.getpid()}-{time.monotonic_ns():x}")
         try:
-            folder.mkdir(0o700)
+            folder = Path(leftovers.make("forktrace", place))
             try:
                 if os.geteuid() == 0:
                     folder.chmod(0o711)  # the program's user passes through; nobody reads it

@@ -178,6 +178,7 @@ class Backend:
             "EVERYONE": int(options.everyone),
             "REGS": int(self._registers),
             "GROUP_DEAD": int(b"group_dead" in _format("sched", "sched_process_exit")),
+            "RENAME_PID": int(b" pid;" in _format("task", "task_rename")),  # gone from its record by 6.18
             "LEADERS_CODE": int(version_code(platform.release()) < (6, 0, 0)),
             "OOM": int(_traced("mark_victim", "oom")),
             "FAULTS": int(options.cow == "full"),  # the other levels have no probe on any fault

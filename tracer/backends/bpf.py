@@ -15,24 +15,38 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tracer import boot_clock, kernel, procfs, wire
-from tracer.backends import Options, Readiness, _host
+from tracer import boot_clock, kernel, machines, procfs, wire
+from tracer.backends import Options, Readiness, Trial, _host, _programs
+from tracer.backends._failures import explain
 from tracer.backends._faults import Faults, faults_readiness
 from tracer.backends._libbpf import BpfObject
+from tracer.backends._misses import Misses
+from tracer.backends._objects import (
+    HOT,
+    LIFECYCLE_MAPS,
+    MATCH_MAPS,
+    beside,
+    copies,
+    load_copy,
+    no_probes,
+    options_data,
+    probe_object,
+    ring_size,
+    set_lifecycle,
+)
 from tracer.backends._ring import Ring
+from tracer.causes import Host
 from tracer.errors import NoInputError, NoPermissionError, ProbesRefusedError
 from tracer.events import Batch, Fact, Kind
+from tracer.kernel.asking import OTHER_BACKEND
 
 if TYPE_CHECKING:
     from tracer.backends._decode import Decoder
     from tracer.backends._stacks import Stacks
 
-_TEXT_RING: Final = 8 << 20
-_TEXT_RING_LONG: Final = 32 << 20  # for -s beyond the default
-_ARGV_MOST: Final = 1025 * 4096  # pieces that the probes' loop sends
+_NEEDED: Final = ("tp_btf", "task_storage", "bpf_loop", "bpf_task_pt_regs")
+"""Features without which the life-cycle probes are refused, often in words that do not name the cause."""
 _SETTLE_TRIES: Final = 1000
-_MATCH_MAPS: Final = ("match_groups", "match_comms", "match_uids", "match_exes")
-_SHARED: Final = ("marks", "unmarked", "events", ".data.stats")
 _FACTS: Final = frozenset(
     {
         Fact.THREADS, Fact.FLAGS, Fact.SYSCALL, Fact.NS_PIDS, Fact.ARGV, Fact.CWD, Fact.STATUS, Fact.KILLER,
@@ -40,19 +54,18 @@ _FACTS: Final = frozenset(
         Fact.CGROUP, Fact.SESSIONS,
     }
 )  # fmt: skip
+_LOCKED: Final = "cwd, interpreters and renames are unknown: lockdown=confidentiality forbids reads of kernel memory"
 
 
-def probe_object(name: str) -> Path:
-    """build/NAME.bpf.o: inside the package when installed, beside it in a checkout."""
-    package = Path(__file__).resolve().parent.parent
-    for folder in (package / "_probes" / "build", package.parent / "probes" / "build"):
-        path = folder / f"{name}.bpf.o"
-        if path.exists():
-            return path
-    raise ProbesRefusedError(f"the compiled probe {name}.bpf.o is missing", "build it: make -C probes")
+def _usual_facts() -> set[str]:
+    """Of every capture. A working directory is found by reading kernel memory."""
+    return set(_FACTS if kernel.reads_allowed() else _FACTS - {Fact.CWD})
 
 
 def _ready(*features: str) -> Readiness:
+    machine = machines.here()
+    if machine is None or machine.probes is None:
+        return Readiness(False, no_probes(), OTHER_BACKEND)
     for feature in features:
         check = kernel.feature(feature)
         if check.ok is False:
@@ -83,20 +96,6 @@ class _Aside:
             raise self._error
 
 
-def _level_of(inum: int) -> int | None:
-    """How deep the pid namespace of that number lies, as the kernel has it; None if no task in it was found."""
-    level = BpfObject(probe_object("level"))
-    try:
-        level.set_data(".rodata.wanted", struct.pack("=I", inum))
-        level.load()
-        level.run_iterator("find_level")
-        with level.view(".data.level", 4) as data:
-            found: int = struct.unpack_from("=I", data)[0]
-        return found - 1 if found else None
-    finally:
-        level.close()
-
-
 class Backend:
     """One capture with the bpf probes."""
 
@@ -107,34 +106,47 @@ class Backend:
         self._shared: BpfObject | None = None  # the maps that all objects have in common
         self._object: BpfObject | None = None
         self._failures: BpfObject | None = None
+        self._failures_copies: list[BpfObject] = []
         self._faults: Faults | None = None
         self._stacks: Stacks | None = None
         self._events: Ring | None = None
         self._texts: Ring | None = None
         self._stats: mmap.mmap | None = None
         self._lost = (0, 0, 0)
+        self._misses = Misses()
+        self._attached = False
+        self._missed_ends = 0  # not reported yet: they may be made up for when the tasks are let go of
+        self._copies: list[BpfObject] = []  # copies of hot programs, but for the fault probes' own
         self._walks: BpfObject | None = None  # kept where processes may begin to match at any time
         self._matched = 0  # stats.joined when /proc's tasks were walked last
         self._joined = 0  # living processes that were attached to: the kernel counts only what is born afterwards
         self._data = b""
-        self._facts: set[str] = set(_FACTS)
-        self._notes: list[str] = []
+        self._facts = _usual_facts()
+        self._notes: list[str] = [] if kernel.reads_allowed() else [_LOCKED]
         self._decoder: Decoder | None = None
+        self._bounds = Host()
 
     @classmethod
     def readiness(cls) -> Readiness:
-        """BTF, capabilities and the library; the kernel's last word comes with the load."""
-        return _ready("libbpf", "btf", "tp_btf", "capabilities")
+        """Library, BTF, capabilities, and what no load can do without; the kernel's last word comes with the load."""
+        return _ready("libbpf", "btf", "capabilities", *_NEEDED)
 
     @classmethod
     def readiness_at_start(cls) -> Readiness:
-        """Without the trial of a program: it takes 10 ms, and the probes will be refused for the same reason."""
+        """Without trials in the kernel: they take 10 ms each, and where the load is refused they are made up for."""
         return _ready("libbpf", "btf", "capabilities")
+
+    @classmethod
+    def trial(cls) -> Trial:
+        """Every program of every object, as this kernel takes it."""
+        from tracer.backends import _trial
+
+        return _trial.judged()
 
     @classmethod
     def cover(cls, options: Options) -> frozenset[str]:
         """Everything that was asked for."""
-        facts = set(_FACTS)
+        facts = _usual_facts()
         if options.cow in ("fork", "full"):
             facts.add(Fact.FORK_COST)
         if options.cow == "full":
@@ -162,46 +174,46 @@ class Backend:
         return list(argv)
 
     def start(self) -> None:
-        """Load and attach the probes."""
+        """Load and attach the probes. Where they are refused for want of a feature, that is the reason given."""
+        try:
+            self._start()
+        except ProbesRefusedError as e:
+            lacks = _ready(*_NEEDED)
+            if lacks.ok:
+                raise
+            raise ProbesRefusedError(lacks.why, lacks.mend) from e
+
+    def _start(self) -> None:
         options = self._options
         shared = self._shared = BpfObject(probe_object("shared"))
         obj = self._object = BpfObject(probe_object("lifecycle"))
         fork_cost = options.cow in ("fork", "full")
-        buffer = 1 << (options.buffer_bytes - 1).bit_length()
-        shared.resize("events", buffer)
+        shared.resize("events", ring_size(options))
         with _Aside(shared.load):  # to make a ring of 16 MiB takes as long as to ask the kernel's types
-            self._data = self._asked(buffer, fork_cost=fork_cost)
-            has_group_dead, takes_task = _host.has_group_dead(), _host.mark_victim_takes_task()
-        obj.set_data(".rodata.opt", self._data)
-        for name in _SHARED:
-            obj.share(name, shared.map_fd(name))
-        obj.resize("texts", _TEXT_RING if options.argv_max <= 32768 else _TEXT_RING_LONG)
-        obj.skip("on_exit_old" if has_group_dead else "on_exit")
-        if not fork_cost:
-            obj.skip("on_rss_stat")
-        else:
+            self._data = options_data(options)
+            _host.has_group_dead(), _host.mark_victim_takes_task()
+        set_lifecycle(obj, shared, self._data, options)
+        if fork_cost:
             self._facts.add(Fact.FORK_COST)
-        if not takes_task:
-            obj.skip("on_oom")
-        if not options.reap_exact:
-            obj.skip("on_sighand_free")
-        if not options.match.groups:
-            obj.skip("on_moved")
         # Most of a load is libbpf reading the kernel's types, and then the verifier: neither holds this process'
         # interpreter, and no object waits for the other. Meanwhile what is needed afterwards is imported.
-        with _Aside(obj.load):
+        with _Aside(lambda: obj.load(_programs.OPTIONAL["lifecycle"])):
             faults = self._open_faults(shared) if options.cow == "full" else None
             if faults is None:
                 self._decoding()
             else:
                 with _Aside(lambda: self._load_faults(faults)):
                     self._decoding()
+        self._leave_out("lifecycle", obj)
+        if self._faults is not None:
+            self._leave_out("faults", self._faults.object)
+            self._decoding().nulls |= faults_readiness().nulls
+        self._double(obj)
         if _host.counts_wpcopies():
             self._facts.add(Fact.WPCOPY)
         self._stats = obj.view(".data.stats", wire.STATS.size())
         if options.failures:
-            self._failures = self._beside("failures", "texts")
-            self._facts |= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
+            self._load_failures()
         self._tell_match(obj)
         self._events = Ring(obj.map_fd("events"), obj.map_size("events"))
         self._texts = Ring(obj.map_fd("texts"), obj.map_size("texts"))
@@ -211,19 +223,81 @@ class Backend:
             )
         if options.cow_stacks is not None:
             self._load_stacks(options.cow_stacks)
-        if self._faults is not None:
-            obj.attach(lambda name, _: name != "on_rss_stat")  # that one is in the fault probes too
-            self._faults.attach(threads=options.everyone or bool(options.match))
-            if self._stacks is not None:
-                self._stacks.attach()
-        else:
-            obj.attach()
-        if self._failures is not None:
-            self._failures.attach()
+        obj.attach(lambda name, _: name != "on_rss_stat")  # that one is in the fault probes too
+        self._attach_copies()
+        if not self._attach_faults():
+            obj.attach(lambda name, _: name == "on_rss_stat")
+        for failures in (self._failures, *self._failures_copies):
+            if failures is not None:
+                failures.attach()
+        self._attached = True
         if options.everyone or options.match:
             self._find_tasks()
             if self._faults is not None:
                 self._faults.add_tree()
+
+    def _attach_faults(self) -> bool:
+        """Whether copies are counted. Their refusal costs nothing else; on arm64 it may come as late as this."""
+        if self._faults is None:
+            return False
+        try:
+            self._faults.attach(threads=self._options.everyone or bool(self._options.match))
+            if self._stacks is not None:
+                self._stacks.attach()
+        except ProbesRefusedError as e:
+            if self._stacks is not None:
+                self._stacks.close()
+                self._stacks = None
+            self._misses.forget("faults")
+            self._faults.close()
+            self._faults = None
+            self._facts -= {Fact.COW, Fact.WP_FAULTS, Fact.STACKS}
+            self._notes.append(f"copies were not counted: {e.message}")
+            return False
+        return True
+
+    def _double(self, obj: BpfObject) -> None:
+        """Where the kernel may skip a program, second copies of the hot ones; and its count of skipped ones."""
+        faults = self._faults
+        if copies() < 2:
+            self._misses.watch("lifecycle", obj)
+            if faults is not None:  # arm64's program at a function may be skipped on every kernel
+                self._misses.watch("faults", faults.object)
+            return
+        if faults is not None:
+            with _Aside(lambda: self._copy_lifecycle(obj)):
+                faults.copies += self._copies_of("faults", faults.object, lambda: faults.beside(probe_object("faults")))
+        else:
+            self._copy_lifecycle(obj)
+
+    def _copy_lifecycle(self, obj: BpfObject) -> None:
+        self._copies += self._copies_of("lifecycle", obj, lambda: beside("lifecycle", obj, self._data, LIFECYCLE_MAPS))
+
+    def _copies_of(self, name: str, first: BpfObject, opened: Callable[[], BpfObject]) -> list[BpfObject]:
+        """Fewer where the kernel refuses one: then more may be lost, and what is lost is reported."""
+        made: list[BpfObject] = []
+        for number in range(1, len(HOT[name]) + 1):
+            other = opened()
+            try:
+                load_copy(name, number, other, first, self._data)
+            except (ProbesRefusedError, NoPermissionError) as e:
+                other.close()
+                self._notes.append(f"events may be lost: copies of the probes were refused: {e.message}")
+                break
+            made.append(other)
+        self._misses.watch(name, first, made)
+        return made
+
+    def _attach_copies(self) -> None:
+        for copy in self._copies:
+            copy.attach()
+
+    def _leave_out(self, name: str, obj: BpfObject) -> None:
+        """What the kernel refused of an object is not measured: null, and a note says why."""
+        lacks = _programs.without(name, obj.refused)
+        self._facts -= lacks.facts
+        self._decoding().nulls |= lacks.columns
+        self._notes += lacks.notes
 
     def _tell_match(self, obj: BpfObject) -> None:
         match = self._options.match
@@ -245,60 +319,48 @@ class Backend:
             self._decoder = Decoder(cgroups.path, self._options.env, cgroups.made)
         return self._decoder
 
-    def _asked(self, buffer: int, *, fork_cost: bool) -> bytes:
-        """struct ft_options."""
-        options = self._options
-        level, inum = _host.pid_namespace(_level_of)
-        sighand = _host.sighand_cache_size() if options.reap_exact else 0
-        return wire.pack_options(
-            ns_level=level,
-            ns_inum=inum,
-            everyone=int(options.everyone),
-            kernel_reads=int(_host.kernel_reads_allowed()),
-            fork_cost=int(fork_cost),
-            argv_max=min(options.argv_max, _ARGV_MOST),
-            env_max=32768 if options.env else 0,
-            cgroup_v1=int(_host.uses_cgroup_v1()),
-            events_bytes=buffer,
-            sighand_size=sighand,
-            rdonly_cast=int(_host.has_rdonly_cast()),
-            **self._match_options(),
-        )
-
-    def _match_options(self) -> dict[str, int]:
-        match = self._options.match
-        if not match:
-            return {"match": 0, "match_v1": 0}
-        from tracer.backends import _match
-
-        if (match.groups or match.exes) and not _host.kernel_reads_allowed():
-            raise ProbesRefusedError(
-                f"{match.words} can not be followed: the kernel is locked down against being read", "use -p or --uid"
-            )
-        v1 = _match.controller(match) if match.groups else None
-        return {"match": _match.bits(match), "match_v1": 0 if v1 is None else _host.subsystem(v1) + 1}
-
     def arm_failures(self, on: bool) -> bool:
         """Switch the probe at the end of each system call on or off, while we run. False: the kernel refused it."""
         if on == (self._failures is not None):
             return True
         if self._failures is not None:
-            self._failures.close()
-            self._failures = None
+            self._close_failures()
             self._facts -= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
             return True
+        return self._load_failures(attach=True)
+
+    def _load_failures(self, *, attach: bool = False) -> bool:
+        """Their refusal costs nothing else."""
         failures = None
         try:
             failures = self._beside("failures", "texts")
-            failures.attach()
+            if "find_symbols" not in failures.refused and kernel.reads_allowed():
+                failures.run_once("find_symbols")
+            if attach:
+                failures.attach()
         except (ProbesRefusedError, NoPermissionError) as e:
             if failures is not None:
                 failures.close()
             self._notes.append(f"failed forks were not watched: {e.message}")
             return False
         self._failures = failures
+        owner, _ = self._started()
+        if copies() > 1:
+            self._failures_copies += self._copies_of(
+                "failures", failures, lambda: beside("failures", owner, self._data, ("texts",))
+            )
+            for copy in self._failures_copies if attach else ():
+                copy.attach()
         self._facts |= {Fact.EXEC_FAILED, Fact.FORK_FAILED}
         return True
+
+    def _close_failures(self) -> None:
+        self._misses.forget("failures")
+        for obj in (*self._failures_copies, self._failures):
+            if obj is not None:
+                obj.close()
+        self._failures_copies.clear()
+        self._failures = None
 
     def _open_faults(self, shared: BpfObject) -> Faults | None:
         """The fault probes, not loaded yet."""
@@ -348,12 +410,9 @@ class Backend:
     def _beside(self, name: str, *maps: str) -> BpfObject:
         """Load a second object over the same marks, ring, counters and options."""
         obj, _ = self._started()
-        other = BpfObject(probe_object(name))
+        other = beside(name, obj, self._data, maps)
         try:
-            other.set_data(".rodata.opt", self._data)
-            for shared in (*_SHARED, *maps):
-                other.share(shared, obj.map_fd(shared))
-            other.load()
+            other.load(_programs.OPTIONAL.get(name, ()))
         except BaseException:
             other.close()
             raise
@@ -364,6 +423,8 @@ class Backend:
         _, stats = self._started()
         struct.pack_into("=Q", stats, 0, 1)  # nobody else is marked yet
         self._mark(pidfd, held=True)
+        if self._object is not None and "on_exec" in self._object.refused:
+            self._find_tasks()  # its row would begin at its exec
 
     def _mark(self, pidfd: int, *, held: bool) -> bool:
         """Whether the process was not marked before."""
@@ -410,7 +471,7 @@ class Backend:
         added_at = wire.STATS.offsets()["added"][0]
         self._matched = self._stat("joined")
         matching = bool(self._options.match)
-        walks = self._walks or self._beside("attach", *(_MATCH_MAPS if matching else ()))
+        walks = self._walks or self._beside("attach", *(MATCH_MAPS if matching else ()))
         try:
             while True:
                 before = struct.unpack_from("=Q", stats, added_at)[0]
@@ -446,6 +507,8 @@ class Backend:
             # A text is still being written, and those behind it belong to execs in sight: take them together, later.
             until = self._events.consumed()
         batch = self._decoding().batch(self._events.take_fixed(wire.RECORD_SIZE, until), texts)
+        if batch is not None and self._failures is not None and not kernel.reads_allowed():
+            explain([batch], self._bounds)  # the probe could not read what bounds the caller
         lost = self._losses()
         if self._faults is not None:
             self._faults.poll()
@@ -461,20 +524,26 @@ class Backend:
         if self._object is None:
             return []
         batches = self.read()
+        self._attached = False
         if self._stacks is not None:
             self._stacks.detach()
         if self._faults is not None:
             self._faults.detach()
         if self._options.everyone or self._options.match or self._alive() or self._decoding().zombies:
             self._ask_the_living()
-        if self._failures is not None:
-            self._failures.detach()
+        for failures in (*self._failures_copies, self._failures):
+            if failures is not None:
+                failures.detach()
+        for copy in self._copies:
+            copy.detach()
         self._object.detach()
         batches += self._rest()
         stacks = self._stacks.finish() if self._stacks is not None else None
         batches += [stacks] if stacks is not None else []
         small = wire.small_decay(self._faults.stats().decay) if self._faults is not None else None
         batches += [small] if small is not None else []
+        rest = self._losses(last=True)
+        batches += [rest] if rest is not None else []
         unseen = self._stat("unseen")
         if unseen:
             self._notes.append(f"{unseen} tasks could not be marked, and what they started was not seen")
@@ -521,10 +590,12 @@ class Backend:
         if self._faults is not None:
             self._faults.close()
             self._faults = None
-        for obj in (self._walks, self._failures, self._object, self._shared):
+        self._close_failures()
+        for obj in (*self._copies, self._walks, self._object, self._shared):
             if obj is not None:
                 obj.close()
-        self._object = self._failures = self._shared = self._walks = None
+        self._object = self._shared = self._walks = None
+        self._copies.clear()
 
     def _started(self) -> tuple[BpfObject, mmap.mmap]:
         if self._object is None or self._stats is None:
@@ -541,19 +612,35 @@ class Backend:
         counted = int(struct.unpack_from("=q", self._stats, 0)[0]) if self._stats else 0
         return max(0, counted + self._joined)
 
-    def _losses(self) -> Batch | None:
+    def _losses(self, *, last: bool = False) -> Batch | None:
+        """What did not fit, and what the kernel skipped: of the latter, at most so many."""
         now = (self._stat("lost_events"), self._stat("lost_texts"), self._stat("unseen"))
-        if now == self._lost:
-            return None
-        places = ("events ring", "texts ring", "marks")
-        at = boot_clock.now_ns()
-        rows = [
-            (Kind.LOST, {"ts_ns": at, "count": new - old, "where": place})
-            for new, old, place in zip(now, self._lost, places, strict=True)
-            if new > old
-        ]
+        lost = {
+            place: new - old
+            for new, old, place in zip(now, self._lost, ("events ring", "texts ring", "marks"), strict=True)
+        }
         self._lost = now
-        return Batch.from_rows(rows)
+        skipped = self._misses.lost()
+        if "births" in skipped and self._attached:
+            skipped["births"] -= self._find_missed()
+        self._missed_ends += skipped.pop("ends", 0)
+        if last:
+            skipped["ends"] = self._missed_ends - self._stat("late_ends")
+        lost |= {f"skipped by the kernel: {what}": n for what, n in skipped.items()}
+        at = boot_clock.now_ns()
+        rows = [(Kind.LOST, {"ts_ns": at, "count": n, "where": place}) for place, n in lost.items() if n > 0]
+        return Batch.from_rows(rows) if rows else None
+
+    def _find_missed(self) -> int:
+        """Join living children whose births were missed; how many there were."""
+        before = self._stat("added")
+        try:
+            self._find_tasks()
+            if self._faults is not None:
+                self._faults.add_tree()
+        except (ProbesRefusedError, NoPermissionError):
+            return 0
+        return self._stat("added") - before
 
 
 def _no_process(pid: int, error: OSError | OverflowError) -> NoInputError:

@@ -10,14 +10,13 @@ reader. Knows no tree and does not start the program.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from tracer import boot_clock, kernel
+from tracer import boot_clock, kernel, own_programs
 from tracer.backends import Options, Readiness, _strace_attach, _strace_command, _strace_host
 from tracer.backends._failures import explain
 from tracer.backends._strace_live import Live
@@ -44,7 +43,7 @@ class Backend:
     def __init__(self, options: Options) -> None:
         self.news: list[str] = []
         self._options = options
-        self._path = shutil.which("strace") or "strace"
+        self._path = own_programs.find("strace") or "strace"
         self._version = kernel.Host().strace or (0, 0)
         self._seccomp = not options.strace_safe and self._version >= _strace_command.SECCOMP
         self._log: Log | None = None
@@ -61,7 +60,9 @@ class Backend:
 
     @classmethod
     def readiness(cls) -> Readiness:
-        """strace in PATH, and no rule of Yama's against it; what else may forbid ptrace, `start` finds out."""
+        """strace in PATH, /proc, and no rule of Yama's against it; what else may forbid ptrace, `start` finds out."""
+        if not _strace_host.has_proc():
+            return Readiness(False, "/proc is not mounted, by which strace is followed", "mount -t proc proc /proc")
         for feature in ("strace", "ptrace"):
             check = kernel.feature(feature)
             if check.ok is False:
@@ -91,6 +92,12 @@ class Backend:
         if self._options.everyone:
             raise ProbesRefusedError("strace can not watch the whole host", "run forktrace with sudo, so that bpf can")
         if not _strace_host.may_trace():
+            tracer = _strace_host.own_tracer()
+            if tracer is not None:
+                raise NoPermissionError(
+                    f"forktrace is traced itself, by {tracer}, and a process has one tracer only",
+                    "run forktrace outside of that, or take another backend",
+                )
             raise NoPermissionError(
                 "ptrace is forbidden here, by the container's seccomp profile or a security module",
                 "in docker: --cap-add SYS_PTRACE",

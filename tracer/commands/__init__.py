@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import Any, Final, NoReturn, Protocol
 
 from tracer.errors import CannotWriteError, ForktraceError, UsageError
+from tracer.own_limits import explain
 from tracer.visible import write
 
 COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
@@ -33,6 +34,7 @@ COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("storm", "storm", "watch for fork storms, explain them, and keep the seconds before"),
     ("fleet", "fleet", "ask many traces from many hosts as one: rates, commands, failures, copies, storms"),
     ("doctor", "doctor", "what works on this host, and what to do about the rest"),
+    ("dump", "dump", "print the raw records of a saved trace, for debugging"),
 )
 """(verb, module in this package, what it does). `run` is what a line without a verb means."""
 
@@ -197,7 +199,17 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+    except (MemoryError, RuntimeError, ImportError) as e:
+        starved = explain(e)
+        if starved is None:
+            raise
+        say(str(starved))
+        return starved.exit_status
     except OSError as e:
+        starved = explain(e)
+        if starved is not None:
+            say(str(starved))
+            return starved.exit_status
         if e.errno not in (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EDQUOT, errno.EFBIG) or e.filename is not None:
             raise
         _mute_stdout()
@@ -213,6 +225,7 @@ def program() -> NoReturn:
 
     Those who do wait are libraries with handlers (pyarrow has them), threads, and whoever traces or profiles Python.
     """
+    _leave_relative_folders()
     status = main()
     threads = sys.modules.get("threading")
     awaited = atexit._ncallbacks() or (threads is not None and threads.active_count() > 1)
@@ -223,6 +236,16 @@ def program() -> NoReturn:
     with suppress(OSError, ValueError, AttributeError):
         sys.stderr.flush()
     os._exit(status)
+
+
+def _leave_relative_folders() -> None:
+    """Import nothing by an empty or relative part of PYTHONPATH, which is the current folder or one in it."""
+    if sys.flags.ignore_environment:
+        return
+    for part in os.environ.get("PYTHONPATH", "/").split(os.pathsep):
+        if not part.startswith("/"):
+            with suppress(ValueError, OSError):
+                sys.path.remove(os.path.abspath(part))  # noqa: PTH100
 
 
 def say(line: str) -> None:

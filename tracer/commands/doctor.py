@@ -14,19 +14,22 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tracer import kernel
 from tracer.errors import ForktraceError
 from tracer.visible import write
 
+if TYPE_CHECKING:
+    from tracer.backends import Trial, Verdict
+
 SCHEMA: Final = 1
 """Of the JSON: raised when a key changes its meaning or goes; new keys may come at any time."""
 
 _GROUPS: Final = {
+    "programs": "programs of the bpf backend, tried in this kernel",
     "bpf": "for the bpf backend",
     "copies": "for counting copied pages (--cow full)",
-    "stacks": "for naming the code that copies (--cow-stacks)",
     "bcc": "for the bcc backend",
     "netlink": "for the netlink backend",
     "strace": "for the strace backend",
@@ -67,17 +70,20 @@ class Doctor:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Its one option of its own."""
-        parser.add_argument("--json", action="store_true", help="one JSON object: host, chosen, backends, features")
+        parser.add_argument("--json", action="store_true", help="one JSON object: host, backends, programs, features")
 
     def run(self, args: argparse.Namespace) -> int:
         """Ask everything, print the report to stdout."""
-        backends, features = list(backend_rows()), list(feature_rows())
+        tried = list(trials())
+        backends, features = [row for row, _ in tried], list(feature_rows())
+        verdicts = [verdict for _, trial in tried for verdict in trial.verdicts]
         chosen = taken(backends)
         if args.json:
-            write(sys.stdout, json.dumps(as_json(backends, features), indent=2) + "\n")
+            write(sys.stdout, json.dumps(as_json(backends, features, verdicts), indent=2) + "\n")
         else:
             paper = Paper.fitting(args)
-            for line in report(backends, features, paper, whys=bool(getattr(args, "verbose", 0))):
+            rows = [*program_rows(verdicts), *features]
+            for line in report(backends, rows, paper, whys=bool(getattr(args, "verbose", 0))):
                 sys.stdout.write(line + "\n")
         return 0 if chosen else 70
 
@@ -91,21 +97,45 @@ def feature_rows() -> Iterator[Row]:
         yield Row(kernel.group(check.name), check.name, check.ok, check.detail, check.why, check.mend)
 
 
-def backend_rows() -> Iterator[Row]:
-    """Every backend, in the order of preference."""
+def trials() -> Iterator[tuple[Row, Trial]]:
+    """Every backend, in the order of preference, with what the kernel says to its programs."""
     from tracer import backends
     from tracer.backends.cover import with_options
 
     for name in backends.BACKENDS:
+        trial = backends.Trial(backends.Readiness(False))
         try:
-            state = backends.readiness(name)
+            trial = backends.trial(name)
+            state = trial.readiness
             cover = backends.load(name).cover
             sees, more = cover(backends.Options()), with_options(cover, backends.Options())
-            yield Row("backends", name, state.ok, "ready" if state.ok else state.why, "", state.mend, sees, more)
+            sees, more = sees - trial.lost, {fact: how for fact, how in more.items() if fact not in trial.lost}
+            detail = _ready_words(trial.verdicts) if state.ok else state.why
+            yield Row("backends", name, state.ok, detail, "", state.mend, sees, more), trial
         except ForktraceError as e:
-            yield Row("backends", name, ok=False, detail=e.message, why="", mend=e.mend)
+            yield Row("backends", name, ok=False, detail=e.message, why="", mend=e.mend), trial
         except ImportError as e:
-            yield Row("backends", name, ok=False, detail=f"can not be imported: {e}", why="", mend=None)
+            yield Row("backends", name, ok=False, detail=f"cannot be imported: {e}", why="", mend=None), trial
+
+
+def _ready_words(verdicts: Sequence[Verdict]) -> str:
+    """ready, without when children are waited for: on_wait refused: R9 invalid mem access"""
+    lacks = [f"{v.costs}: {v.program} refused: {v.why}" for v in verdicts if not v.ok]
+    return "ready" + (f", without {'; without '.join(lacks)}" if lacks else "")
+
+
+def program_rows(verdicts: Sequence[Verdict]) -> Iterator[Row]:
+    """A row for each object of which the kernel takes all programs; of any other, one for each that it refuses."""
+    for name in dict.fromkeys(verdict.object for verdict in verdicts):
+        own = [verdict for verdict in verdicts if verdict.object == name]
+        refused = [verdict for verdict in own if not verdict.ok]
+        if len(refused) < len(own):
+            loaded = ", ".join(verdict.program for verdict in own if verdict.ok)
+            detail = f"{len(own) - len(refused)} of {len(own)} load"
+            yield Row("programs", name, ok=True, detail=detail, why=loaded, mend=None)
+        for verdict in refused:
+            why = f"without it, not measured: {verdict.costs}"
+            yield Row("programs", f"{name} {verdict.program}", ok=False, detail=verdict.why, why=why, mend=None)
 
 
 def taken(rows: Sequence[Row]) -> str | None:
@@ -121,7 +151,7 @@ def host() -> dict[str, Any]:
     return {"kernel": platform.release(), "machine": platform.machine(), "euid": os.geteuid()}
 
 
-def as_json(backends: Sequence[Row], features: Sequence[Row]) -> dict[str, Any]:
+def as_json(backends: Sequence[Row], features: Sequence[Row], verdicts: Sequence[Verdict] = ()) -> dict[str, Any]:
     """The report in JSON's types. `ok` is true, false, or null for what could not be found out."""
     return {
         "schema": SCHEMA,
@@ -138,6 +168,7 @@ def as_json(backends: Sequence[Row], features: Sequence[Row]) -> dict[str, Any]:
             }
             for r in backends
         ],
+        "programs": [verdict._asdict() for verdict in verdicts],
         "features": [
             {"name": r.name, "for": r.group, "ok": r.ok, "detail": r.detail, "why": r.why, "mend": r.mend}
             for r in features
@@ -192,8 +223,9 @@ def report(backends: Sequence[Row], features: Sequence[Row], paper: Paper, *, wh
 
 def _row(row: Row, paper: Paper, names: int, *, whys: bool) -> Iterator[str]:
     mark = (_ASCII_MARKS if paper.ascii else _MARKS)[row.ok]
-    head = f"  {mark} {_WORDS[row.ok]:<7}  {row.name:<{names}}"
-    painted = f"  {paper.paint(f'{mark} {_WORDS[row.ok]:<7}', _COLORS[row.ok])}  {row.name:<{names}}"
+    word = "refused" if row.group == "programs" and not row.ok else _WORDS[row.ok]
+    head = f"  {mark} {word:<7}  {row.name:<{names}}"
+    painted = f"  {paper.paint(f'{mark} {word:<7}', _COLORS[row.ok])}  {row.name:<{names}}"
     beside = paper.width - len(head) - 2 >= _LEAST_DETAIL
     indent = " " * (len(head) + 2 if beside else 6)
     body = list(_wrapped(_safe(row.detail), paper.width, indent, indent))
@@ -204,11 +236,12 @@ def _row(row: Row, paper: Paper, names: int, *, whys: bool) -> Iterator[str]:
         yield painted.rstrip()
         yield from body
     if row.why and (whys or not row.ok):
-        yield from _wrapped("why: " + _safe(row.why), paper.width, indent, indent + "     ")
+        label = "has: " if row.group == "programs" and row.ok else "why: "
+        yield from _wrapped(label + _safe(row.why), paper.width, indent, indent + "     ")
     if row.sees:
         yield from _wrapped("sees: " + _facts(row), paper.width, indent, indent + "      ")
     if row.mend and not row.ok:
-        yield from _wrapped("mend: " + _safe(row.mend), paper.width, indent, indent + "      ")
+        yield from _wrapped("fix: " + _safe(row.mend), paper.width, indent, indent + "     ")
 
 
 def _facts(row: Row) -> str:

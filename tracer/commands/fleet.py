@@ -117,8 +117,10 @@ class Fleet:
 def _cache(place: str) -> str:
     """A folder of this user's for the data set of that place."""
     from tracer.fleet.places import digest_of
+    from tracer.privileges import output_identity
 
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    who = output_identity()  # under sudo HOME is root's, and what is written is the caller's
+    base = Path(who.home) / ".cache" if who else os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     where = place if "://" in place else os.path.realpath(place)
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", where).strip("-")[-40:]
     return str(Path(base) / "forktrace" / "fleet" / f"{name}-{digest_of(where, 12)}")

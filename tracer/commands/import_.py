@@ -15,7 +15,7 @@ from tracer.commands import say
 from tracer.errors import UsageError
 
 if TYPE_CHECKING:
-    from tracer.importers.strace_owners import Skipped
+    from tracer.importers.strace.line_attribution import Skipped
 
 _SHOWN: Final = 40
 _EVERY_S: Final = 0.2
@@ -32,12 +32,9 @@ class Import:
     name = "import"
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Input, output, and how many processes may read."""
+        """Input and output."""
         parser.add_argument("logs", nargs="+", metavar="LOG", help="files, all of one run; - for standard input")
         parser.add_argument("-o", "--output", metavar="FILE", help="trace to write (.ftrace); - for standard output")
-        parser.add_argument(
-            "-j", "--jobs", type=_jobs, metavar="N", help="processes that read a large file (default: by its size)"
-        )
         parser.add_argument("--redact", action="store_true", help="take secrets out of argv before they are kept")
 
     def run(self, args: argparse.Namespace) -> int:
@@ -51,7 +48,7 @@ class Import:
         from tracer.recording import Writer
 
         bar = Bar(sys.stderr) if not args.quiet and sys.stderr.isatty() else None
-        meta, batches = open_log(args.logs, progress=bar.show if bar else None, jobs=args.jobs)
+        meta, batches = open_log(args.logs, progress=bar.show if bar else None)
         target: str | IO[bytes] = sys.stdout.buffer if args.output == "-" else args.output
         with (
             contextlib.closing(batches),
@@ -139,12 +136,6 @@ def _same(a: str, b: str) -> bool:
         return b != "-" and Path(a).samefile(b)
     except (OSError, ValueError):
         return False
-
-
-def _jobs(word: str) -> int:
-    if not word.isdecimal() or not 1 <= int(word) <= 256:
-        raise argparse.ArgumentTypeError(f"'{word}' is no number of processes from 1 to 256")
-    return int(word)
 
 
 COMMAND = Import()

@@ -12,6 +12,7 @@ from tracer.commands import attaching, loss, say
 from tracer.commands.loss import LOSS_STATUS
 from tracer.commands.run_live import Beside, refuse
 from tracer.errors import BadDataError, ForktraceError, UsageError
+from tracer.own_limits import check_room, explain
 from tracer.visible import write
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ class Run:
         self._can_finish(args)
         refuse(args)
         from tracer.allocation import keep_freed
+        from tracer.capabilities import after_attach, before_report
         from tracer.capture import Keeper
         from tracer.session import Session, living
         from tracer.status import pass_on
@@ -150,14 +152,23 @@ class Run:
         session = Session(plan, say=beside.say)
         keeper = Keeper(session, args.output, redact=args.redact)
         session.living = lambda: living(keeper.so_far())
+        failed: ForktraceError | None = None
         with session:
             session.start()
+            after_attach(session.meta.source, nice=args.live)
             keep_freed()
             keeper.open()
-            with beside.show(session):
-                session.run(keeper.take, beside.take, tick=beside.before(keeper.tick))
-            trace = keeper.finish()  # before a Ctrl-C can hit us again
-        failures = [e for e in (self._report(args, trace), keeper.failure) if e is not None]
+            try:
+                with beside.show(session):
+                    session.run(keeper.take, beside.take, tick=beside.before(keeper.tick))
+                trace = keeper.finish()  # before a Ctrl-C can hit us again
+            except (MemoryError, OSError, RuntimeError, ImportError) as e:
+                failed = explain(e)
+                if failed is None:
+                    raise
+                session.accompany()
+        before_report()
+        failures = [e for e in (failed or self._report(args, trace), keeper.failure) if e is not None]
         for failure in failures:
             say(str(failure))
         ended_well = session.status is None or session.status.exit_code == 0
@@ -171,6 +182,8 @@ class Run:
     def _can_finish(args: argparse.Namespace) -> None:
         """What is imported after the program has run must be there before it does."""
         wanted = [*([] if args.quiet else ["rich"]), *(["numpy", "pyarrow"] if args.output else [])]
+        if args.output:
+            check_room(saves=True)
         missing = [name for name in wanted if importlib.util.find_spec(name) is None]
         if missing:
             raise UsageError(f"{' and '.join(missing)} can not be imported", f"pip install {' '.join(missing)}")
@@ -187,6 +200,11 @@ class Run:
                 return BadDataError(f"{trace.damage}", "the report is of what could be read")
         except ForktraceError as e:
             return e
+        except (MemoryError, OSError, RuntimeError, ImportError) as e:
+            failed = explain(e)
+            if failed is None:
+                raise
+            return failed
         except KeyboardInterrupt:
             write(sys.stderr, "\n")  # it has seen enough
         return None

@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Final, Self
 
 from tracer.allocation import keep_freed
 from tracer.backends import BACKENDS, COW_LEVELS, Options
+from tracer.capabilities import after_attach
 from tracer.commands import attaching, say
 from tracer.commands.run import _seconds, _size
 from tracer.commands.storm_lines import Lines
 from tracer.errors import UsageError
 from tracer.session import Plan, Session
+from tracer.storm_files import TOTAL, StormFiles
 
 if TYPE_CHECKING:
     from tracer.analyses.storms import Finding
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 _ARGV_MOST: Final = 4096  # of each exec: enough to know a command by
 _NICE: Final = -10
+_AGAIN, _AGAIN_S = 6, 0.06
 _AUTOGROUP: Final = Path("/proc/self/autogroup")
 
 
@@ -67,9 +71,16 @@ class Storm:
         kept.add_argument("--keep", type=_seconds, default=30.0, metavar="S", help="seconds held in memory; default 30")
         kept.add_argument("--keep-bytes", type=_size, default=64 << 20, metavar="BYTES", help="at most so much; 64M")
         kept.add_argument("--max-file", type=_size, default=256 << 20, metavar="BYTES", help="of one file; 256M")
+        kept.add_argument(
+            "--save-total", type=_size, default=TOTAL, metavar="BYTES",
+            help="of all saved storms, those of earlier runs in DIR included; the oldest are removed first; 5G",
+        )  # fmt: skip
         out = parser.add_argument_group("what is said")
         out.add_argument("--format", choices=("text", "jsonl"), help="no live screen, but lines")
-        out.add_argument("--exec", metavar="CMD", help="run CMD with each finding as JSON on its standard input")
+        out.add_argument(
+            "--exec", metavar="CMD",
+            help="run CMD with each finding as JSON on its standard input; what it writes goes to stderr",
+        )  # fmt: skip
         out.add_argument("--exec-every", type=_seconds, default=10.0, metavar="S", help="but not more often; 10")
         out.add_argument("--metrics", metavar="HOST:PORT", help="serve metrics to Prometheus, as at 127.0.0.1:9464")
 
@@ -89,6 +100,8 @@ class Storm:
         hook = _hook(args, tell)
         with session:
             session.start()
+            # A command of --exec may be set-uid, as those that send mail are
+            after_attach(session.meta.source, nice=True, no_new_privs=args.exec is None)
             keep_freed()
             with _unhindered(), _Teller(session, args, hook) as teller:
                 session.run(teller.watch.take, tick=teller.tick)
@@ -121,8 +134,13 @@ def _unhindered() -> Iterator[None]:
 def _session_nice(new: int | None = None) -> int | None:
     """Of our session among the others: with autogroups (sched(7)) a nice value counts inside of a session alone."""
     with suppress(OSError, ValueError, IndexError):
-        if new is not None:
-            _AUTOGROUP.write_text(str(new))
+        for _ in range(_AGAIN) if new is not None else ():
+            try:
+                _AUTOGROUP.write_text(str(new))
+            except BlockingIOError:  # without CAP_SYS_ADMIN, one such write in 0.1 s on the whole host
+                time.sleep(_AGAIN_S)
+                continue
+            break
         return int(_AUTOGROUP.read_text("ascii").split()[-1])
     return None
 
@@ -139,13 +157,16 @@ class _Teller:
         recorder = Recorder(
             keep_s=args.keep,
             keep_bytes=args.keep_bytes,
-            max_file=args.max_file,
+            max_file=min(args.max_file, args.save_total),
             opener=open_output,
             as_caller=as_caller,
         )
         self._quiet = args.quiet > 1
         self._shown: Lines | OnScreen | None = None
-        self.watch = Watch(session, recorder, rate=args.rate, save=args.save, found=self._found, say=self.say)
+        save = None
+        if args.save is not None:
+            save = StormFiles(args.save, args.save_total, as_caller=as_caller, say=self.say)
+        self.watch = Watch(session, recorder, rate=args.rate, save=save, found=self._found, say=self.say)
         self._metrics: Metrics | None = None
         if args.metrics is not None:
             from tracer.metrics import Metrics
@@ -153,6 +174,8 @@ class _Teller:
             self._metrics = Metrics(self.watch.window)
             self.say(f"metrics at {self._metrics.serve(args.metrics)}")
         self._shown = self._screen(args) or Lines(self.watch, args)
+        if hook is not None:
+            hook.silent = os.isatty(2) and not isinstance(self._shown, Lines)  # what it writes would tear the screen
 
     def _screen(self, args: argparse.Namespace) -> OnScreen | None:
         """The live screen, where there is a terminal for one and rich to draw on it."""

@@ -8,12 +8,17 @@ Nothing of a file's content is known here, nor what a data set is made of.
 from __future__ import annotations
 
 import hashlib
+import os
 import posixpath
 import re
+import time
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from tracer.errors import CannotWriteError, NoInputError, UsageError
+from tracer.privileges import as_caller
 
 _HOST: Final = re.compile(r"(?:^|/)host=([^/]+)(?:/|$)")
 _STAMPS: Final = ("mtime", "LastModified", "updated", "etag", "ETag")  # what file systems call the time of a file
@@ -61,6 +66,12 @@ class Place:
         protocol = self.fs.protocol
         return bool({"file", "local", "memory"} & {protocol, *(protocol if isinstance(protocol, tuple) else ())})
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether it is a folder here: then it is written as whoever called sudo."""
+        protocol = self.fs.protocol
+        return bool({"file", "local"} & {protocol, *(protocol if isinstance(protocol, tuple) else ())})
+
     def traces(self) -> Iterator[Source]:
         """All saved traces below, by path. Raises NoInputError when the place is not there or can not be listed."""
         try:
@@ -93,8 +104,11 @@ class Place:
         """All of it or nothing: a reader never sees half a file. Raises CannotWriteError."""
         path = f"{self.root}/{below}"
         folder, _, name = path.rpartition("/")
-        begun = f"{folder}/.{name}.begun"
         try:
+            if self.on_disk:
+                _write(folder, name, data)
+                return
+            begun = f"{folder}/.{name}.begun"
             self.fs.makedirs(folder, exist_ok=True)
             self.fs.pipe_file(begun, data)
             self.fs.mv(begun, path)
@@ -104,7 +118,8 @@ class Place:
     def remove(self, below: str) -> None:
         """A file that may be gone already."""
         try:
-            self.fs.rm_file(f"{self.root}/{below}")
+            with as_caller() if self.on_disk else nullcontext():
+                self.fs.rm_file(f"{self.root}/{below}")
         except OSError:
             return
 
@@ -115,3 +130,22 @@ class Place:
         except OSError:
             return []
         return sorted(path[len(self.root) :].lstrip("/") for path in found if path.endswith(".parquet"))
+
+
+def _write(folder: str, name: str, data: bytes) -> None:
+    """As the sudo caller, in a new file that takes its name when it is whole: nothing that is there is written to.
+
+    A link that stands under the name is replaced, and not followed. Raises OSError.
+    """
+    with as_caller():
+        Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        begun = Path(folder) / f".{name}.{os.getpid()}-{time.monotonic_ns():x}.begun"
+        fd = os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+            begun.rename(f"{folder}/{name}")
+        except BaseException:
+            with suppress(OSError):
+                begun.unlink()
+            raise

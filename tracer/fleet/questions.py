@@ -4,7 +4,8 @@
     fleet.overview(), .groups(by), .over_time(by, every_s), .templates(n), .failures(n), .copies(n), .storms(rate)
 
 null means that no trace could see it. Rates are births of the traces' own time, not of the wall clock between traces:
-"a second" divides by the time that somebody watched. A page is 4 KiB. Knows no terminal.
+"a second" divides by the time that somebody watched. Pages are of 4 KiB, whatever
+the machine: larger ones count as several (rebuild.py). Knows no terminal.
 """
 
 from __future__ import annotations

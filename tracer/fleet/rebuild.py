@@ -28,6 +28,9 @@ from tracer.errors import BadDataError
 from tracer.events import NULL, Batch, Fact, Kind
 from tracer.tree import ProcessTree
 
+PAGE: Final = 4096
+"""Bytes of what a data set calls a page: hosts with pages of different sizes are added up."""
+
 TABLES: Final = ("processes", "troubles", "traces")
 UNKNOWN_HOST: Final = "unknown"
 
@@ -160,7 +163,7 @@ def _processes(tree: Any, name: str) -> dict[str, Sequence[Any]]:
         "cpu_ns": _sums(columns["cpu_user_ns"], columns["cpu_system_ns"]),
         "fork_ns": columns["fork_ns"],
         "rss_bytes": columns["rss_bytes"],
-        "cow_copies": columns["cow_copies"],
+        "cow_copies": _of_4_kib(columns["cow_copies"], tree.meta.page_size),
         "zombie_ns": [
             None if how == "root" else ns  # it is forktrace itself that waits for the program
             for how, ns in zip(columns["how"], columns["zombie_ns"], strict=True)
@@ -170,6 +173,10 @@ def _processes(tree: Any, name: str) -> dict[str, Sequence[Any]]:
 
 def _nulls(column: Any) -> list[Any]:
     return list(column) if isinstance(column, list) else [None if v == NULL else v for v in column]
+
+
+def _of_4_kib(pages: Sequence[int | None], page: int | None) -> list[int | None]:
+    return [None if n is None or page is None else n * page // PAGE for n in pages]
 
 
 def _sums(left: Iterable[int | None], right: Iterable[int | None], sign: int = 1) -> list[int | None]:

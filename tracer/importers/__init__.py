@@ -1,8 +1,8 @@
 """Logs of other tools as traces: `open_log(paths)` finds out by content what a file is, and gives events.
 
-    IMPORTERS    module            reads
-                 strace_log        strace 4.5 to 7.x: -f, -o, -ff, stderr, any options
-                 perf_script       perf script: sched and task tracepoints, page faults
+    IMPORTERS    module          reads
+                 strace.log      strace 4.5 to 7.x: -f, -o, -ff, stderr, any options
+                 perf_script     perf script: sched and task tracepoints, page faults
 
 An importer is a module with NAME, `score(head)` (how sure it is of a file that begins so, 0 to 1) and `open_log`.
 A new one is one file and one line here. Importers know nothing of trees and of reports.
@@ -16,11 +16,11 @@ from typing import Any, Final, Protocol
 
 from tracer.errors import BadDataError, UsageError
 from tracer.events import Batch, Meta
-from tracer.importers.opening import Progress, Source
-from tracer.importers.strace_family import pid_of, stem_of
-from tracer.importers.strace_owners import Skipped
+from tracer.importers.log_source import LogSource, Progress
+from tracer.importers.strace.family import pid_of, stem_of
+from tracer.importers.strace.line_attribution import Skipped
 
-IMPORTERS: Final = ("strace_log", "perf_script")
+IMPORTERS: Final = ("strace.log", "perf_script")
 """Modules of this package, in the order they are asked."""
 
 _OPEN: Final = 64
@@ -53,30 +53,32 @@ def sniff(head: bytes) -> str | None:
         sure: float = importlib.import_module(f"tracer.importers.{name}").score(head)
         if sure > best[0]:
             best = (sure, name)
+        if sure >= 1:
+            break  # a large log should not be looked at by all
     return best[1]
 
 
 def open_log(
-    paths: Sequence[str], *, progress: Progress | None = None, jobs: int | None = None
+    paths: Sequence[str], *, progress: Progress | None = None
 ) -> tuple[Meta, Import]:
     """What the logs at `paths` (`-`: standard input) are, and their events; what is read is what the iterator takes.
 
-    `progress(done, total)` is called with bytes, the total None if unknown. `jobs` is how many processes may read a
-    large file; None: by its size. Raises UsageError, NoInputError, BadDataError.
+    `progress(done, total)` is called with bytes, the total None if unknown. Raises UsageError, NoInputError,
+    BadDataError.
     """
     if not paths:
         raise UsageError("no log is named", "forktrace import LOG... -o FILE.ftrace")
     if len(set(paths)) < len(paths):
         raise UsageError("a log is named twice", "name each file once")
-    sources: list[Source] = []
+    sources: list[LogSource] = []
     try:
         for path in paths:
-            sources.append(Source(path))
+            sources.append(LogSource(path))
             if len(sources) > _OPEN or not sources[-1].head:
                 sources[-1].close()  # a family may have more files than a process may have open
         module: Any = importlib.import_module(f"tracer.importers.{_tool(sources)}")
         opened: tuple[Meta, Import] = module.open_log(
-            [source for source in sources if source.head], progress=progress, jobs=jobs
+            [source for source in sources if source.head], progress=progress
         )
     except BaseException:
         for source in sources:
@@ -85,10 +87,10 @@ def open_log(
     return opened
 
 
-def _tool(sources: Sequence[Source]) -> str:
+def _tool(sources: Sequence[LogSource]) -> str:
     """The importer for all of these. Raises BadDataError if there is none, or not one for all."""
     kinds: dict[str, str] = {}
-    unknown: list[Source] = []
+    unknown: list[LogSource] = []
     known: list[str] = []
     for source in sources:
         kind = sniff(source.head)
@@ -110,7 +112,7 @@ def _tool(sources: Sequence[Source]) -> str:
     return next(iter(kinds))
 
 
-def _refused(source: Source) -> BadDataError:
+def _refused(source: LogSource) -> BadDataError:
     mend = "forktrace import reads the output of strace and of perf script"
     if source.damaged is not None:
         return BadDataError(source.damaged, "nothing of it can be read")

@@ -16,10 +16,10 @@ from typing import Final
 
 from tracer.errors import BadDataError
 from tracer.events import Batch, CloneFlags, Fact, Kind, Meta
-from tracer.importers.opening import Progress, Source
+from tracer.importers.log_source import LogSource, Progress
 from tracer.importers.perf_tasks import At, Tasks
-from tracer.importers.strace_lines import LATEST_S
-from tracer.importers.strace_owners import Skipped
+from tracer.importers.strace.lexer import LATEST_S
+from tracer.importers.strace.line_attribution import Skipped
 
 NAME: Final = "perf-script"
 _LINE: Final = re.compile(
@@ -69,7 +69,7 @@ class PerfImport(Iterator[Batch]):
     """Batches of perf's text. `skipped` and `notes` are complete when the last one was taken."""
 
     def __init__(
-        self, sources: list[Source], progress: Progress | None, counted: frozenset[str], *, tells: bool
+        self, sources: list[LogSource], progress: Progress | None, counted: frozenset[str], *, tells: bool
     ) -> None:
         self.skipped = Skipped()
         self.notes: list[str] = []
@@ -256,9 +256,9 @@ _HANDLERS: Final[dict[bytes, Callable[[PerfImport, At, bytes, re.Match[bytes]], 
 
 
 def open_log(
-    sources: list[Source], *, progress: Progress | None = None, jobs: int | None = None
+    sources: list[LogSource], *, progress: Progress | None = None
 ) -> tuple[Meta, PerfImport]:
-    """perf's text. Raises BadDataError if it holds no birth, exec or end. `jobs` is not used: such files are small."""
+    """perf's text. Raises BadDataError if it holds no birth, exec or end."""
     heads = b"\n".join(source.head for source in sources)
     if not any(name in heads for name in _LIFE):
         raise BadDataError(

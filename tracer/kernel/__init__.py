@@ -26,7 +26,7 @@ from tracer.kernel import bpf_checks, copy_checks, host_checks
 from tracer.kernel.check import Check
 from tracer.kernel.host import Host
 
-__all__ = ["FEATURES", "Check", "Host", "feature", "features", "group"]
+__all__ = ["FEATURES", "Check", "Host", "feature", "features", "group", "reads_allowed"]
 
 FEATURES: Final[dict[str, tuple[str, Callable[[Host], Check]]]] = {
     # name: (what it is for, the question)
@@ -45,11 +45,11 @@ FEATURES: Final[dict[str, tuple[str, Callable[[Host], Check]]]] = {
     "group_dead": ("bpf", bpf_checks.group_dead),
     "lockdown": ("bpf", bpf_checks.lockdown),
     "unprivileged_bpf": ("bpf", bpf_checks.unprivileged_bpf),
+    "fault_entry": ("copies", copy_checks.fault_entry),
     "fault_tracepoints": ("copies", copy_checks.fault_tracepoints),
     "rss_stat": ("copies", copy_checks.rss_stat),
     "bpf_find_vma": ("copies", copy_checks.bpf_find_vma),
     "mm_lock_seq": ("copies", copy_checks.mm_lock_seq),
-    "pyelftools": ("stacks", host_checks.elftools),
     "bcc": ("bcc", host_checks.bcc),
     "tracefs": ("bcc", host_checks.tracefs),
     "net_admin": ("netlink", host_checks.net_admin),
@@ -75,8 +75,13 @@ def features(host: Host | None = None) -> list[Check]:
     return [feature(name, host) for name in FEATURES]
 
 
+def reads_allowed() -> bool:
+    """Whether programs may read kernel memory by helpers: refused only under lockdown=confidentiality."""
+    return feature("lockdown").ok is not False
+
+
 def group(name: str) -> str:
-    """What the feature is for: bpf, copies (what bpf needs to count them), stacks, bcc, netlink, strace, or all."""
+    """What the feature is for: bpf, copies (what bpf needs to count them), bcc, netlink, strace, or all."""
     return FEATURES[name][0]
 
 

@@ -12,7 +12,7 @@ from tracer.kernel.bpfcall import Answer
 from tracer.kernel.check import Check, no, unknown, yes
 from tracer.kernel.host import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, Host, forktrace_as_root
 
-OTHER_BACKEND: Final = "use --backend netlink or --backend strace"
+OTHER_BACKEND: Final = "use another backend, of those that are ready"
 NEWER: Final = "use a kernel of Linux {} or newer"
 
 

@@ -94,14 +94,14 @@ def task_storage(host: Host) -> Check:
 
 def bpf_loop(host: Host) -> Check:
     """Reads argv to its end."""
-    question = Question("bpf_loop", "the helper", "argv of any length is read with it", "5.17")
+    question = Question("bpf_loop", "helper bpf_loop", "argv of any length is read with it", "5.17")
     return helper(host, question, bpfcall.LOOP)
 
 
 def bpf_task_pt_regs(host: Host) -> Check:
     """Tells which system call made a process."""
     why = "it tells vfork from posix_spawn and clone from clone3"
-    return helper(host, Question("bpf_task_pt_regs", "the helper", why, "5.15"), bpfcall.TASK_PT_REGS)
+    return helper(host, Question("bpf_task_pt_regs", "helper bpf_task_pt_regs", why, "5.15"), bpfcall.TASK_PT_REGS)
 
 
 def task_iter(host: Host) -> Check:
@@ -141,20 +141,23 @@ def group_dead(host: Host) -> Check:
     argument gave the event a record of its own, which BTF shows; the move came in the same change and shows
     nowhere.
     """
-    why = "without it memory figures at the end are null, and the last thread is worked out"
+    why = "without it the last thread is inferred, and the peak memory of the program that forktrace starts is null"
     if host.btf is None:
         return unknown("group_dead", "unknown without BTF", why)
     if "group_dead" in host.btf.member_names("trace_event_raw_sched_process_exit"):
-        detail = "sched_process_exit names the last thread, while its memory is still there"
+        detail = "sched_process_exit says which thread is the last"
         return yes("group_dead", detail, why)
-    detail = "sched_process_exit comes when the memory is gone, and does not name the last thread"
+    detail = "sched_process_exit does not say which thread is the last"
     return no("group_dead", detail, why, NEWER.format("6.16"))
 
 
 def lockdown(host: Host) -> Check:
     """Whether the kernel keeps its memory from BPF. The file needs securityfs, which is not ours to mount."""
-    why = "lockdown=confidentiality refuses bcc and reads of kernel memory; the bpf probes need none"
-    mend = "boot without lockdown=confidentiality, or use the bpf backend"
+    why = (
+        "confidentiality refuses bcc, --cgroup, --unit, --container and --exe; the bpf backend works, without cwd, "
+        "interpreters and renames"
+    )
+    mend = "boot without lockdown=confidentiality, or use the bpf backend without these options"
     text = host.text("sys/kernel/security/lockdown")
     level = (text or "").partition("[")[2].partition("]")[0]
     if level:

@@ -12,7 +12,9 @@ import errno
 import mmap
 import os
 import struct
-from typing import Final, NamedTuple
+from typing import NamedTuple
+
+from tracer import machines
 
 # include/uapi/linux/bpf.h
 BPF_MAP_CREATE, BPF_PROG_LOAD, BPF_BTF_LOAD = 0, 5, 18
@@ -21,8 +23,6 @@ BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP = 26, 23
 BPF_F_NO_PREALLOC = 1
 PROBE_READ_KERNEL, TASK_PT_REGS, FIND_VMA, LOOP = 113, 175, 180, 181
 
-# Number of the system call; 280 wherever numbers are the generic ones.
-_SYSCALL: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361}
 _MOV_R0_0, _EXIT = struct.pack("=BBhi", 0xB7, 0, 0, 0), struct.pack("=BBhi", 0x95, 0, 0, 0)
 
 
@@ -111,10 +111,11 @@ def _load(instructions: bytes, type_id: int) -> tuple[int, int, bytes]:
 
 def _bpf(command: int, attr: bytes) -> tuple[int, int]:
     """(result or -1, errno). The kernel takes any length of `attr` and reads the rest as zero."""
-    number = _SYSCALL.get(os.uname().machine)
-    if number is None:
+    machine = machines.here()
+    if machine is None:
         return -1, errno.ENOSYS
     libc = ctypes.CDLL(None, use_errno=True)
     buffer = ctypes.create_string_buffer(attr, len(attr))
-    result = libc.syscall(ctypes.c_long(number), ctypes.c_long(command), ctypes.byref(buffer), ctypes.c_long(len(attr)))
+    call, size = ctypes.c_long(machine.bpf), ctypes.c_long(len(attr))
+    result = libc.syscall(call, ctypes.c_long(command), ctypes.byref(buffer), size)
     return (result, 0) if result >= 0 else (-1, ctypes.get_errno())

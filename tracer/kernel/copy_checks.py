@@ -12,21 +12,39 @@ from tracer.kernel import bpfcall
 from tracer.kernel.asking import NEWER, Question, helper, tracepoints
 from tracer.kernel.check import Check, no, unknown, yes
 from tracer.kernel.host import Host
+from tracer.machines import MACHINES
 
+OTHER_LEVEL: Final = "use --cow light"
+
+ENTRY: Final = ("page_fault_user", "page_fault_kernel")
 FAULTS: Final = (
-    *("page_fault_user", "page_fault_kernel", "mm_page_alloc", "mm_page_free"),
+    *("mm_page_alloc", "mm_page_free"),
     "writeback_dirty_folio|writeback_dirty_page",  # renamed in Linux 5.18
 )
+ABORT: Final = "do_mem_abort"
+"""arm64 has no exceptions:page_fault_*, they were refused more than once: every fault comes by this function."""
+
+
+def fault_entry(host: Host) -> Check:
+    """Whether a program can be run where a page fault begins, and is told why it was one."""
+    why = "a page copied because of a fork is told from others by the fault that it was made for"
+    if host.machine is not MACHINES["aarch64"]:
+        return tracepoints(host, "fault_entry", ENTRY, why)
+    if host.btf is None:
+        return unknown("fault_entry", "unknown without BTF", why)
+    if not host.btf.has(ABORT, btf.FUNC):
+        return no("fault_entry", f"this kernel's BTF has no function {ABORT}", why, OTHER_LEVEL)
+    # Linux commit 2aa6ac03516d ("arm64: ftrace: Add direct call support") (v6.4); the member is there with it
+    if "direct_call" not in host.btf.member_names("ftrace_ops"):
+        detail = f"this kernel cannot run a program at {ABORT}, and has no tracepoint of page faults"
+        return no("fault_entry", detail, why, f"{NEWER.format('6.4')}, or {OTHER_LEVEL}")
+    return yes("fault_entry", f"a program can be run at {ABORT}", why)
 
 
 def fault_tracepoints(host: Host) -> Check:
-    """The tracepoints of page faults and what happens inside them."""
+    """The tracepoints of what happens inside page faults."""
     why = "pages copied because of a fork are told from other faults by them"
-    check = tracepoints(host, "fault_tracepoints", FAULTS, why)
-    if check.ok is False and "page_fault_user" in check.detail:
-        # Only x86 and riscv have exceptions:page_fault_*; they were refused for arm64 more than once.
-        return no(check.name, check.detail, why, "none on this processor: --cow light")
-    return check
+    return tracepoints(host, "fault_tracepoints", FAULTS, why)
 
 
 def rss_stat(host: Host) -> Check:
@@ -49,7 +67,7 @@ def rss_stat(host: Host) -> Check:
 def bpf_find_vma(host: Host) -> Check:
     """Tells the mapping a copied page belongs to."""
     why = "it tells copies in the heap, in stacks and in file mappings from one another"
-    return helper(host, Question("bpf_find_vma", "the helper", why, "5.17"), bpfcall.FIND_VMA)
+    return helper(host, Question("bpf_find_vma", "helper bpf_find_vma", why, "5.17"), bpfcall.FIND_VMA)
 
 
 def mm_lock_seq(host: Host) -> Check:

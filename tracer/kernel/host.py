@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from tracer import btf
+from tracer import btf, machines, own_programs
 from tracer.errors import ForktraceError
 from tracer.kernel.bpfcall import BpfCall
 
@@ -111,6 +111,11 @@ class Host:
         return self._first(pattern, _LIBRARY_FOLDERS)
 
     @cached_property
+    def machine(self) -> machines.Machine | None:
+        """What this kernel runs on; None for one that we know nothing of."""
+        return machines.here()
+
+    @cached_property
     def libbpf(self) -> str | None:
         """Version of the libbpf.so.1 that a program would load, as "1.1"; None if none can be loaded."""
         if self.root != Path("/"):
@@ -133,10 +138,9 @@ class Host:
     @cached_property
     def strace(self) -> tuple[int, int] | None:
         """Version of the strace in PATH; (0, 0) if it does not tell; None if there is none."""
-        import shutil
         import subprocess
 
-        path = shutil.which("strace")
+        path = own_programs.find("strace")
         if path is None:
             return None
         try:
@@ -147,12 +151,6 @@ class Host:
             return 0, 0
         match = re.search(r"version (\d+)\.(\d+)", said.stdout)
         return (int(match[1]), int(match[2])) if match else (0, 0)
-
-    def module(self, name: str) -> bool:
-        """Whether a Python package can be imported here. It is not."""
-        import importlib.util
-
-        return importlib.util.find_spec(name) is not None
 
     def generic_netlink(self, family: str) -> bool | None:
         """Whether the kernel knows a generic netlink family; it answers at once, None if it does not."""

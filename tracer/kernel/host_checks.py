@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 from tracer import delayacct, procfs
+from tracer.kernel import bpf_checks
 from tracer.kernel.check import Check, no, unknown, yes
 from tracer.kernel.host import CAP_NET_ADMIN, CAP_SYS_PTRACE, Host, as_root, forktrace_as_root
+from tracer.machines import MACHINES
 
 # bcc
 
@@ -18,6 +20,8 @@ from tracer.kernel.host import CAP_NET_ADMIN, CAP_SYS_PTRACE, Host, as_root, for
 def bcc(host: Host) -> Check:
     """The distribution's Python module of BCC and its library."""
     why = "--backend bcc compiles its programs with it; registries know another project by that name"
+    if host.machine is not MACHINES["x86_64"]:
+        return no("bcc", "its programs are for x86-64, and this is another machine", why, "use another backend")
     if host.bcc is None:
         return no("bcc", "its Python module is not here", why, host.install("bcc"))
     if host.library("libbcc.so.0") is None:
@@ -31,6 +35,9 @@ def tracefs(host: Host) -> Check:
     for place in ("sys/kernel/tracing", "sys/kernel/debug/tracing"):
         if host.exists(f"{place}/events/sched"):
             return yes("tracefs", f"/{place}", why)
+    if bpf_checks.lockdown(host).ok is False:  # the kernel makes no files in it: to mount it would change nothing
+        detail = "empty under lockdown=confidentiality"
+        return no("tracefs", detail, why, "boot without lockdown=confidentiality, or use another backend")
     detail = "it is not mounted, or may not be read"
     return no("tracefs", detail, why, as_root("mount -t tracefs tracefs /sys/kernel/tracing"))
 
@@ -143,12 +150,3 @@ def pid_namespace(host: Host) -> Check:
     return no("pid_namespace", detail, why, "run on the host (docker: --pid=host)")
 
 
-# naming functions
-
-
-def elftools(host: Host) -> Check:
-    """pyelftools, which reads symbol tables."""
-    why = "--cow-stacks names functions with it; without, addresses stay numbers"
-    if host.module("elftools"):
-        return yes("pyelftools", "installed", why)
-    return no("pyelftools", "not installed", why, "pip install 'forktrace[stacks]'")

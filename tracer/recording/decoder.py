@@ -36,7 +36,7 @@ class Decoder:
         self._kind = self.schema.get_field_index("kind")
         self._nodes = _node_numbers(self.schema)
         self._included: frozenset[int] = frozenset()
-        self._feed = _Feed()
+        self._feed = Feed()
         self._stream: Any = None
 
     def decode(self, message: Message) -> tuple[Any, Any]:
@@ -72,25 +72,28 @@ class Decoder:
 
         if self._stream is None or included != self._included:
             self._included = included
-            self._feed = _Feed()
+            self._feed = Feed()
             self._feed.put(self._head)
             options = pa.ipc.IpcReadOptions(included_fields=sorted(included))
             self._stream = pa.ipc.open_stream(self._feed, options=options)
 
 
-class _Feed(io.RawIOBase):
+class Feed(io.RawIOBase):
     """Gives Arrow the messages that were found to be whole, as the file that it wants to read."""
 
     def __init__(self) -> None:
         self._data = memoryview(b"")
 
     def put(self, data: bytes) -> None:
+        """Append a whole message."""
         self._data = memoryview(bytes(self._data) + data if self._data else data)
 
     def readable(self) -> bool:
+        """Always: Arrow asks."""
         return True
 
     def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes of what was put; all of it by default."""
         taken = self._data if size < 0 else self._data[:size]
         self._data = self._data[len(taken) :]
         return bytes(taken)

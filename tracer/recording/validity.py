@@ -34,7 +34,8 @@ RANGES: Final[Mapping[str, tuple[int, int]]] = {
     **dict.fromkeys(("pgtables_bytes", "rss_bytes", "max_rss_bytes", "count", "samples", "wpcopy_count"), _LONG),
     **dict.fromkeys(("wp_faults", "cow_copies", "cow_heap", "cow_stack", "cow_anon", "cow_file", "file_copies"), _LONG),
     **dict.fromkeys(
-        ("zero_copies", "large_copies", "reuses", "mkwrites", "failed_wp", "cow_unknown", "cow_gup"), _LONG
+        ("zero_copies", "large_copies", "ksm_copies", "reuses", "mkwrites", "failed_wp", "cow_unknown", "cow_gup"),
+        _LONG,
     ),
     **dict.fromkeys(("parent_cow_birth", "parent_cow_end", "cow_total"), _LONG),
 }

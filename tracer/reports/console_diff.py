@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from tracer.analyses.cow import PAGE
 from tracer.analyses.diff import FEW, LEAST, PART
 from tracer.reports.console_fleet import _Column, _table
 from tracer.reports.console_text import Span, Spans, fitted, wrap
 from tracer.reports.source import seen_by
 from tracer.reports.terminal import Terminal, cells, clean
-from tracer.reports.words import count, duration_range, plural, size, size_range
+from tracer.reports.words import count, duration_range, plural, size_range
 
 if TYPE_CHECKING:
     from tracer.analyses.diff import Change, Diff, Values
@@ -62,7 +61,7 @@ def lines(
     yield []
     shown = diff.changes[:most]
     rows = [_total(diff, terminal)] if any(v.differs for v in diff.total.values()) else []
-    rows += [_row(change, terminal) for change in shown]
+    rows += [_row(change, diff.page, terminal) for change in shown]
     wanted = [c for i, c in enumerate(_COLUMNS) if c.name in _ALWAYS or any(row[i] for row in rows)]
     from tracer.fleet.questions import Answer
 
@@ -81,12 +80,12 @@ def lines(
         chunks += [f"{plural(len(diff.changes) - len(shown), 'more command')} that differ", "-v shows all"]
     if chunks:
         yield from wrap(("not shown", "label"), [[(chunk, "")] for chunk in chunks], terminal)
-    yield from wrap(("differs", "label"), [[(chunk, "dim")] for chunk in _rule(diff)], terminal)
+    yield from wrap(("differs", "label"), [[(chunk, "dim")] for chunk in _rule(diff, terminal)], terminal)
     yield from _unknown(diff, terminal)
 
 
 def _same(diff: Diff, terminal: Terminal) -> Iterator[Spans]:
-    made = _range("count", diff.total["processes"].a + diff.total["processes"].b, terminal)
+    made = _range("count", diff.total["processes"].a + diff.total["processes"].b, None, terminal)
     text = f"no difference in {made} processes of {plural(diff.groups, 'command')}"
     if diff.unknown:
         text += f"; not compared: {', '.join(_NAMES[name] for name in diff.unknown)}"
@@ -103,8 +102,8 @@ def _sources(names: Sequence[str], terminal: Terminal) -> list[Span]:
     return [(f"{len(shown)} runs, ", ""), (shown[0], "figure"), (" to ", ""), (shown[-1], "figure")]
 
 
-def _rule(diff: Diff) -> Iterator[str]:
-    apart = f"{size(LEAST['pages'] * PAGE)} or {LEAST['ns'] // 10**6} ms apart"
+def _rule(diff: Diff, terminal: Terminal) -> Iterator[str]:
+    apart = f"{_range('pages', [LEAST['pages']], diff.page, terminal)} or {LEAST['ns'] // 10**6} ms apart"
     if diff.runs == (1, 1):
         yield "one run each: counts that are not equal"
         yield f"copies and times over {PART:.0%} and {apart}"
@@ -122,46 +121,47 @@ def _unknown(diff: Diff, terminal: Terminal) -> Iterator[Spans]:
         yield from wrap(("unknown", "label"), [[(f"not compared, as not known on both sides: {names}", "")]], terminal)
 
 
-def _row(change: Change, terminal: Terminal) -> list[str]:
+def _row(change: Change, page: int | None, terminal: Terminal) -> list[str]:
     mark = _MARKS[change.kind]
     ends = dict(change.ends) if change.kind != "changed" else {**change.ends, **change.ways}
     return [
         mark,
-        *(_cell(change.values[c.name], change.kind, terminal) for c in _COLUMNS[1:7]),
+        *(_cell(change.values[c.name], change.kind, page, terminal) for c in _COLUMNS[1:7]),
         clean(change.template if terminal.unicode else change.template.replace("…", "..."), unicode=terminal.unicode),
         _below(change.place, terminal),
-        _ends(ends, change.kind, terminal),
+        _ends(ends, change.kind, page, terminal),
     ]
 
 
 def _total(diff: Diff, terminal: Terminal) -> list[str]:
     names = {"failed_forks": "failed forks", "failed_execs": "failed execs"}
     calls = {name: diff.total[key] for key, name in names.items() if diff.total[key].differs}
-    figures = (_cell(diff.total[c.name], "changed", terminal) for c in _COLUMNS[1:7])
-    return ["", *figures, "all of it", "", _ends(calls, "changed", terminal)]
+    figures = (_cell(diff.total[c.name], "changed", diff.page, terminal) for c in _COLUMNS[1:7])
+    return ["", *figures, "all of it", "", _ends(calls, "changed", diff.page, terminal)]
 
 
-def _cell(values: Values, kind: str, terminal: Terminal) -> str:
+def _cell(values: Values, kind: str, page: int | None, terminal: Terminal) -> str:
     if kind == "changed":
         if not values.differs:
             return ""
         arrow = " → " if terminal.unicode else " -> "
-        return _range(values.unit, values.a, terminal) + arrow + _range(values.unit, values.b, terminal)
+        return _range(values.unit, values.a, page, terminal) + arrow + _range(values.unit, values.b, page, terminal)
     side = values.b if kind == "gained" else values.a
-    return _range(values.unit, side, terminal) if any(side) else ""
+    return _range(values.unit, side, page, terminal) if any(side) else ""
 
 
-def _range(unit: str, runs: Sequence[int | None], terminal: Terminal) -> str:
+def _range(unit: str, runs: Sequence[int | None], page: int | None, terminal: Terminal) -> str:
     known = [v for v in runs if v is not None]
     if not known:
         return "-"
     low, high = min(known), max(known)
-    if unit == "pages":
-        return size_range(low * PAGE, high * PAGE, ascii_only=not terminal.unicode)
+    if unit == "pages" and page is not None:
+        return size_range(low * page, high * page, ascii_only=not terminal.unicode)
     if unit == "ns":
         return duration_range(low, high, ascii_only=not terminal.unicode)
     dots = "…" if terminal.unicode else ".."
-    return count(low) if low == high else f"{count(low)}{dots}{count(high)}"
+    pages = " pages" if unit == "pages" else ""
+    return (count(low) if low == high else f"{count(low)}{dots}{count(high)}") + pages
 
 
 def _below(place: Sequence[str], terminal: Terminal) -> str:
@@ -176,9 +176,10 @@ def _below(place: Sequence[str], terminal: Terminal) -> str:
     return shown
 
 
-def _ends(found: Mapping[str, Values], kind: str, terminal: Terminal) -> str:
+def _ends(found: Mapping[str, Values], kind: str, page: int | None, terminal: Terminal) -> str:
     parts = [
-        f"{clean(word, unicode=terminal.unicode)}: {_cell(values, kind, terminal)}" for word, values in found.items()
+        f"{clean(word, unicode=terminal.unicode)}: {_cell(values, kind, page, terminal)}"
+        for word, values in found.items()
     ]
     if len(parts) > _ENDS_MOST:
         parts[_ENDS_MOST:] = [f"{len(parts) - _ENDS_MOST} more"]

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tracer.analyses.cow import PAGE
+from tracer.fleet.rebuild import PAGE
 from tracer.reports.console_text import Span, Spans, fitted, trimmed
 from tracer.reports.terminal import Terminal, cells, clean
 from tracer.reports.words import UNKNOWN, count, duration, size

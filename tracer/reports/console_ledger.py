@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from tracer.analyses.cost import cost
-from tracer.analyses.cow import PAGE, Edge, Ledger, ledger
+from tracer.analyses.cow import Edge, Ledger, ledger
 from tracer.reports.console_commands import CommandWords
 from tracer.reports.console_text import Spans, fitted, folderless, trimmed, wrap
 from tracer.reports.terminal import Terminal, cells
@@ -78,15 +78,15 @@ class LedgerLines:
     def _style(column: int, edge: Edge) -> str:
         if column == 0:
             return "mark"
-        return "warn" if column == 6 and edge.wasted and (edge.before_exec or 0) * PAGE >= _WORTH_BYTES else ""
+        return "warn" if column == 6 and edge.wasted and (edge.bytes_before_exec or 0) >= _WORTH_BYTES else ""
 
     def _figures(self, edge: Edge) -> tuple[str, ...]:
         plain = not self._terminal.unicode
         share = UNKNOWN if edge.share is None else f"{edge.share * 100:.0f} %"
         return (
             size(edge.bytes),
-            size(None if edge.child_copies is None else edge.child_copies * PAGE),
-            size(None if edge.parent_copies is None else edge.parent_copies * PAGE),
+            size(edge.child_bytes),
+            size(edge.parent_bytes),
             share,
             duration(edge.fork_ns, ascii_only=plain),
             size(edge.pgtables_bytes),
@@ -106,9 +106,9 @@ class LedgerLines:
 
     def _totals(self, book: Ledger) -> Iterator[Spans]:
         if book.copies is not None:
-            yield [(size(book.copies * PAGE), "figure"), (f" in {plural(book.copies, 'page')}", "")]
+            yield [(size(book.bytes), "figure"), (f" in {plural(book.copies, 'page')}", "")]
         if book.before_exec:
-            yield [(size(book.before_exec * PAGE), "warn"), (" of it just before an exec: for nothing", "")]
+            yield [(size(book.bytes_before_exec), "warn"), (" of it just before an exec: for nothing", "")]
         if book.fork_ns is not None:
             yield [(f"{duration(book.fork_ns, ascii_only=not self._terminal.unicode)} copying page tables", "")]
         if book.gup:
@@ -166,7 +166,8 @@ class LedgerLines:
 _OTHERS: Final = {
     "reuses": "re-used the page, no copy", "mkwrites": "made a page of a shared file writable",
     "zero_copies": "replaced a page of zeros", "file_copies": "first writes to pages of private files",
-    "large_copies": "huge pages copied or replaced", "failed_wp": "ended in a signal or an error",
+    "large_copies": "huge pages copied or replaced", "ksm_copies": "copies of merged pages (KSM)",
+    "failed_wp": "ended in a signal or an error",
 }  # fmt: skip
 
 

@@ -27,7 +27,6 @@ ZOMBIE_NS: Final = 50_000_000
 """A parent that comes later than this has left a zombie; sooner is how parents are."""
 
 _THREADS_MOST: Final = 8
-_PAGE_BYTES: Final = {"x86_64": 4096, "i686": 4096, "i386": 4096, "s390x": 4096}
 
 
 @record
@@ -66,7 +65,7 @@ class Rows:
         self._few_threads = _THREADS_MOST if commands is not None else None
         self._threads = threads
         self._start = tree.first_ns
-        self._page = tree.meta.options.get("page_size") or _PAGE_BYTES.get(tree.meta.machine)
+        self._page = tree.meta.page_size
         # Stored columns cost nothing to ask for, and a line may stand for a million rows.
         self._cow, self._codes = tree.column("cow_copies"), tree.column("exit_code")
         self._killers, self._cores = tree.column("killed_by"), tree.column("core_dumped")

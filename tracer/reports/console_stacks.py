@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from tracer.analyses.cow import PAGE
+from tracer.analyses.cow import bytes_of
 from tracer.analyses.stacks import Site, Sites, sites
 from tracer.reports.console_commands import CommandWords
 from tracer.reports.console_text import Span, Spans, fitted, folderless, trimmed, wrap
@@ -36,7 +36,8 @@ class StackLines:
         if not self._tree.stacks:
             return
         found = sites(self._tree, _SHOWN_VERBOSE if self._verbose else _SHOWN)
-        figures = [(size(site.copies * PAGE), _percent(site.copies, found.copies)) for site in found.sites]
+        page = self._tree.meta.page_size
+        figures = [(size(bytes_of(site.copies, page)), _percent(site.copies, found.copies)) for site in found.sites]
         widths = [max(len(head), *(len(row[i]) for row in figures)) + 2 for i, head in enumerate(("COPIED", "SHARE"))]
         yield [(f"{'COPIED':>{widths[0]}}{'SHARE':>{widths[1]}}  BY", "heading")]
         room = self._terminal.width - sum(widths) - 2

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, ClassVar, Final
 
-from tracer.analyses.cow import PAGE
 from tracer.analyses.shape import Shape
 from tracer.analyses.stacks import comm_of
 from tracer.analyses.summary import program
@@ -117,5 +116,8 @@ def _values(tree: ProcessTree, shape: Shape, weight: str) -> Sequence[int]:
     if all(v == NULL for column in columns for v in column):
         what = "copies" if weight == "cow" else "CPU time"
         raise UsageError(f"this trace has no {what}", "take another --weight: count is always there")
-    unit = PAGE if weight == "cow" else 1
+    unit = tree.meta.page_size if weight == "cow" else 1
+    if unit is None:
+        why = "this trace does not say how large its pages are"
+        raise UsageError(why, "take another --weight: count is always there")
     return [unit * sum(v for v in each if v != NULL) for each in zip(*columns, strict=True)]

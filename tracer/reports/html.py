@@ -17,7 +17,7 @@ from importlib import resources
 from typing import IO, TYPE_CHECKING, ClassVar, Final
 
 from tracer.analyses.advice import advise
-from tracer.analyses.cow import PAGE, Edge, Ledger, ledger
+from tracer.analyses.cow import Edge, Ledger, bytes_of, ledger
 from tracer.analyses.summary import Summary, summarize
 from tracer.events import NULL, Fact
 from tracer.outline import plain
@@ -126,7 +126,7 @@ def _figures(tree: ProcessTree, summary: Summary, book: Ledger) -> Iterator[str]
         ("zombies", count(summary.zombies)),
         ("longest a zombie", duration(summary.zombie_max_ns)),
         ("CPU", duration(summary.cpu_ns)),
-        ("copied on write", _pages(book.copies)),
+        ("copied on write", size(book.bytes)),
         ("write-protect faults", count(book.wp_faults)),
         ("copying page tables", duration(_tables_ns(tree, book))),
     ]
@@ -177,8 +177,8 @@ def _ledger(tree: ProcessTree, book: Ledger) -> Iterator[str]:
     keep = [i for i in range(len(_HEADS)) if any(row[i] != UNKNOWN for row in rows)]
     totals = [
         f"{plural(book.forks, 'fork')} copied an address space",
-        *([f"{_pages(book.copies)} of pages were copied on write"] if book.copies is not None else []),
-        *([f"{_pages(book.before_exec)} of it just before an exec, for nothing"] if book.before_exec else []),
+        *([f"{size(book.bytes)} of pages were copied on write"] if book.copies is not None else []),
+        *([f"{size(book.bytes_before_exec)} of it just before an exec, for nothing"] if book.before_exec else []),
         *([f"{duration(book.fork_ns)} went into copying page tables"] if book.fork_ns is not None else []),
     ]
     yield '<section aria-labelledby="h-ledger"><h2 id="h-ledger">What forks cost</h2>'
@@ -194,7 +194,7 @@ def _ledger(tree: ProcessTree, book: Ledger) -> Iterator[str]:
 
 def _costs(edge: Edge) -> Sequence[str]:
     return (
-        size(edge.bytes), _pages(edge.child_copies), _pages(edge.parent_copies),
+        size(edge.bytes), size(edge.child_bytes), size(edge.parent_bytes),
         UNKNOWN if edge.share is None else f"{edge.share * 100:.0f} %",
         duration(edge.fork_ns), size(edge.pgtables_bytes), duration(edge.to_exec_ns),
     )  # fmt: skip
@@ -205,33 +205,30 @@ def _who(tree: ProcessTree, row: int) -> str:
     return f"{UNKNOWN if pid is None else pid} {command(tree.value(row, 'argv'), tree.value(row, 'comm'))}"
 
 
-def _pages(pages: int | None) -> str:
-    return size(None if pages is None else pages * PAGE)
-
-
 def _decay(book: Ledger) -> Iterator[str]:
     """When copies were made, by time since the fork: a meter a bucket, with its figure beside it as text."""
     titles = (
         ("after the child's birth", book.since_birth),
         ("by parents, after their last fork", book.since_fork),
     )
-    pieces = [_histogram(title, counts) for title, counts in titles if any(n > 0 for n in counts)]
+    pieces = [_histogram(title, counts, book.page) for title, counts in titles if any(n > 0 for n in counts)]
     if pieces:
         yield '<section aria-labelledby="h-decay"><h2 id="h-decay">When pages were copied</h2><div class="pair">'
         yield from pieces
         yield "</div></section>"
 
 
-def _histogram(title: str, counts: Sequence[int]) -> str:
+def _histogram(title: str, counts: Sequence[int], page: int | None) -> str:
     held = [i for i, n in enumerate(counts) if n > 0]
-    most = max(counts)
     return "".join(
-        [f'<div><h3>{plain(title)}</h3><div class="hist">', *_bars(counts, held[0], held[-1], most), "</div></div>"]
+        [f'<div><h3>{plain(title)}</h3><div class="hist">', *_bars(counts, held[0], held[-1], page), "</div></div>"]
     )
 
 
-def _bars(counts: Sequence[int], first: int, last: int, most: int) -> Iterable[str]:
+def _bars(counts: Sequence[int], first: int, last: int, page: int | None) -> Iterable[str]:
+    most = max(counts)
     for i in range(first, last + 1):
         label, value = f"up to {duration(1024 << i)}", max(0, counts[i])
         yield f"<span>{label}</span>"
-        yield f'<meter min="0" max="{most}" value="{value}" aria-label="{label}"></meter><span>{_pages(value)}</span>'
+        yield f'<meter min="0" max="{most}" value="{value}" aria-label="{label}"></meter>'
+        yield f"<span>{size(bytes_of(value, page))}</span>"

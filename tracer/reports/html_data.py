@@ -48,6 +48,7 @@ def columns(line: Timeline) -> dict[str, Any]:
     made: dict[str, Any] = {
         "span": max(0.001, line.last_ns / 1000),
         "total": len(tree),
+        "page": tree.meta.page_size,
         "hows": kinds,
         "pid": of("pid"),
         "parent": [place.get(shape.parent[row], -1) for row in rows],

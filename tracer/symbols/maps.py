@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 _DELETED: Final = " (deleted)"
+_MOST: Final = 8192  # mappings kept of one process; the lowest
 
 
 class Mapped(NamedTuple):
@@ -35,7 +36,7 @@ class Maps:
     @classmethod
     def parse(cls, text: bytes) -> Maps:
         """From /proc/PID/maps (Documentation/filesystems/proc.rst). Lines that make no sense are left out."""
-        return cls(m for m in map(_line, executable(text).splitlines()) if m is not None)
+        return cls(m for m in map(_line, executable(text).splitlines()[:_MOST]) if m is not None)
 
     def find(self, address: int) -> Mapped | None:
         """The mapping that `address` lies in."""

@@ -42,14 +42,15 @@ function duration(us) {
   return two(number(Math.floor(s / 86400)), 'd', Math.floor(s % 86400 / 3600), 'h');
 }
 
-function size(pages) {
-  if (pages == null) return '-';
+function size(bytes) {
+  if (bytes == null) return '-';
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
-  let value = pages * 4096, unit = 0;
+  let value = bytes, unit = 0;
   while (value >= 999.5 && unit < units.length - 1) { value /= 1024; unit++; }
   return (Number.isInteger(value) ? value : digits(value)) + ' ' + units[unit];
 }
 
+const pages = n => size(n == null || data.page == null ? null : n * data.page);
 const plural = (n, one, many) => number(n) + ' ' + (n === 1 ? one : many);
 
 // What is shown of time, by both the time line and the bars of the tree.

@@ -133,7 +133,7 @@ function draw_time() {
   const said = {
     forks: most => `forks: at most ${number(most)} in ${duration(made.step)}`,
     alive: most => `alive: at most ${number(most)}`,
-    copied: most => `copied, as processes end: at most ${size(most)} in ${duration(made.step)}`,
+    copied: most => `copied, as processes end: at most ${pages(most)} in ${duration(made.step)}`,
     lives: () => 'lives',
   };
   const texts = [];

@@ -104,7 +104,7 @@ function fill(made, at) {
   made.pid.textContent = pids[i] ?? '-';
   made.how.textContent = how(i);
   made.life.textContent = duration(life(i)) + (ends[i] == null && !overs[i] && life(i) != null ? '+' : '');
-  made.copied.textContent = copies[i] === 0 ? '' : size(copies[i]);
+  made.copied.textContent = copies[i] === 0 ? '' : pages(copies[i]);
   made.exit.textContent = outcome(i);
   made.exit.className = failed(i) ? 'c-exit bad' : 'c-exit';
   made.name.style.paddingLeft = Math.min(depth[i], INDENT_MOST) * 1.1 + 'em';
@@ -151,10 +151,10 @@ function show_details(i) {
     ['made', how(i) + (above < 0 ? '' : ` by ${pids[above] ?? '-'} ${short(command(above), 60)}`)],
     ['born', how(i) === 'existing' ? 'before' : unborns[i] ? '-' : duration(borns[i])], ['lived', duration(life(i))],
     ['ended', outcome(i) || (codes[i] === 0 ? 'exit 0' : 'running')],
-    ['CPU', duration(cpu && cpu[i])], ['most memory', rss && rss[i] != null ? size(rss[i] / 4096) : '-'],
+    ['CPU', duration(cpu && cpu[i])], ['most memory', size(rss && rss[i])],
     ['page-table copy', duration(fork && fork[i])],
-    ['page tables', tables && tables[i] != null ? size(tables[i] / 4096) : '-'],
-    ['copied on write', size(copies[i])], ['zombie', duration(zombies[i])],
+    ['page tables', size(tables && tables[i])],
+    ['copied on write', pages(copies[i])], ['zombie', duration(zombies[i])],
     ['children', number(children[i] ? children[i].length : 0)], ['control group', word(where && where[i])],
   ].filter(([, value]) => value != null && value !== '-');
   box.replaceChildren(...facts.map(([name, value]) => {
