@@ -39,7 +39,7 @@ _FULL: Final = (
     "systemd-sysv", "udev", "dbus", "dbus-user-session", "libpam-systemd", "ca-certificates", "python3-bpfcc",
     "python3-venv", "bpftool", "bpftrace", "linux-perf", "gcc", "make", "libc6-dev", "tmux", "redis-server", "git",
     "libcap2-bin", "psmisc", "time", "stress-ng", "cron", "busybox-static",
-    "podman", "crun", "uidmap", "slirp4netns", "fuse-overlayfs", "docker.io", "containerd", "iptables",
+    "podman", "crun", "uidmap", "slirp4netns", "fuse-overlayfs", "docker.io", "containerd", "iptables", "apparmor",
 )  # fmt: skip
 _FOREIGN: Final = (*_SMALL, "gcc", "libc6-dev", "make", "bash", "coreutils", "mawk")
 SETS: Final = {"small": _SMALL, "full": _FULL}
