@@ -39,7 +39,7 @@ _FULL: Final = (
     "systemd-sysv", "udev", "dbus", "dbus-user-session", "libpam-systemd", "ca-certificates", "python3-bpfcc",
     "python3-venv", "bpftool", "bpftrace", "linux-perf", "gcc", "make", "libc6-dev", "tmux", "redis-server", "git",
     "libcap2-bin", "psmisc", "time", "stress-ng", "cron", "busybox-static",
-    "podman", "crun", "uidmap", "slirp4netns", "fuse-overlayfs", "docker.io", "containerd", "iptables",
+    "podman", "crun", "uidmap", "slirp4netns", "fuse-overlayfs", "docker.io", "containerd", "iptables", "apparmor",
 )  # fmt: skip
 # A foreign root is unpacked and not installed: what is essential comes by name, and no program of it has run.
 _FOREIGN: Final = (
