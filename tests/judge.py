@@ -14,8 +14,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
+from tracer.model.meta import Fact
+from tracer.model.schema import Kind
+
 from tests.samples import Life, Line
-from tracer.events import Event, Fact, Kind
+from tracer.model.batch import Event
 
 Row = Mapping[str, Any]
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from tests import samples
 from tests.conftest import need
-from tracer.analyses.storms import Finding
 from tracer.backends import Options
-from tracer.recorder import Recorder
-from tracer.session import Plan, Session
-from tracer.storm_files import StormFiles
-from tracer.watch import Watch
+from tracer.capture.flight_recorder import Recorder
+from tracer.capture.session import Plan, Session
+from tracer.storms.detect import Finding
+from tracer.storms.monitor import Watch
+from tracer.storms.saved_files import StormFiles
 
 DEADLINE_S = 40.0
 ROOT = Path(__file__).resolve().parents[1]

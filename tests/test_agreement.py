@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from tracer.model.meta import Fact
+from tracer.model.schema import Kind
 
 from tests import samples
 from tests.conftest import need
@@ -20,7 +22,6 @@ from tests.judge import FACT_OF, SNAPSHOT, cut
 from tests.samples import Sample
 from tests.test_samples import SAMPLES
 from tracer.backends import BACKENDS
-from tracer.events import Fact, Kind
 
 Row = Mapping[str, Any]
 

@@ -74,7 +74,7 @@ class Import(NamedTuple):
 
 
 def unit(module: str) -> str:
-    """The name in LAYERS of a dotted module: tracer.backends.bpf -> backends, tracer -> tracer."""
+    """The name in LAYERS of a dotted module: tracer.backends.bpf.backend -> backends, tracer -> tracer."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else parts[0]
 
@@ -169,20 +169,20 @@ def test_every_layer_names_something_that_exists() -> None:
         ("tree.py", "from .reports import console", "tree imports reports, which stands above it"),
         ("tree.py", "def f():\n    import tracer.commands.run", "tree.py:2: tree imports commands"),
         ("tree.py", "importlib.import_module(f'tracer.reports.{name}')", "tree imports reports"),
-        ("tree.py", "if TYPE_CHECKING:\n    from tracer.tables import Frame", "tree imports tables"),
+        ("tree.py", "if TYPE_CHECKING:\n    from tracer.tree.tables import Frame", "tree imports tables"),
         ("tree.py", "from tracer import backends", "tree must not know backends"),
         ("backends/bpf.py", "from .. import tree", "backends must not know tree"),
-        ("reports/html.py", "from tracer.backends.bpf import Bpf", "reports must not know backends"),
+        ("reports/html.py", "from tracer.backends.bpf.backend import Bpf", "reports must not know backends"),
         ("reports/html.py", "import rich.console", "html.py:1: imports rich at once"),
         ("reports/html.py", "class A:\n    try: import numpy\n    except ImportError: ...", "numpy at once"),
         ("reports/html.py", "def f():\n    import pandas", "pandas, which is for analyses, tables alone"),
-        ("kernel.py", "import tracer.target", "in a circle: kernel <- target <- kernel"),
+        ("kernel.py", "import tracer.capture.target", "in a circle: kernel <- target <- kernel"),
         ("news.py", "", "tracer/news.py: has no layer; give 'news' its place in LAYERS of tests/"),
         ("sub/deep/x.py", "", "give 'sub' its place"),
     ],
 )
 def test_says_what_is_wrong(tmp_path: Path, file: str, source: str, words: str) -> None:
-    write(tmp_path, {"target.py": "import tracer.kernel", file: source})
+    write(tmp_path, {"target.py": "import tracer.host.features", file: source})
 
     assert words in "\n".join(complaints(tmp_path / "tracer"))
 
@@ -190,11 +190,11 @@ def test_says_what_is_wrong(tmp_path: Path, file: str, source: str, words: str) 
 @pytest.mark.parametrize(
     ("file", "source"),
     [
-        ("reports/html.py", "from tracer.tree import X\nfrom . import text\nfrom ..errors import Y"),
+        ("reports/html.py", "from tracer.tree.tree import X\nfrom . import text\nfrom ..errors import Y"),
         ("reports/html.py", "def f():\n    import rich, numpy"),
         ("tables.py", "if TYPE_CHECKING:\n    import pandas\ndef f():\n    import pandas"),
         ("session.py", "if typing.TYPE_CHECKING:\n    import pandas"),
-        ("target.py", "import tracer.kernel, os.path"),
+        ("target.py", "import tracer.host.features, os.path"),
         ("commands/run.py", "from tracer import __version__, session"),
     ],
 )

@@ -13,28 +13,30 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tracer.model.meta import Meta
+from tracer.model.schema import COLUMN_TYPES, NULL, Kind
 
 from tests.strategies import META, PROFILE, History, Row, cut, cut_points, histories
-from tests.test_tree import fed, picture, root, row
-from tracer import whole
-from tracer.analyses.advice import advise
+from tests.tree.test_tree import fed, picture, root, row
 from tracer.analyses.churn import churn
 from tracer.analyses.cost import cost, fit
 from tracer.analyses.cow import ledger
 from tracer.analyses.failures import failures
-from tracer.analyses.folder import Folder
+from tracer.analyses.findings.advice import advise
 from tracer.analyses.folding import fold
-from tracer.analyses.shape import Shape
+from tracer.analyses.sibling_keys import Folder
 from tracer.analyses.summary import summarize
+from tracer.analyses.tree_index import Shape
 from tracer.analyses.zombies import zombies
-from tracer.events import NULL, Batch, Kind, Meta
-from tracer.processes import COLUMN_TYPES, add_rows, mark_rows, set_rows
-from tracer.tree import ProcessTree
+from tracer.model import vector_ops
+from tracer.model.batch import Batch
+from tracer.tree.table import add_rows, mark_rows, set_rows
+from tracer.tree.tree import ProcessTree
 
 
 @contextmanager
 def rows_that_pay(least: int) -> Iterator[None]:
-    with mock.patch.object(whole, "MANY", least), mock.patch.object(whole, "LOADS", least):
+    with mock.patch.object(vector_ops, "MANY", least), mock.patch.object(vector_ops, "LOADS", least):
         yield
 
 
@@ -208,17 +210,17 @@ numbers = st.one_of(st.just(NULL), st.integers(-3, 3), st.integers(-(1 << 63), (
 columns = st.lists(numbers, min_size=1, max_size=30).map(lambda values: array("q", values))
 
 HELPERS: dict[str, Callable[[array[int], list[int]], Any]] = {
-    "total": lambda column, rows: whole.total(column),
-    "occurrences": lambda column, rows: whole.occurrences(column, column[rows[0]]),
-    "least and most": whole.least_and_most,
-    "distinct": whole.distinct,
-    "different": lambda column, rows: whole.different(column),
-    "ordered": lambda column, rows: whole.ordered(column),
-    "taken": whole.taken,
-    "above zero": lambda column, rows: list(whole.above_zero(column)),
-    "sum at": whole.sum_at,
+    "total": lambda column, rows: vector_ops.total(column),
+    "occurrences": lambda column, rows: vector_ops.occurrences(column, column[rows[0]]),
+    "least and most": vector_ops.least_and_most,
+    "distinct": vector_ops.distinct,
+    "different": lambda column, rows: vector_ops.different(column),
+    "ordered": lambda column, rows: vector_ops.ordered(column),
+    "taken": vector_ops.taken,
+    "above zero": lambda column, rows: list(vector_ops.above_zero(column)),
+    "sum at": vector_ops.sum_at,
     "groups": lambda column, rows: [
-        list(whole.Groups(array("q", [row % 4 - 1 for row in rows]), 3).places(n)) for n in range(3)
+        list(vector_ops.Groups(array("q", [row % 4 - 1 for row in rows]), 3).places(n)) for n in range(3)
     ],
 }
 
@@ -236,7 +238,7 @@ def test_a_helper_says_the_same(name: str, column: array[int], data: st.DataObje
 @PROFILE
 @given(columns)
 def test_sums_are_exact_also_where_64_bits_do_not_hold_them(column: array[int]) -> None:
-    assert whole.exact_sum(np, whole.view(np, column)) == sum(column)
+    assert vector_ops.exact_sum(np, vector_ops.view(np, column)) == sum(column)
 
 
 @PROFILE
@@ -244,12 +246,12 @@ def test_sums_are_exact_also_where_64_bits_do_not_hold_them(column: array[int]) 
 def test_equal_rows_have_one_number_and_others_another(rows: list[tuple[int, ...]]) -> None:
     each = [np.array([each_row[i] for each_row in rows], np.int64) for i in range(3)]
     for codes, n, keys in (
-        (*whole.coded(np, each[0]), [each_row[0] for each_row in rows]),
-        (*whole.combined(np, *each), rows),
+        (*vector_ops.coded(np, each[0]), [each_row[0] for each_row in rows]),
+        (*vector_ops.combined(np, *each), rows),
     ):
         assert same_numbers([sorted(set(keys)).index(key) for key in keys], codes.tolist())  # type: ignore[type-var]
         assert sorted(set(codes.tolist())) == list(range(n))
-        assert whole.firsts(np, codes, n).tolist() == [codes.tolist().index(code) for code in range(n)]
+        assert vector_ops.firsts(np, codes, n).tolist() == [codes.tolist().index(code) for code in range(n)]
 
 
 @PROFILE
@@ -290,7 +292,7 @@ def test_a_line_is_the_same(forks: list[tuple[int, int]]) -> None:
 
 
 def test_few_rows_are_not_worth_numpy_and_many_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert whole.numpy_for(whole.MANY - 1) is None
-    assert whole.numpy_for(whole.MANY) is np
+    assert vector_ops.numpy_for(vector_ops.MANY - 1) is None
+    assert vector_ops.numpy_for(vector_ops.MANY) is np
     monkeypatch.delitem(sys.modules, "numpy")
-    assert whole.numpy_for(whole.LOADS - 1) is None
+    assert vector_ops.numpy_for(vector_ops.LOADS - 1) is None

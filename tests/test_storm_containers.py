@@ -15,8 +15,8 @@ import pytest
 
 from tests.storming import DEADLINE_S, ROOT, sample, watched
 from tests.terminals import wait_until
-from tracer.analyses.storms import Finding
-from tracer.cgroups import hierarchy
+from tracer.host.cgroups import hierarchy
+from tracer.storms.detect import Finding
 
 pytestmark = pytest.mark.kernel
 POD = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"

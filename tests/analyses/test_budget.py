@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from tracer.model.meta import Fact
 
 from tests.build import (
     after,
@@ -27,8 +28,8 @@ from tests.build import (
 from tests.strategies import META, PROFILE, History, histories
 from tracer.analyses.budget import LIMITS, Outcome, check
 from tracer.errors import BadDataError
-from tracer.events import Batch, Fact
-from tracer.tree import ProcessTree
+from tracer.model.batch import Batch
+from tracer.tree.tree import ProcessTree
 
 ALL = frozenset(Fact)
 

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tracer.model.meta import Fact
 
 from tests import hostile
 from tests.build import Step, after, alive, exec_, existing, exit_, faults, fork, root, spawn, tree
 from tests.strategies import META, PROFILE, History, histories
 from tracer.analyses.diff import Change, Diff, compared, diff
 from tracer.analyses.profile import METRICS, PLACE_MOST, Places, profile
-from tracer.events import Batch, Fact
-from tracer.tree import ProcessTree
+from tracer.model.batch import Batch
+from tracer.tree.tree import ProcessTree
 
 MS = 1_000_000
 

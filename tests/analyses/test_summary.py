@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from tracer.model.meta import Fact
+from tracer.model.schema import NULL
 
 from tests.build import (
     MS,
@@ -28,11 +30,11 @@ from tests.build import (
     zombie,
 )  # fmt: skip
 from tests.strategies import META, PROFILE, History, histories
-from tracer.analyses.shape import Shape
 from tracer.analyses.summary import Failure, Summary, program, summarize
-from tracer.events import NULL, Batch, Fact
-from tracer.record import replace
-from tracer.tree import Loss, ProcessTree
+from tracer.analyses.tree_index import Shape
+from tracer.model.batch import Batch
+from tracer.model.frozen import replace
+from tracer.tree.tree import Loss, ProcessTree
 
 NOTHING = Summary(
     processes=0, existing=0, gaps=0, ways=(), threads=0, execs=0, span_ns=None, failed=0, failures=(), failed_execs=0,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tracer.model.meta import Fact
+
 from tests.build import META, MS, Step, after, exec_, exit_, fork, reap, root, tree, zombie
 from tracer.analyses.zombies import POINTS, Adopter, Zombies, zombies
-from tracer.events import Fact
 
 
 def of(*steps: Step) -> Zombies:

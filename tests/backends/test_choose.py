@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tracer.model.meta import Fact
 
 from tracer import backends
 from tracer.backends import Options, Readiness, cover
 from tracer.errors import BackendError, NoPermissionError, UsageError
-from tracer.events import Fact
-from tracer.matching import Match
+from tracer.model.process_filter import Match
 
 RICH = frozenset({Fact.ARGV, Fact.STATUS, Fact.FLAGS, Fact.CPU})
 BARE = frozenset({Fact.ARGV, Fact.STATUS})

@@ -17,8 +17,8 @@ import pytest
 from tests.backends.fault_probes import Probes
 from tests.conftest import need
 from tests.programs import cow
-from tracer import wire
-from tracer.backends._faults import faults_readiness
+from tracer.backends import wire
+from tracer.backends.bpf.faults import faults_readiness
 
 pytestmark = pytest.mark.kernel
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.backends.test_decode import packed
+from tests.backends.bpf.test_decode import packed
 from tests.strategies import PROFILE
-from tracer import wire
-from tracer.backends import _decode, _polls, _releases
-from tracer.backends._decode import Decoder
-from tracer.backends._reaps import Zombie
+from tracer.backends import polls, releases, wire
+from tracer.backends.bpf import decode
+from tracer.backends.bpf.decode import Decoder
+from tracer.backends.reaps import Zombie
 
 PIDS = st.integers(1, 6)
 BIRTHS = st.sampled_from([0, 5, 9, (1 << 41) + 8, (1 << 41) + 9])  # two of them too old for a number of their own
@@ -91,7 +91,7 @@ def waiting(decoder: Decoder) -> dict[int, list[tuple[int, int]]]:
 def test_in_bulk_as_one_by_one(reads: list[list[tuple[int, int, int, int, int, bool]]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wire, "_numpy", lambda n: np)
-        patch.setattr(_polls, "MANY", 1)
+        patch.setattr(polls, "MANY", 1)
         fast = Decoder(str)
         slow = Decoder(str)
         at = 0
@@ -101,9 +101,9 @@ def test_in_bulk_as_one_by_one(reads: list[list[tuple[int, int, int, int, int, b
                 at += 1
                 raw += record(at, *each)
             got = fast.batch(raw, [])
-            patch.setattr(_decode, "bulk", lambda *_: None)
+            patch.setattr(decode, "bulk", lambda *_: None)
             wanted = slow.batch(raw, [])
-            patch.setattr(_decode, "bulk", _releases.bulk)
+            patch.setattr(decode, "bulk", releases.bulk)
             assert (got and list(got.rows())) == (wanted and list(wanted.rows()))
             assert remembered(fast) == remembered(slow)
             assert waiting(fast) == waiting(slow)
@@ -117,13 +117,13 @@ def test_in_bulk_as_one_by_one(reads: list[list[tuple[int, int, int, int, int, b
 def walked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many records each walk was given."""
     counts: list[int] = []
-    walk = _releases._walk
+    walk = releases._walk
 
     def counted(codes: bytes, columns: Any, reaps: Any, held: Any) -> Any:
         counts.append(len(codes))
         return walk(codes, columns, reaps, held)
 
-    monkeypatch.setattr(_releases, "_walk", counted)
+    monkeypatch.setattr(releases, "_walk", counted)
     return counts
 
 

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from tracer.model.schema import Kind
 
 from tests.conftest import need
 from tests.strategies import META
 from tests.terminals import DEADLINE_S, state, wait_until
 from tracer.backends import Options
-from tracer.backends._reaps import Reaps
-from tracer.events import Event, Kind
-from tracer.session import Plan, Session
-from tracer.tree import ProcessTree
+from tracer.backends.reaps import Reaps
+from tracer.capture.session import Plan, Session
+from tracer.model.batch import Event
+from tracer.tree.tree import ProcessTree
 
 # Says the pid of each child that has ended; for each line it reads, one more. Then it ends, or waits for them first.
 PARENT = """

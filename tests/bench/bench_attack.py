@@ -4,7 +4,7 @@
 
 At once, for all of the time: a load of forks whose number it knows itself (calm, and a storm of some seconds in every
 minute); 40 idle connections to the metrics; half-sent requests; connections as fast as two processes make them;
-requests of all the kinds that tests/test_scrape_server.py knows; and captures with --cow-stacks of a program that says
+requests of all the kinds that tests/storms/test_scrape_server.py knows; and captures with --cow-stacks of a program that says
 it has 2^34 sections. Every 10 seconds: resident memory, CPU, the time of a scrape, records lost, whether a storm is
 said to go on. Ends with 1 if a fork was not counted, a record lost, a scrape refused, or memory grew.
 """

@@ -32,8 +32,8 @@ ROOT: Final = Path(__file__).parents[2]
 RUN: Final = """
     import json, os, resource, sys
     from tracer.backends import Options
-    from tracer.events import Kind
-    from tracer.session import Plan, Session
+    from tracer.model.schema import Kind
+    from tracer.capture.session import Plan, Session
     out = os.dup(1)
     os.dup2(2, 1)
     forks = lost = 0

@@ -14,7 +14,10 @@ import time
 from array import array
 from pathlib import Path
 
-from tracer.events import NULL, Batch, Kind, Meta, Part
+from tracer.model.meta import Meta
+from tracer.model.schema import NULL, Kind, Part
+
+from tracer.model.batch import Batch
 from tracer.recording import Writer
 
 ROOT = Path(__file__).parents[2]

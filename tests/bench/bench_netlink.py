@@ -22,8 +22,11 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tracer.backends import Options, netlink
-from tracer.events import Batch, Kind
+from tracer.model.schema import Kind
+
+from tracer.backends import Options
+from tracer.backends.netlink import backend as netlink
+from tracer.model.batch import Batch
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tracer.model.meta import Fact
 
 from tests import hostile
 from tests.build import META, batch, end, exec_, exit_, faults, fork, root
@@ -17,7 +18,6 @@ from tests.strategies import PROFILE
 from tracer.commands import main
 from tracer.commands.check_limits import budget_of, limit_of
 from tracer.errors import BadDataError, ForktraceError
-from tracer.events import Fact
 from tracer.recording import Writer
 from tracer.reports.terminal import cells
 

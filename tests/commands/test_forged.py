@@ -9,9 +9,9 @@ import pytest
 
 from tests import hostile
 from tracer.analyses.budget import LIMITS
+from tracer.api.trace import Trace
 from tracer.commands import main
 from tracer.recording import Writer
-from tracer.trace import Trace
 
 ODD = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xe2\x80[\xa8-\xae]")  # controls, line separators, bidi
 VERBS = {

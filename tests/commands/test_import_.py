@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from tracer.model.schema import Kind
 
 from tracer.commands import main
 from tracer.commands.import_ import Bar, said
-from tracer.events import Kind
 from tracer.importers.strace.line_attribution import Skipped
 from tracer.recording import Reader
 

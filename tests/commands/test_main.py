@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from tests.build import META, batch, end, exit_, fork, root
 from tests.strategies import PROFILE
 from tracer import commands
+from tracer.capture.session import Session
 from tracer.commands import COMMANDS, dispatch, main, say, split
 from tracer.errors import ForktraceError, UsageError
 from tracer.recording import Writer
-from tracer.session import Session
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.build import META, batch, end, exec_, exit_, fork, reap, root
 from tracer.commands import main
-from tracer.events import Batch
+from tracer.model.batch import Batch
 from tracer.recording import Writer
 
 ROOT = Path(__file__).parents[2]

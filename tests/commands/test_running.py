@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from tests import samples
-from tests.backends.test_bpf import programs_of, wait_until_unloaded
+from tests.backends.bpf.test_backend import programs_of, wait_until_unloaded
+from tests.capture.test_privileges import account  # noqa: F401 - a fixture
 from tests.conftest import need
 from tests.programs.cow import build
 from tests.terminals import DEADLINE_S, Shell, state, wait_until
-from tests.test_privileges import account  # noqa: F401 - a fixture
-from tracer.capture import open_trace
+from tracer.api.capture import open_trace
 from tracer.errors import BadDataError
 
 pytestmark = pytest.mark.kernel

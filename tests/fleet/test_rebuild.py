@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tracer.model.schema import Kind
 
 from tests.fleet.traces import NOON, SECOND, trace
-from tracer.events import Kind
 from tracer.fleet.rebuild import Rebuilt, rebuild, template
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 from typing import Any, Final
 
-from tracer.events import FIELDS, HEAD, Batch, Fact, Kind, Meta
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import FIELDS, HEAD, Kind
+
+from tracer.api.trace import Trace
+from tracer.model.batch import Batch
 from tracer.recording import Reader, Writer
-from tracer.trace import Trace
 
 NAMES: Final = (
     "</script><script>alert(1)</script>", "<!--<script>", "]]>", "<img src=x onerror=alert(1)>", "&lt;b&gt;",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tests.terminals import DEADLINE_S
-from tracer.launch import execute
+from tracer.capture.launch import execute
 
 LIBC: Final = ctypes.CDLL(None, use_errno=True)
 PATH: Final = b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

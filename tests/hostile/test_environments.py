@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.capture.test_privileges import account  # noqa: F401 - a fixture
 from tests.conftest import need
 from tests.hostile.starts import Row, count, rows, start
-from tests.test_privileges import account  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).parents[2]
 FORKTRACE = str(Path(sys.executable).with_name("forktrace"))

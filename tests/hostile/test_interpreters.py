@@ -19,9 +19,9 @@ from typing import Final
 
 import pytest
 
+from tests.capture.test_privileges import account  # noqa: F401 - a fixture
 from tests.conftest import lacking, need
 from tests.terminals import DEADLINE_S
-from tests.test_privileges import account  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).parents[2]
 FORKTRACE = str(Path(sys.executable).with_name("forktrace"))

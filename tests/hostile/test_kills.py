@@ -20,7 +20,7 @@ import pytest
 
 from tests.conftest import need
 from tests.terminals import DEADLINE_S, wait_until
-from tracer import leftovers
+from tracer.host import leftovers
 
 FORKTRACE = str(Path(sys.executable).with_name("forktrace"))
 SEED = int(os.environ.get("FORKTRACE_SEED", "0")) or random.randrange(1, 1 << 30)

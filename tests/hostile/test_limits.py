@@ -14,9 +14,9 @@ import pytest
 
 from tests.conftest import need
 from tests.terminals import DEADLINE_S
-from tracer import own_limits
 from tracer.errors import ForktraceError
-from tracer.own_limits import check_room, explain, raise_own, restore
+from tracer.host import own_limits
+from tracer.host.own_limits import check_room, explain, raise_own, restore
 
 FORKTRACE = str(Path(sys.executable).with_name("forktrace"))
 FILES = resource.RLIMIT_NOFILE
@@ -67,7 +67,7 @@ def test_little_address_space(mib: int, output: bool, tmp_path: Path) -> None:
 
 FAILS = """
 import sys
-from tracer import session
+from tracer.capture import session
 def run(self, *sinks, **more):
     backend, target = self._backend, self._target
     self._released = True

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tracer.model.schema import Kind
 
 from tests import hostile
 from tracer.analyses.summary import summarize
 from tracer.commands import main
 from tracer.commands.loss import LOSS_STATUS
-from tracer.events import Batch, Kind
-from tracer.tree import ProcessTree
+from tracer.model.batch import Batch
+from tracer.tree.tree import ProcessTree
 
 Row = tuple[Kind, dict[str, Any]]
 WITHOUT_ENDS: list[Row] = [hostile.row(1, None, 10, comm="root"), *(hostile.row(i, 1, i * 10) for i in range(2, 9))]

@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from tracer.model.meta import Meta
+from tracer.model.schema import FIELDS, Kind
 
 from tests import hostile
 from tests.hostile.mutations import LIMIT_WORDS
+from tracer.capture.nonblocking_writer import Outlet
 from tracer.commands import main, say
-from tracer.events import FIELDS, Kind, Meta
 from tracer.live.screen import Frame, Screen
-from tracer.outlet import Outlet
-from tracer.visible import visible
+from tracer.model.visible import visible
 
 SOURCE: Final = Path(__file__).parents[2] / "tracer"
 CORPUS: Final = {

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+from tracer.model.schema import Kind
 
 from tests.samples import ROOT
 from tracer.errors import BadDataError, ForktraceError, UsageError
-from tracer.events import Kind
 from tracer.importers import IMPORTERS, log_source, open_log, sniff
 
 STRACE = ROOT / "samples" / "strace"

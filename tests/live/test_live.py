@@ -21,7 +21,7 @@ from tests.conftest import need
 from tests.live.ptys import ENTER, FORKTRACE, LEAVE, Screen
 from tests.live.scenes import busy_host
 from tests.terminals import Shell, wait_until
-from tracer.capture import open_trace
+from tracer.api.capture import open_trace
 from tracer.errors import CannotWriteError, UsageError
 from tracer.live import Live
 from tracer.live.device import Device

@@ -8,11 +8,12 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import Kind
 
 from tests.live.scenes import SCENE, busy_host, frame, press, snapshot, terminal
 from tests.stories import ALL, Story
-from tracer.events import Fact, Kind, Meta
-from tracer.live import playing
+from tracer.live import replay_screen
 from tracer.live.head import Scene
 from tracer.live.model import Model
 from tracer.live.screen import Screen
@@ -68,7 +69,7 @@ def test_help_is_whole(width: int, height: int) -> None:
     """A player's has most keys."""
     window, model = busy_host(), Model(terminal(width))
     model.view.press("?")
-    scene = Scene(what="x.ftrace", can_save=False, help=playing.HELP, progress=[("curve", "")])
+    scene = Scene(what="x.ftrace", can_save=False, help=replay_screen.HELP, progress=[("curve", "")])
 
     text = frame(window, model, width, height, scene).text()
     assert "…" not in text

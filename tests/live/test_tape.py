@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tracer.model.meta import Meta
+from tracer.model.schema import NULL, Kind
 
 from tests.stories import ALL, S, Story
 from tests.strategies import META, PROFILE, History, histories
-from tracer.analyses.window import SERIES
-from tracer.events import NULL, Batch, Kind, Meta
 from tracer.live.player import SPEEDS, Player
 from tracer.live.tape import Outline, Tape, cut, outline, stamps_of
+from tracer.model.batch import Batch
 from tracer.recording.columns import split
+from tracer.window.window import SERIES
 
 
 class Held:

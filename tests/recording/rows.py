@@ -6,8 +6,10 @@ from array import array
 from typing import Any, Final
 
 import hypothesis.strategies as st
+from tracer.model.meta import Meta
+from tracer.model.schema import FIELDS, HEAD, NULL, Kind, Part
 
-from tracer.events import FIELDS, HEAD, NULL, Batch, Kind, Meta, Part
+from tracer.model.batch import Batch
 from tracer.recording.validity import ITEM_RANGES, RANGES
 
 META: Final = Meta("bpf", frozenset({"argv", "flags"}), 1_700_000_000, command=("./a", "\udcff"), options={"s": 1})

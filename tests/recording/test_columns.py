@@ -5,9 +5,10 @@ from array import array
 import hypothesis.strategies as st
 import pyarrow as pa
 from hypothesis import given
+from tracer.model.schema import FIELDS, HEAD, NULL, Kind
 
 from tests.recording.rows import batches, build, changed, exit_, fork
-from tracer.events import FIELDS, HEAD, NULL, Batch, Kind
+from tracer.model.batch import Batch
 from tracer.recording import columns
 from tracer.recording.columns import narrow, split, widen, without
 

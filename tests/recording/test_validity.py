@@ -6,9 +6,10 @@ import io
 from typing import Any
 
 import pytest
+from tracer.model.schema import FIELDS, HEAD, Kind
 
 from tests.recording.rows import META, exit_, fork
-from tracer.events import FIELDS, HEAD, Batch, Kind
+from tracer.model.batch import Batch
 from tracer.recording import Reader, Writer, validity
 
 LISTS_OF_NUMBERS = {f.name for f in FIELDS if f.type == "I"}

@@ -16,11 +16,12 @@ import hypothesis.strategies as st
 import pyarrow as pa
 import pytest
 from hypothesis import given
+from tracer.model.schema import Kind
 
 from tests.conftest import need
 from tests.recording.rows import META, batches, build, fork, forks
 from tracer.errors import CannotWriteError
-from tracer.events import Batch, Kind
+from tracer.model.batch import Batch
 from tracer.recording import Reader, Writer, writer
 
 

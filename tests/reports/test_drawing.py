@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from tests import build, hostile
 from tests.conftest import need
 from tests.exporting import Golden, exported, of
-from tests.reports.test_console import ends, make, pipeline
+from tests.reports.console.test_report import ends, make, pipeline
 from tests.strategies import History, histories
+from tracer.api.trace import Trace
 from tracer.reports.dot import quoted
 from tracer.reports.drawing import boxes
 from tracer.reports.mermaid import escaped
-from tracer.trace import Trace
 
 DOT = re.compile(
     r"""\ \ (?: p\d+\ \[label="(?:[^"\\\n]|\\.)*"(?:,\ (?:color=red|shape=plaintext))?\];

@@ -10,14 +10,14 @@ from hypothesis import given
 from tests.build import exec_, exit_, root, tree
 from tests.hostile import NAMES
 from tests.strategies import META, PROFILE, History, histories
-from tracer.analyses.advice import advise
-from tracer.analyses.finding import Finding
-from tracer.events import Batch
+from tracer.analyses.findings.advice import advise
+from tracer.analyses.findings.finding import Finding
+from tracer.model.batch import Batch
 from tracer.reports import findings
-from tracer.reports.console_findings import FindingLines
+from tracer.reports.console.findings import FindingLines
 from tracer.reports.findings import sentences
 from tracer.reports.terminal import Terminal, cells
-from tracer.tree import ProcessTree
+from tracer.tree.tree import ProcessTree
 
 MIB = 1 << 20
 FIGURES: dict[str, dict[str, Any]] = {

@@ -12,9 +12,9 @@ from tests.build import MS, after, end, exec_, existing, exit_, faults, fork, ro
 from tests.exporting import exported, of
 from tests.strategies import History, histories
 from tracer import reports
+from tracer.api.trace import Trace
 from tracer.errors import CannotWriteError, UsageError
 from tracer.reports import Options
-from tracer.trace import Trace
 
 
 def folded(said: Trace, weight: str | None = None) -> str:

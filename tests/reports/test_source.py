@@ -10,16 +10,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tracer.model.meta import Meta
 
 from tests.conftest import need
 from tests.exporting import exported, perfetto
+from tracer.api.trace import Trace
 from tracer.commands import main
-from tracer.events import Meta
 from tracer.importers import open_log
 from tracer.recording import Writer
 from tracer.reports import REPORTS, by_name
 from tracer.reports.source import line, sentences, source, wrapped
-from tracer.trace import Trace
 
 LOG = (
     b'10 1700000000.000001 execve("/bin/sh", ["sh"], 0x7ff /* 1 var */) = 0\n'

@@ -11,14 +11,14 @@ import hypothesis.strategies as st
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
+from tracer.model.schema import PROCESS_COLUMNS, TYPES, Kind
 
 from tests.recording.rows import META, batches, build, exit_, fork
+from tracer.api.trace import Trace
 from tracer.errors import CannotWriteError, UsageError
-from tracer.events import TYPES, Batch, Kind
-from tracer.processes import PROCESS_COLUMNS
+from tracer.model.batch import Batch
 from tracer.recording import text
 from tracer.reports import Options, by_name
-from tracer.trace import Trace
 
 NAMES = {"processes": [f.name for f in PROCESS_COLUMNS], "events": list(TYPES)}
 

@@ -22,8 +22,8 @@ from tests.build import (
 from tests.exporting import of
 from tests.strategies import History, histories
 from tracer.analyses.cow import ledger
-from tracer.analyses.shape import Shape
 from tracer.analyses.summary import summarize
+from tracer.analyses.tree_index import Shape
 from tracer.reports.timeline import Timeline, joined
 
 

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 
 from tests import build, hostile
 from tests.exporting import exported, of, perfetto
-from tests.reports.test_console import ends, make, pipeline
+from tests.reports.console.test_report import ends, make, pipeline
 from tests.strategies import History, histories
 
 STORIES: Final = {

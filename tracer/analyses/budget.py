@@ -19,9 +19,9 @@ from typing import Final
 from tracer.analyses import measures
 from tracer.analyses.measures import Figures, Measured, largest, sum_of
 from tracer.errors import BadDataError
-from tracer.events import Fact
+from tracer.model.meta import Fact
 from tracer.redact import redact
-from tracer.tree import ProcessTree
+from tracer.tree.tree import ProcessTree
 
 _BUFFER: Final = "record it again with a larger --buffer"
 

@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from tracer.analyses.alike import Alike
-from tracer.analyses.shape import Shape
-from tracer.analyses.wrapped import Wrapped, wrappers
-from tracer.events import NULL
-from tracer.record import record
-from tracer.tree import ProcessTree
-from tracer.whole import different, numpy_for, ordered, packed, taken, total, view, where
+from tracer.analyses.findings.needless_shells import Wrapped, wrappers
+from tracer.analyses.group_key import Alike
+from tracer.analyses.tree_index import Shape
+from tracer.model.frozen import record
+from tracer.model.schema import NULL
+from tracer.model.vector_ops import different, numpy_for, ordered, packed, taken, total, view, where
+from tracer.tree.tree import ProcessTree
 
 SHORT_NS: Final = 10_000_000
 """A process that lives no longer is a short one."""

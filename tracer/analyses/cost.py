@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from tracer.analyses.middle import median
-from tracer.events import NULL
-from tracer.record import record
-from tracer.tree import ProcessTree
-from tracer.whole import above_zero, coded, least_and_most, numpy_for, taken, total, view
+from tracer.analyses.median import median
+from tracer.model.frozen import record
+from tracer.model.schema import NULL
+from tracer.model.vector_ops import above_zero, coded, least_and_most, numpy_for, taken, total, view
+from tracer.tree.tree import ProcessTree
 
 MIB: Final = 1 << 20
 _LEAST: Final = 10  # forks, for a fit

@@ -1,6 +1,6 @@
 """The copy-on-write ledger: for each fork, what both sides copied because of it, and what the fork itself took.
 
-Pure: a tree in, frozen results out. A copy is a page that the kernel really copied (tracer/events.py, cow_copies);
+Pure: a tree in, frozen results out. A copy is a page that the kernel really copied (tracer/model/batch.py, cow_copies);
 write-protect faults that re-used a page cost a fault and no memory, and are not in here. What the parent copied while
 a child shared memory with it is that child's; a parent of several living children copies a page once for all of them,
 so such shares overlap and do not add up to the total, which is counted apart. Refuses to know how it is printed.
@@ -12,10 +12,11 @@ import heapq
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from tracer.events import NULL, Fact
-from tracer.record import record
-from tracer.tree import ProcessTree
-from tracer.whole import exact_sum, numpy_for, total, view
+from tracer.model.frozen import record
+from tracer.model.meta import Fact
+from tracer.model.schema import NULL
+from tracer.model.vector_ops import exact_sum, numpy_for, total, view
+from tracer.tree.tree import ProcessTree
 
 OTHERS: Final = ("reuses", "mkwrites", "zero_copies", "file_copies", "large_copies", "ksm_copies", "failed_wp")
 """What a write-protect fault may also be; file_copies has first writes too, which are no such faults."""

@@ -28,7 +28,7 @@ from tracer.analyses.cow import Edge, edges, ledger
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tracer.tree import ProcessTree
+    from tracer.tree.tree import ProcessTree
 
 _DTYPES: Final = {
     "id": "Int64", "parent_id": "Int64", "pid": "Int64", "parent_pid": "Int64", "how": "string", "comm": "string",

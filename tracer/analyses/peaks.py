@@ -6,10 +6,10 @@ from array import array
 from collections.abc import Sequence
 from typing import Final
 
-from tracer.analyses.shape import Shape
-from tracer.events import NULL
-from tracer.tree import ProcessTree
-from tracer.whole import numpy_for, occurrences, ordered, packed, view
+from tracer.analyses.tree_index import Shape
+from tracer.model.schema import NULL
+from tracer.model.vector_ops import numpy_for, occurrences, ordered, packed, view
+from tracer.tree.tree import ProcessTree
 
 _SECOND: Final = 10**9
 _NOT_BORN_HERE: Final = frozenset({"root", "existing"})

@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tracer.analyses.peaks import peak_alive, peak_forks
-from tracer.analyses.shape import Shape
-from tracer.events import NULL, Fact
-from tracer.record import record
-from tracer.tree import Loss, ProcessTree, signal_name
-from tracer.whole import above_zero, exact_sum, least_and_most, numpy_for, occurrences, total, view
+from tracer.analyses.tree_index import Shape
+from tracer.model.frozen import record
+from tracer.model.meta import Fact
+from tracer.model.schema import NULL
+from tracer.model.vector_ops import above_zero, exact_sum, least_and_most, numpy_for, occurrences, total, view
+from tracer.tree.tree import Loss, ProcessTree, signal_name
 
 
 @record

@@ -17,7 +17,7 @@ from array import array
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Final
 
-from tracer.whole import packed
+from tracer.model.vector_ops import packed
 
 ALIKE: Final = 4
 _POSITIONS: Final = 6

@@ -20,10 +20,11 @@ from typing import Any, Final
 
 from tracer.analyses.peaks import peak
 from tracer.analyses.summary import unreleased
-from tracer.events import NULL, Fact
-from tracer.record import record
-from tracer.tree import ProcessTree
-from tracer.whole import combined, exact_sum, numpy_for, occurrences, ordered, packed, view
+from tracer.model.frozen import record
+from tracer.model.meta import Fact
+from tracer.model.schema import NULL
+from tracer.model.vector_ops import combined, exact_sum, numpy_for, occurrences, ordered, packed, view
+from tracer.tree.tree import ProcessTree
 
 POINTS: Final = 32
 _SAID: Final = 8

@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol, Self
 
 from tracer.backends import cover
-from tracer.choices import BACKENDS as BACKENDS
-from tracer.choices import COW_LEVELS as COW_LEVELS
-from tracer.choices import STACKS_USUAL as STACKS_USUAL
 from tracer.errors import BackendError, NoPermissionError, UsageError
-from tracer.events import Batch
-from tracer.matching import Match
+from tracer.model.batch import Batch
+from tracer.model.cli_constants import BACKENDS as BACKENDS
+from tracer.model.cli_constants import COW_LEVELS as COW_LEVELS
+from tracer.model.cli_constants import STACKS_USUAL as STACKS_USUAL
+from tracer.model.process_filter import Match
 
 STACKS_MOST: Final = 1_000_000
 BUFFER_LEAST: Final = 4096
@@ -118,7 +118,7 @@ class BackendProtocol(Protocol):
 
     @property
     def facts(self) -> frozenset[str]:
-        """tracer.events.Fact values this capture can see; valid after `start`."""
+        """tracer.model.meta.Fact values this capture can see; valid after `start`."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -156,7 +156,7 @@ def load(name: str) -> type[BackendProtocol]:
     """The class of a backend by its name. Raises UsageError for a name that is not one."""
     if name not in BACKENDS:
         raise UsageError(f"there is no backend '{name}'", f"choose one of: auto, {', '.join(BACKENDS)}")
-    module = importlib.import_module(f"tracer.backends.{name}")
+    module = importlib.import_module(f"tracer.backends.{name}.backend")
     found: type[BackendProtocol] = module.Backend
     return found
 

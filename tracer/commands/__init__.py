@@ -20,8 +20,8 @@ from contextlib import suppress
 from typing import Any, Final, NoReturn, Protocol
 
 from tracer.errors import CannotWriteError, ForktraceError, UsageError
-from tracer.own_limits import explain
-from tracer.visible import write
+from tracer.host.own_limits import explain
+from tracer.model.visible import write
 
 COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("run", "run", "see how processes come to be, and what that costs"),

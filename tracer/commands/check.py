@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracer.commands.check_limits import budget_of, limit_of
 from tracer.errors import BadDataError, UsageError
-from tracer.visible import write
+from tracer.model.visible import write
 
 if TYPE_CHECKING:
     from tracer.analyses.budget import Outcome, Worst
-    from tracer.reports.console_text import Spans
+    from tracer.reports.console.spans import Spans
     from tracer.reports.terminal import Terminal
 
 _METAVARS: Final = {"count": "N", "bytes": "SIZE", "ns": "TIME"}
@@ -57,7 +57,7 @@ class Check:
             document = {"file": args.file, "within": within, "limits": [_as_dict(outcome) for outcome in outcomes]}
             write(sys.stdout, json.dumps(document, indent=2) + "\n")
             return 0 if within else 1
-        from tracer.reports.console import Console
+        from tracer.reports.console.report import Console
 
         console = Console.from_args(args)
         over = [_reason(outcome, console.terminal) for outcome in outcomes if not outcome.within]
@@ -85,8 +85,8 @@ class Check:
 
     def _outcomes(self, args: argparse.Namespace, limits: dict[str, int]) -> tuple[Outcome, ...]:
         from tracer.analyses.budget import check
-        from tracer.capture import open_trace
-        from tracer.reports.console_progress import Progress
+        from tracer.api.capture import open_trace
+        from tracer.reports.console.progress import Progress
 
         name = "standard input" if args.file == "-" else os.path.basename(args.file)  # noqa: PTH119  a str, any bytes
         gc.disable()  # columns make many objects and no circles
@@ -155,7 +155,7 @@ def _who(worst: Worst, terminal: Terminal) -> str:
 
 
 def _within(outcomes: tuple[Outcome, ...], terminal: Terminal) -> Spans:
-    from tracer.reports.console_text import fitted
+    from tracer.reports.console.spans import fitted
 
     def told(outcome: Outcome) -> str:
         measured = _shown(outcome.unit, outcome.measured, terminal)

@@ -16,8 +16,8 @@ from tracer.reports.terminal import quoted
 from tracer.reports.words import duration
 
 if TYPE_CHECKING:
-    from tracer.events import Meta
     from tracer.live.tape import Outline
+    from tracer.model.meta import Meta
     from tracer.recording import Recording
 
 _NS: Final = 10**9
@@ -58,7 +58,7 @@ class Replay:
         begin, end = _time(args.begin), _time(args.end)
         from tracer.live.device import why_not
         from tracer.recording import Recording
-        from tracer.reports.console_progress import Progress
+        from tracer.reports.console.progress import Progress
 
         if args.format is not None or not sys.stdout.isatty() or why_not(sys.stdout.fileno()) is not None:
             from tracer.live.lines import play_lines
@@ -88,7 +88,7 @@ class Replay:
         self, recording: Recording, outline: Outline, begin: When | None, end: When | None, args: argparse.Namespace
     ) -> int:
         from tracer.live.player import Player
-        from tracer.live.playing import Playing
+        from tracer.live.replay_screen import Playing
         from tracer.live.tape import Tape
 
         damage = recording.damage  # it has been read to the end, once

@@ -7,24 +7,24 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tracer.choices import BACKENDS, COW_LEVELS, STACKS_USUAL
-from tracer.commands import attaching, loss, say
+from tracer.commands import loss, say, target_options
 from tracer.commands.loss import LOSS_STATUS
 from tracer.commands.run_live import Beside, refuse
 from tracer.errors import BadDataError, ForktraceError, UsageError
-from tracer.own_limits import check_room, explain
-from tracer.visible import write
+from tracer.host.own_limits import check_room, explain
+from tracer.model.cli_constants import BACKENDS, COW_LEVELS, STACKS_USUAL
+from tracer.model.visible import write
 
 if TYPE_CHECKING:
-    from tracer.session import Plan
-    from tracer.trace import Trace
+    from tracer.api.trace import Trace
+    from tracer.capture.session import Plan
 
 
 class _Version(argparse.Action):
     """What argparse's own does, without what has the version being imported for all others."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        from tracer.session import VERSION
+        from tracer.capture.session import VERSION
 
         parser.exit(message=f"forktrace {VERSION}\n")
 
@@ -42,7 +42,7 @@ class Run:
         """strace's letters where strace has one."""
         parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and leave")
         what = parser.add_argument_group("what to watch")
-        attaching.add(what)
+        target_options.add(what)
         what.add_argument("--duration", type=_seconds, metavar="S", help="stop watching after S seconds")
         what.add_argument("--no-wait", action="store_true", help="end with the program, not with its last descendant")
         what.add_argument("-f", "--follow", action="store_true", help=argparse.SUPPRESS)
@@ -142,11 +142,11 @@ class Run:
         plan = self._plan(args)
         self._can_finish(args)
         refuse(args)
-        from tracer.allocation import keep_freed
-        from tracer.capabilities import after_attach, before_report
-        from tracer.capture import Keeper
-        from tracer.session import Session, living
-        from tracer.status import pass_on
+        from tracer.api.capture import Keeper
+        from tracer.capture.capabilities import after_attach, before_report
+        from tracer.capture.session import Session, living
+        from tracer.host.malloc_tuning import keep_freed
+        from tracer.model.status import pass_on
 
         beside = Beside(args, (lambda line: None) if args.quiet > 1 else say)
         session = Session(plan, say=beside.say)
@@ -192,7 +192,7 @@ class Run:
         """On stderr. What goes wrong here must not hide how the program ended."""
         if args.quiet or sys.stderr is None:
             return None
-        from tracer.reports.console import Console
+        from tracer.reports.console.report import Console
 
         try:
             Console.from_args(args, stderr=True).report(trace)
@@ -210,7 +210,7 @@ class Run:
         return None
 
     def _plan(self, args: argparse.Namespace) -> Plan:
-        chosen = attaching.selected(args)
+        chosen = target_options.selected(args)
         if not args.program and not chosen:
             raise UsageError("nothing to watch", "give a program after `--`, a process with -p, or -a for the host")
         if args.program and chosen:
@@ -221,7 +221,7 @@ class Run:
             raise UsageError(f"-e knows no '{sorted(unknown)[0]}'", "fail is what can be added")
         from tracer.backends import Options
         from tracer.backends.cover import named
-        from tracer.session import Plan
+        from tracer.capture.session import Plan
 
         return Plan(
             argv=args.program or (),

@@ -13,15 +13,15 @@ from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from tracer import boot_clock
 from tracer.errors import UsageError
+from tracer.host import boot_clock
 
 if TYPE_CHECKING:
-    from tracer.analyses.lives import Life
-    from tracer.events import Batch
+    from tracer.capture.flight_recorder import Recorder
+    from tracer.capture.session import Session
     from tracer.live import Live
-    from tracer.recorder import Recorder
-    from tracer.session import Session
+    from tracer.model.batch import Batch
+    from tracer.window.lineage import Life
 
 _AT_ONCE: Final = 40  # processes asked of /proc per tick: 4 ms
 _LATE_NS: Final = 300_000_000  # a source tells of things up to so long after they happened
@@ -69,10 +69,10 @@ class Beside:
         """The session has started. Use as a context manager."""
         if not self._args.live:
             return self
-        from tracer.analyses.window import Window
+        from tracer.capture.flight_recorder import Recorder
+        from tracer.capture.privileges import as_caller, open_output
         from tracer.live import Live
-        from tracer.privileges import as_caller, open_output
-        from tracer.recorder import Recorder
+        from tracer.window.window import Window
 
         self._session = session
         if not session.plan.argv:  # who looks at a busy host must not starve; beside a program of ours we do not push
@@ -99,7 +99,7 @@ class Beside:
 
     def _save(self) -> str:
         """What is held goes into a file of its own, here. Raises CannotWriteError."""
-        from tracer.recorder import fresh
+        from tracer.capture.flight_recorder import fresh
 
         assert self._recorder is not None
         assert self._live is not None
@@ -150,7 +150,7 @@ class Beside:
 
     def _name(self) -> None:
         """The commands of those that were there before us, by /proc, some at a time: they are no event."""
-        from tracer import procfs
+        from tracer.host import procfs
 
         assert self._live is not None
         window = self._live.window

@@ -13,21 +13,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from tracer.allocation import keep_freed
 from tracer.backends import BACKENDS, COW_LEVELS, Options
-from tracer.capabilities import after_attach
-from tracer.commands import attaching, say
+from tracer.capture.capabilities import after_attach
+from tracer.capture.session import Plan, Session
+from tracer.commands import say, target_options
 from tracer.commands.run import _seconds, _size
 from tracer.commands.storm_lines import Lines
 from tracer.errors import UsageError
-from tracer.session import Plan, Session
-from tracer.storm_files import TOTAL, StormFiles
+from tracer.host.malloc_tuning import keep_freed
+from tracer.storms.saved_files import TOTAL, StormFiles
 
 if TYPE_CHECKING:
-    from tracer.analyses.storms import Finding
     from tracer.commands.storm_screen import OnScreen
-    from tracer.hook import Hook
-    from tracer.metrics import Metrics
+    from tracer.storms.detect import Finding
+    from tracer.storms.hook import Hook
+    from tracer.storms.metrics import Metrics
 
 _ARGV_MOST: Final = 4096  # of each exec: enough to know a command by
 _NICE: Final = -10
@@ -48,7 +48,7 @@ class Storm:
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Options that `run` has too are called the same."""
         what = parser.add_argument_group("what to watch")
-        attaching.add(what, everyone="the whole host; this is the default")
+        target_options.add(what, everyone="the whole host; this is the default")
         what.add_argument("--duration", type=_seconds, metavar="S", help="stop watching after S seconds")
         what.add_argument(
             "--rate", type=_rate, metavar="N[/s]",
@@ -149,9 +149,9 @@ class _Teller:
     """Passes what is found to the screen or the lines, to the hook and to the metrics. A context manager."""
 
     def __init__(self, session: Session, args: argparse.Namespace, hook: Hook | None) -> None:
-        from tracer.privileges import as_caller, open_output
-        from tracer.recorder import Recorder
-        from tracer.watch import Watch
+        from tracer.capture.flight_recorder import Recorder
+        from tracer.capture.privileges import as_caller, open_output
+        from tracer.storms.monitor import Watch
 
         self._session, self._hook = session, hook
         recorder = Recorder(
@@ -169,7 +169,7 @@ class _Teller:
         self.watch = Watch(session, recorder, rate=args.rate, save=save, found=self._found, say=self.say)
         self._metrics: Metrics | None = None
         if args.metrics is not None:
-            from tracer.metrics import Metrics
+            from tracer.storms.metrics import Metrics
 
             self._metrics = Metrics(self.watch.window)
             self.say(f"metrics at {self._metrics.serve(args.metrics)}")
@@ -198,7 +198,7 @@ class _Teller:
         if self._shown is not None:
             self._shown.found(finding, kept)
         if self._hook is not None:
-            from tracer.reports.storm import finding_json
+            from tracer.reports.console.storm import finding_json
 
             self._hook.run(json.dumps(finding_json(finding, self._session.meta.wall_offset_ns, kept)))
 
@@ -231,7 +231,7 @@ class _Teller:
 
 
 def _plan(args: argparse.Namespace) -> Plan:
-    chosen = attaching.selected(args)
+    chosen = target_options.selected(args)
     events = {word for words in args.events for word in words.split(",") if word}
     if events - {"fail", "all"}:
         raise UsageError(f"-e knows no '{sorted(events - {'fail', 'all'})[0]}' here", "fail is what can be added")
@@ -250,7 +250,7 @@ def _hook(args: argparse.Namespace, tell: Callable[[str], None]) -> Hook | None:
     """Made before anything is attached: a command that is not there is an error at once."""
     if args.exec is None:
         return None
-    from tracer.hook import Hook
+    from tracer.storms.hook import Hook
 
     return Hook(args.exec, every_s=args.exec_every, say=tell)
 

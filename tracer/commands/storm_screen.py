@@ -11,13 +11,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from tracer.live import Live, possible
-from tracer.reports.storm import finding_line, finding_text
+from tracer.model.visible import write
+from tracer.reports.console.storm import finding_line, finding_text
 from tracer.reports.terminal import facts
-from tracer.visible import write
 
 if TYPE_CHECKING:
-    from tracer.analyses.storms import Finding
-    from tracer.watch import Watch
+    from tracer.storms.detect import Finding
+    from tracer.storms.monitor import Watch
 
 _MOST: Final = 50  # findings told at the end: the newest
 

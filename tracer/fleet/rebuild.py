@@ -23,10 +23,12 @@ from dataclasses import dataclass
 from typing import IO, Any, Final, NamedTuple
 
 from tracer.analyses.labels import label
-from tracer.cgroups import place
 from tracer.errors import BadDataError
-from tracer.events import NULL, Batch, Fact, Kind
-from tracer.tree import ProcessTree
+from tracer.host.cgroups import place
+from tracer.model.batch import Batch
+from tracer.model.meta import Fact
+from tracer.model.schema import NULL, Kind
+from tracer.tree.tree import ProcessTree
 
 PAGE: Final = 4096
 """Bytes of what a data set calls a page: hosts with pages of different sizes are added up."""

@@ -15,10 +15,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from tracer.errors import BadDataError, UsageError
-from tracer.events import Batch, Meta
 from tracer.importers.log_source import LogSource, Progress
 from tracer.importers.strace.family import pid_of, stem_of
 from tracer.importers.strace.line_attribution import Skipped
+from tracer.model.batch import Batch
+from tracer.model.meta import Meta
 
 IMPORTERS: Final = ("strace.log", "perf_script")
 """Modules of this package, in the order they are asked."""

@@ -12,11 +12,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tracer.analyses.busiest import Group
-from tracer.live.births import Branch
-from tracer.reports.console_text import Spans
+from tracer.live.fork_rate_tree import Branch
+from tracer.reports.console.spans import Spans
 from tracer.reports.terminal import cut
 from tracer.reports.words import UNKNOWN, count, duration
+from tracer.window.attribution import Group
 
 _LABEL_LEAST: Final = 24
 _TREE_LEAST: Final = 36

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from tracer.analyses.busiest import Group
-from tracer.analyses.lives import Life
-from tracer.events import NULL
-from tracer.live.births import Branch
 from tracer.live.columns import median, rate, short, status_name
+from tracer.live.fork_rate_tree import Branch
 from tracer.live.sparks import bar
-from tracer.reports.console_text import Spans, wrap
-from tracer.reports.storm import user
+from tracer.model.schema import NULL
+from tracer.reports.console.spans import Spans, wrap
+from tracer.reports.console.storm import user
 from tracer.reports.terminal import Terminal, clean
 from tracer.reports.words import UNKNOWN, count, duration, plural
+from tracer.window.attribution import Group
+from tracer.window.lineage import Life
 
 _ABOVE: Final = 12
 _ENDS: Final = 8

@@ -12,7 +12,7 @@ from typing import Final
 from tracer.live.columns import short
 from tracer.live.snapshot import Snapshot
 from tracer.live.sparks import sparks
-from tracer.reports.console_text import Spans
+from tracer.reports.console.spans import Spans
 from tracer.reports.terminal import Terminal, cells, clean, cut
 from tracer.reports.words import UNKNOWN
 
@@ -113,7 +113,7 @@ def _cell(snapshot: Snapshot, figure: tuple[str, str, str], terminal: Terminal, 
 
 
 def _within(spans: Spans, width: int, terminal: Terminal) -> Spans:
-    from tracer.reports.console_text import fitted
+    from tracer.reports.console.spans import fitted
 
     return fitted(spans, width, _dots(terminal))
 

@@ -15,15 +15,16 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from tracer.analyses.window import Window
 from tracer.errors import BadDataError, UsageError
-from tracer.events import NULL, Batch, Event, Kind
+from tracer.live.event_line import told
 from tracer.live.tape import Tape
-from tracer.live.telling import told
-from tracer.reports.storm import Second, heading, second_json, second_text
+from tracer.model.batch import Batch, Event
+from tracer.model.schema import NULL, Kind
+from tracer.model.visible import write
+from tracer.reports.console.storm import Second, heading, second_json, second_text
 from tracer.reports.terminal import facts
 from tracer.reports.words import duration
-from tracer.visible import write
+from tracer.window.window import Window
 
 if TYPE_CHECKING:
     from tracer.recording import Recording

@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import Final
 
-from tracer.analyses.busiest import Group
 from tracer.live import columns as figures
-from tracer.live import details, head, helping
-from tracer.live.births import Branch, Order, busiest_first
+from tracer.live import details, head, help_page
 from tracer.live.columns import TOP, TREE, Column, Figures
+from tracer.live.fork_rate_tree import Branch, Order, busiest_first
 from tracer.live.head import Scene
 from tracer.live.screen import Frame
 from tracer.live.snapshot import BACK_S, SECTIONS, Snapshot
 from tracer.live.view import View
-from tracer.reports.console_text import Spans, fitted
+from tracer.reports.console.spans import Spans, fitted
 from tracer.reports.terminal import Terminal, clean
 from tracer.reports.words import count
+from tracer.window.attribution import Group
 
 _NAMES: Final = {"ancestor": "BUSIEST ANCESTORS", "template": "COMMANDS", "cgroup": "CONTROL GROUPS"}
 _BLIND: Final = {"failed": "failures", "zombies": "zombies", "copies": "copies"}
@@ -73,8 +73,8 @@ class Model:
         width, height = max(width, 1), max(height, 1)
         view = self.view
         top = head.rows(snapshot, scene, self.terminal, width, height - 1 if height < 8 else height - 4)
-        foot = helping.footer(view, scene, self.terminal, width)
-        if view.help and len(helping.page(scene, self.terminal, width)) > height - len(top) - 2:
+        foot = help_page.footer(view, scene, self.terminal, width)
+        if view.help and len(help_page.page(scene, self.terminal, width)) > height - len(top) - 2:
             top = top[:1]  # who asks for help wants all of it
         room = height - len(top) - 1
         if room >= 4:
@@ -90,7 +90,7 @@ class Model:
     def _body(self, snapshot: Snapshot, scene: Scene, width: int, room: int) -> tuple[list[Spans], int | None]:
         view = self.view
         if view.help:
-            return helping.page(scene, self.terminal, width), None
+            return help_page.page(scene, self.terminal, width), None
         lines, items = (self._tree if view.mode == "tree" else self._top)(snapshot, width, room)
         places = [i for i, (item, _) in enumerate(lines) if item is not None]
         view.now_shown([item for item, _ in lines if item is not None])

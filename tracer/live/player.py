@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Collection
 from typing import Final
 
-from tracer.analyses.window import Window
-from tracer.events import NULL, Event, Kind, Meta
 from tracer.live.tape import Outline, Tape
+from tracer.model.batch import Event
+from tracer.model.meta import Meta
+from tracer.model.schema import NULL, Kind
+from tracer.window.window import Window
 
 SPEEDS: Final = (0.01, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, float("inf"))
 STEPS: Final = (Kind.FORK, Kind.EXEC, Kind.EXIT)

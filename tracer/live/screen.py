@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tracer.reports.console_text import Spans
+from tracer.model.visible import visible
+from tracer.reports.console.spans import Spans
 from tracer.reports.terminal import cells
-from tracer.visible import visible
 
 # The sixteen colours are the user's own, and so are right on light and on dark. Quiet: most of it has none.
 STYLES: Final = {

@@ -15,7 +15,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from tracer.events import NULL, TYPES, Batch, Event, Kind, Part
+from tracer.model.batch import Batch, Event
+from tracer.model.schema import NULL, TYPES, Kind, Part
 from tracer.recording.thin import weight
 
 if TYPE_CHECKING:

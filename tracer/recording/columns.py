@@ -7,7 +7,7 @@
            exit: pid [7]    exit_code [0]       12   fork   8   vfork    null   null
                                                 13   exit   7   null     null   0
 
-The wide schema is derived from `tracer.events` and from nothing else. No Python object is made per row for
+The wide schema is derived from `tracer.model.batch` and from nothing else. No Python object is made per row for
 integers and booleans. Strings are plain utf8 (text.py tells of bytes that are not): dictionaries would save a
 sixth of the file, but readers built on nanoarrow can not decode compressed ones, and a replaced dictionary is
 one more message that a torn file can lose.
@@ -23,7 +23,8 @@ from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import Any, Final
 
-from tracer.events import FIELDS, HEAD, KIND_NAMES, KINDS_BY_NAME, NULL, Batch, Field, Part, nulls
+from tracer.model.batch import Batch, nulls
+from tracer.model.schema import FIELDS, HEAD, KIND_NAMES, KINDS_BY_NAME, NULL, Field, Part
 from tracer.recording import arrays
 from tracer.recording.validity import SUPPLIED
 

@@ -12,7 +12,8 @@ import sys
 from array import array
 from typing import Any, Final
 
-from tracer.events import NULL, TYPES, Batch, Kind, Part
+from tracer.model.batch import Batch
+from tracer.model.schema import NULL, TYPES, Kind, Part
 
 LIFE: Final = frozenset(
     {Kind.FORK, Kind.EXEC, Kind.EXIT, Kind.REAP, Kind.FORK_FAILED, Kind.EXISTING, Kind.LOST, Kind.END}

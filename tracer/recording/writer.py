@@ -22,7 +22,9 @@ from itertools import chain
 from typing import IO, Any, Final
 
 from tracer.errors import CannotWriteError
-from tracer.events import NULL, Batch, Kind, Meta, concat
+from tracer.model.batch import Batch, concat
+from tracer.model.meta import Meta
+from tracer.model.schema import NULL, Kind
 from tracer.recording import columns, compact
 from tracer.recording.header import TOTALS_KEY, header
 

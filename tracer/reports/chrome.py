@@ -20,7 +20,7 @@ from tracer.reports.source import sentences
 from tracer.reports.timeline import Timeline, joined, name
 
 if TYPE_CHECKING:
-    from tracer.trace import Trace
+    from tracer.api.trace import Trace
 
 _AT_ONCE: Final = 1000
 _NOTE_MOST: Final = 1000

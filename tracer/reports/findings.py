@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from tracer.analyses.finding import Finding
+from tracer.analyses.findings.finding import Finding
 from tracer.analyses.summary import program
 from tracer.reports.terminal import clean, cut, quoted
 from tracer.reports.words import UNKNOWN, count, duration, plural, size
-from tracer.tree import ProcessTree
+from tracer.tree.tree import ProcessTree
 
 _NAME_MOST: Final = 32
 _COMMAND_MOST: Final = 60

@@ -22,14 +22,14 @@ from json.encoder import encode_basestring_ascii as json_string
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final
 
 from tracer.errors import CannotWriteError, UsageError
-from tracer.events import KIND_NAMES, NULL, Batch, Field
-from tracer.processes import PROCESS_COLUMNS
+from tracer.model.batch import Batch
+from tracer.model.schema import KIND_NAMES, NULL, PROCESS_COLUMNS, Field
 from tracer.reports import Options
 from tracer.reports.terminal import clean
-from tracer.tables import EVENT_COLUMNS, event_batches, process_batches, process_pieces, table_schema
+from tracer.tree.tables import EVENT_COLUMNS, event_batches, process_batches, process_pieces, table_schema
 
 if TYPE_CHECKING:
-    from tracer.trace import Trace
+    from tracer.api.trace import Trace
 
 PIECE_ROWS: Final = 4096
 

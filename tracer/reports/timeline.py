@@ -18,11 +18,11 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
-from tracer.analyses.shape import Shape
 from tracer.analyses.summary import program
-from tracer.events import NULL
-from tracer.outline import ODD
-from tracer.tree import ProcessTree
+from tracer.analyses.tree_index import Shape
+from tracer.model.schema import NULL
+from tracer.tree.notebook_tree import ODD
+from tracer.tree.tree import ProcessTree
 
 NAME_MOST: Final = 200
 ARGV_MOST: Final = 2000

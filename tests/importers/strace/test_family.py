@@ -6,9 +6,9 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tracer.model.schema import Kind
 
 from tests.importers.strace.seen import story
-from tracer.events import Kind
 from tracer.importers import open_log
 from tracer.importers.strace.family import Member, day_start, in_order, pid_of, stem_of
 

@@ -15,17 +15,18 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tracer.model.schema import Kind
 
 from tests.importers.strace.histories import History, Life
 from tests.importers.strace.render import TIMES, Style, family, log
 from tests.importers.strace.seen import Seen, lives, read
-from tracer.events import Batch, Kind
 from tracer.importers import open_log
 from tracer.importers.strace.block_reader import BlockReader
 from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.line_attribution import Skipped
 from tracer.importers.strace.line_reader import LineReader
 from tracer.importers.strace.log import Look
+from tracer.model.batch import Batch
 
 few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

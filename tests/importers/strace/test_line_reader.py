@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from tracer.model.schema import Kind
 
 from tests.importers.strace.seen import lives, lost, read, story
-from tracer.events import Kind
 from tracer.importers.strace import births, ends
 from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.line_attribution import Skipped

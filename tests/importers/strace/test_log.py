@@ -14,15 +14,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import NULL, Kind
 
 from tests import judge
 from tests.conftest import need
 from tests.samples import ROOT, Life, read_truth
-from tracer.analyses.shape import Shape
+from tracer.analyses.tree_index import Shape
 from tracer.errors import BadDataError
-from tracer.events import NULL, Batch, Fact, Kind, Meta
 from tracer.importers import open_log
-from tracer.tree import ProcessTree
+from tracer.model.batch import Batch
+from tracer.tree.tree import ProcessTree
 
 LOGS = ROOT / "samples" / "strace"
 NAMES = sorted({path.name.partition(".")[0] for path in LOGS.glob("*.truth")})

@@ -15,8 +15,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from tracer.events import NULL, Batch, Kind
 from tracer.importers.strace.task import CLONE_PARENT, Task, how_of
+from tracer.model.batch import Batch
+from tracer.model.schema import NULL, Kind
 
 _HEAD: Final = ("ts_ns", "pid", "tid", "born_ns")
 COLUMNS: Final[dict[int, tuple[tuple[str, ...], tuple[str, ...]]]] = {

@@ -12,13 +12,14 @@ from functools import lru_cache
 from typing import Final
 
 from tracer.errors import BadDataError
-from tracer.events import Batch, Fact, Meta
 from tracer.importers.log_source import BLOCK, LogSource, Progress
 from tracer.importers.strace import family, lexer
 from tracer.importers.strace.clock import NAMES, Clock
 from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.line_attribution import Skipped
 from tracer.importers.strace.line_reader import LineReader
+from tracer.model.batch import Batch
+from tracer.model.meta import Fact, Meta
 
 NAME: Final = "strace-log"
 _FACTS: Final = (

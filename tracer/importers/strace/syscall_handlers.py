@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from tracer.events import NULL, Kind
 from tracer.importers.strace import lexer, values
 from tracer.importers.strace.births import Fork, Wait
 from tracer.importers.strace.ends import Ends
 from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.task import Task
 from tracer.importers.strace.values import End
+from tracer.model.schema import NULL, Kind
 
 _EXEC, _EXEC_FAILED = int(Kind.EXEC), int(Kind.EXEC_FAILED)
 _FORK_FAILED, _RENAME, _EXIT = int(Kind.FORK_FAILED), int(Kind.RENAME), int(Kind.EXIT)

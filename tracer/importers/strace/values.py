@@ -12,7 +12,7 @@ import errno as _errno
 import re
 from typing import Final, NamedTuple
 
-from tracer.events import CloneFlags
+from tracer.model.flags import CloneFlags
 
 MAX_INT: Final = (1 << 63) - 1
 MOST_PIDS: Final = 1 << 31  # a pid_t is an int
