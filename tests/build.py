@@ -19,12 +19,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from tracer.api.trace import Trace
+from tracer.model.batch import Batch
 from tracer.model.flags import CloneFlags
 from tracer.model.meta import Fact, Meta
 from tracer.model.schema import Kind
-
-from tracer.api.trace import Trace
-from tracer.model.batch import Batch
 from tracer.tree.tree import ProcessTree
 
 MS: Final = 1_000_000

@@ -14,11 +14,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from tracer.model.meta import Fact
-from tracer.model.schema import Kind
-
 from tests.samples import Life, Line
 from tracer.model.batch import Event
+from tracer.model.meta import Fact
+from tracer.model.schema import Kind
 
 Row = Mapping[str, Any]
 

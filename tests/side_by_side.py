@@ -9,11 +9,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from tracer.model.meta import Meta
-
 from tests.terminals import DEADLINE_S
 from tracer.backends import BackendProtocol
 from tracer.capture.target import Target
+from tracer.model.meta import Meta
 from tracer.tree.tree import ProcessTree
 
 

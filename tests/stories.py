@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from tracer.model.batch import Batch
 from tracer.model.meta import Fact, Meta
 from tracer.model.schema import Kind
-
-from tracer.model.batch import Batch
 from tracer.window.window import Window
 
 S: Final = 10**9

@@ -17,11 +17,11 @@ from typing import Any, Final
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+
+from tracer.model.batch import Batch
 from tracer.model.flags import CloneFlags
 from tracer.model.meta import Fact, Meta
 from tracer.model.schema import Kind
-
-from tracer.model.batch import Batch
 
 Row = tuple[Kind, dict[str, Any]]
 Key = tuple[int, int]

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from tracer.model.meta import Fact
-from tracer.model.schema import Kind
 
 from tests import samples
 from tests.conftest import need
@@ -22,6 +20,8 @@ from tests.judge import FACT_OF, SNAPSHOT, cut
 from tests.samples import Sample
 from tests.test_samples import SAMPLES
 from tracer.backends import BACKENDS
+from tracer.model.meta import Fact
+from tracer.model.schema import Kind
 
 Row = Mapping[str, Any]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracer.model.schema import Kind
 
 import tracer
 from tests.conftest import need
 from tests.descriptors import open_files
 from tracer.errors import CannotStartError, CannotWriteError, NoInputError, UsageError
+from tracer.model.schema import Kind
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tracer.model.meta import Fact
 
 from tests.conftest import need
 from tracer import backends
@@ -16,6 +15,7 @@ from tracer.backends.bpf import host
 from tracer.backends.netlink import backend
 from tracer.host import features
 from tracer.host.features import Check
+from tracer.model.meta import Fact
 
 ROOT: Final = Path(__file__).parents[1]
 WORD: Final = re.compile(r"`([\w-]+)`")

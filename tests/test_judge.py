@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tracer.model.meta import Fact
-from tracer.model.schema import Kind
 
 from tests.judge import differences
 from tests.samples import read_truth
 from tracer.model.batch import Event
+from tracer.model.meta import Fact
+from tracer.model.schema import Kind
 
 # A root (10) whose child 11 execs, is killed and reaped; then the pid lives again, is adopted and exits.
 TRUTH = b"""

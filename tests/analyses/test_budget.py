@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from tracer.model.meta import Fact
 
 from tests.build import (
     after,
@@ -29,6 +28,7 @@ from tests.strategies import META, PROFILE, History, histories
 from tracer.analyses.budget import LIMITS, Outcome, check
 from tracer.errors import BadDataError
 from tracer.model.batch import Batch
+from tracer.model.meta import Fact
 from tracer.tree.tree import ProcessTree
 
 ALL = frozenset(Fact)

@@ -7,11 +7,11 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracer.model.schema import NULL
 
 from tests.build import exit_, fork, root, tree, vfork
 from tests.strategies import PROFILE
 from tracer.analyses.cost import MIB, Fit, Maker, cost, fit
+from tracer.model.schema import NULL
 
 
 def test_a_line_is_found_among_forks_that_were_held_up() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracer.model.meta import Fact
 
 from tests import hostile
 from tests.build import Step, after, alive, exec_, existing, exit_, faults, fork, root, spawn, tree
@@ -15,6 +14,7 @@ from tests.strategies import META, PROFILE, History, histories
 from tracer.analyses.diff import Change, Diff, compared, diff
 from tracer.analyses.profile import METRICS, PLACE_MOST, Places, profile
 from tracer.model.batch import Batch
+from tracer.model.meta import Fact
 from tracer.tree.tree import ProcessTree
 
 MS = 1_000_000

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tracer.model.meta import Fact
-
 from tests.build import META, exec_, exec_failed, exit_, fork, fork_failed, root, tree
 from tracer.analyses.failures import Ended, Failed, Failures, failures
+from tracer.model.meta import Fact
 
 
 def test_calls_by_error_and_cause_and_ends_by_program() -> None:

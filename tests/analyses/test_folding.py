@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracer.model.flags import CloneFlags
 
 from tests.build import Step, end, exec_, existing, exit_, fork, root, tree, vfork
 from tests.strategies import META, PROFILE, History, histories
 from tracer.analyses.folding import GUIDES, LIMIT, Fold, Line, Sort, fold, unfolded
 from tracer.model.batch import Batch
+from tracer.model.flags import CloneFlags
 from tracer.tree.tree import ProcessTree
 
 

@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from tracer.model.meta import Fact
-from tracer.model.schema import NULL
 
 from tests.build import (
     MS,
@@ -34,6 +32,8 @@ from tracer.analyses.summary import Failure, Summary, program, summarize
 from tracer.analyses.tree_index import Shape
 from tracer.model.batch import Batch
 from tracer.model.frozen import replace
+from tracer.model.meta import Fact
+from tracer.model.schema import NULL
 from tracer.tree.tree import Loss, ProcessTree
 
 NOTHING = Summary(

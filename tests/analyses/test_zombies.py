@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tracer.model.meta import Fact
-
 from tests.build import META, MS, Step, after, exec_, exit_, fork, reap, root, tree, zombie
 from tracer.analyses.zombies import POINTS, Adopter, Zombies, zombies
+from tracer.model.meta import Fact
 
 
 def of(*steps: Step) -> Zombies:

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from tracer.model.schema import Kind
 
 from tests.strategies import META, PROFILE, History, cut, cut_points, histories
 from tests.terminals import wait_until
@@ -21,6 +20,7 @@ from tracer.api.capture import Keeper, open_trace
 from tracer.capture.session import Plan, Session
 from tracer.errors import BadDataError, CannotWriteError, NoInputError
 from tracer.model.batch import Batch, Event
+from tracer.model.schema import Kind
 from tracer.recording import Writer
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hypothesis import given
-from tracer.model.schema import Kind
 
 from tests.strategies import META, PROFILE, History, cut, histories
 from tracer.api.trace import Trace
 from tracer.model.batch import Batch
+from tracer.model.schema import Kind
 
 
 @PROFILE

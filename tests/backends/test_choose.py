@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tracer.model.meta import Fact
 
 from tracer import backends
 from tracer.backends import Options, Readiness, cover
 from tracer.errors import BackendError, NoPermissionError, UsageError
+from tracer.model.meta import Fact
 from tracer.model.process_filter import Match
 
 RICH = frozenset({Fact.ARGV, Fact.STATUS, Fact.FLAGS, Fact.CPU})

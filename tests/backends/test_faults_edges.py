@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tracer.model.schema import NULL
 
 from tests.backends.fault_probes import Probes, Row
 from tests.programs import cow
+from tracer.model.schema import NULL
 
 pytestmark = pytest.mark.kernel
 

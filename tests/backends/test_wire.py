@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 
 import pytest
-from tracer.model.schema import Kind
 
 from tracer.backends import wire
 from tracer.backends.bpf.objects import probe_object
 from tracer.host.btf import Btf
+from tracer.model.schema import Kind
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from tracer.model.schema import Kind
 
 from tests.conftest import need
 from tests.strategies import META
@@ -16,6 +15,7 @@ from tracer.backends import Options
 from tracer.backends.reaps import Reaps
 from tracer.capture.session import Plan, Session
 from tracer.model.batch import Event
+from tracer.model.schema import Kind
 from tracer.tree.tree import ProcessTree
 
 # Says the pid of each child that has ended; for each line it reads, one more. Then it ends, or waits for them first.

@@ -125,9 +125,8 @@ def storm(program: Path, seconds: int) -> None:
     made = sum(int(line) for line in done.stdout.split())
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     sys.path.insert(0, str(ROOT))
-    from tracer.model.schema import Kind
-
     import tracer
+    from tracer.model.schema import Kind
 
     kinds: dict[str, int] = {}
     lost, own, rows = 0, 0.0, 0

@@ -82,9 +82,8 @@ class Terminal:
 def held(folder: str) -> str:
     """What the file says that `w` has made."""
     sys.path.insert(0, str(ROOT))
-    from tracer.model.schema import Kind
-
     import tracer
+    from tracer.model.schema import Kind
 
     births, lost, left_out, first, last = 0, 0, 0, 1 << 63, 0
     (path,) = Path(folder).glob("*.ftrace")

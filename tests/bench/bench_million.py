@@ -14,10 +14,9 @@ import time
 from array import array
 from pathlib import Path
 
+from tracer.model.batch import Batch
 from tracer.model.meta import Meta
 from tracer.model.schema import NULL, Kind, Part
-
-from tracer.model.batch import Batch
 from tracer.recording import Writer
 
 ROOT = Path(__file__).parents[2]

@@ -22,11 +22,10 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tracer.model.schema import Kind
-
 from tracer.backends import Options
 from tracer.backends.netlink import backend as netlink
 from tracer.model.batch import Batch
+from tracer.model.schema import Kind
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]

@@ -74,9 +74,8 @@ def soak(seconds: int, cow: str) -> int:
 
 def verdict(out: Path, said: list[int], seconds: float) -> None:
     """What the file says against what the churn says of itself."""
-    from tracer.model.schema import Kind
-
     import tracer
+    from tracer.model.schema import Kind
 
     forks = lost = 0
     for batch in tracer.load(str(out)).batches():

@@ -10,13 +10,13 @@ from typing import IO, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tracer.model.schema import Kind
 
 from tests.stories import ALL, S, Story
 from tracer.api.capture import open_trace
 from tracer.capture.flight_recorder import Recorder
 from tracer.errors import CannotWriteError
 from tracer.model.batch import Batch
+from tracer.model.schema import Kind
 from tracer.recording import Reader
 from tracer.recording.thin import thin, weight
 

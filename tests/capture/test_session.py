@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from tracer.model.schema import Kind
 
 from tests.descriptors import open_files
 from tests.terminals import state, wait_until
@@ -20,6 +19,7 @@ from tracer.capture import session
 from tracer.capture.session import Plan, Session, living
 from tracer.errors import CannotStartError, NoPermissionError, ProbesRefusedError
 from tracer.model.batch import Batch, Event
+from tracer.model.schema import Kind
 
 pytestmark = pytest.mark.programs
 

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tracer.model.schema import Kind
 
 from tracer.capture.spill import Spool
 from tracer.model.batch import Batch, Event
+from tracer.model.schema import Kind
 
 
 def _batches(n: int) -> list[Batch]:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracer.model.meta import Fact
 
 from tests import hostile
 from tests.build import META, batch, end, exec_, exit_, faults, fork, root
@@ -18,6 +17,7 @@ from tests.strategies import PROFILE
 from tracer.commands import main
 from tracer.commands.check_limits import budget_of, limit_of
 from tracer.errors import BadDataError, ForktraceError
+from tracer.model.meta import Fact
 from tracer.recording import Writer
 from tracer.reports.terminal import cells
 

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from tracer.model.meta import Fact
-from tracer.model.schema import Kind
 
 from tests import hostile
 from tests.fleet.traces import trace
 from tracer.commands import main
+from tracer.model.meta import Fact
+from tracer.model.schema import Kind
 from tracer.recording import Writer
 
 Out = pytest.CaptureFixture[str]

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracer.model.meta import Fact
 
 from tests.host.features.fakes import NO, FakeHost
 from tracer import backends, commands
@@ -21,6 +20,7 @@ from tracer.commands import doctor
 from tracer.commands.doctor import COMMAND, Paper, Row, report, taken
 from tracer.errors import ProbesRefusedError
 from tracer.host import features as kernel
+from tracer.model.meta import Fact
 
 ROOT = Path(__file__).parents[2]
 SGR = re.compile(r"\x1b\[[0-9;]*m")

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracer.model.meta import Fact, Meta
-from tracer.model.schema import Kind
 
 from tests.fleet.traces import trace
 from tracer.commands import main
 from tracer.model.batch import Batch
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import Kind
 from tracer.recording import Writer
 from tracer.reports import REPORTS
 

@@ -11,12 +11,12 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from tracer.model.meta import Meta
 
 from tests.live.ptys import ENTER, FORKTRACE, LEAVE, Screen
 from tests.stories import ALL, S, Story
 from tests.terminals import Shell
 from tracer.commands import main
+from tracer.model.meta import Meta
 from tracer.recording import Writer
 
 ROOT = Path(__file__).parents[2]

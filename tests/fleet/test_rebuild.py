@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracer.model.schema import Kind
 
 from tests.fleet.traces import NOON, SECOND, trace
 from tracer.fleet.rebuild import Rebuilt, rebuild, template
+from tracer.model.schema import Kind
 
 
 def table(rebuilt: Rebuilt, name: str) -> list[dict[str, Any]]:

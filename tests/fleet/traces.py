@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from tracer.model.batch import Batch
 from tracer.model.meta import Fact, Meta
 from tracer.model.schema import Kind
-
-from tracer.model.batch import Batch
 from tracer.recording import Writer
 
 NOON: Final = 1_767_268_800  # 2026-01-01T12:00:00Z

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from tracer.model.meta import Meta
-from tracer.model.schema import Kind
-
 from tests.stories import ALL, Story
 from tracer.live.head import Scene
 from tracer.live.model import ORDERS, Model
 from tracer.live.screen import Frame
 from tracer.live.snapshot import Snapshot, Taker
+from tracer.model.meta import Meta
+from tracer.model.schema import Kind
 from tracer.reports.terminal import Terminal, cells
 from tracer.window.window import Window
 

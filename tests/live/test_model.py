@@ -8,8 +8,6 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tracer.model.meta import Fact, Meta
-from tracer.model.schema import Kind
 
 from tests.live.scenes import SCENE, busy_host, frame, press, snapshot, terminal
 from tests.stories import ALL, Story
@@ -18,6 +16,8 @@ from tracer.live.head import Scene
 from tracer.live.model import Model
 from tracer.live.screen import Screen
 from tracer.live.snapshot import Snapshot
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import Kind
 
 Golden = Callable[[str, str], None]
 BLIND = Meta("netlink", frozenset({Fact.STATUS}))

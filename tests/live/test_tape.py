@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracer.model.meta import Meta
-from tracer.model.schema import NULL, Kind
 
 from tests.stories import ALL, S, Story
 from tests.strategies import META, PROFILE, History, histories
 from tracer.live.player import SPEEDS, Player
 from tracer.live.tape import Outline, Tape, cut, outline, stamps_of
 from tracer.model.batch import Batch
+from tracer.model.meta import Meta
+from tracer.model.schema import NULL, Kind
 from tracer.recording.columns import split
 from tracer.window.window import SERIES
 

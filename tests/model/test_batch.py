@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracer.model.flags import CloneFlags, flag_bits, flag_names
-from tracer.model.meta import Fact, Meta
-from tracer.model.schema import FIELDS, HEAD, KIND_NAMES, NULL, TYPES, Kind, is_list
 
 from tests.strategies import PROFILE, History, Row, cut, cut_points, histories
 from tracer.model.batch import Batch, Event, concat, nulls
+from tracer.model.flags import CloneFlags, flag_bits, flag_names
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import EVENT_COLUMNS, KIND_NAMES, NULL, TYPES, Kind, is_list
 
 _STRINGS = st.text(max_size=4)
 _VALUES = {
@@ -106,7 +106,7 @@ def test_numbers_of_kinds_are_the_file_format() -> None:
 
 
 def test_every_field_has_one_name_a_known_type_and_says_what_it_is() -> None:
-    fields = (*HEAD, *FIELDS)
+    fields = EVENT_COLUMNS
 
     assert len({f.name for f in fields}) == len(fields)
     assert all(f.type in _VALUES and f.doc for f in fields)

@@ -19,7 +19,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def pass_on(status: str, *prefix: str, before: str = "pass", **kwargs: object) -> subprocess.Popen[bytes]:
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tracer.model.status import *; {before}; pass_on({status})"
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tracer.model.status import *; {before}; pass_on({status})"
+    )
     kwargs["env"] = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     return subprocess.Popen([*prefix, sys.executable, "-c", program], **kwargs)  # type: ignore[call-overload, no-any-return]
 

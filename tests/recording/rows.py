@@ -6,15 +6,15 @@ from array import array
 from typing import Any, Final
 
 import hypothesis.strategies as st
-from tracer.model.meta import Meta
-from tracer.model.schema import FIELDS, HEAD, NULL, Kind, Part
 
 from tracer.model.batch import Batch
+from tracer.model.meta import Meta
+from tracer.model.schema import EVENT_COLUMNS, NULL, Kind, Part
 from tracer.recording.validity import ITEM_RANGES, RANGES
 
 META: Final = Meta("bpf", frozenset({"argv", "flags"}), 1_700_000_000, command=("./a", "\udcff"), options={"s": 1})
 
-FIELD_TYPES: Final = {f.name: f.type for f in (*HEAD, *FIELDS) if f.name != "kind"}
+FIELD_TYPES: Final = {f.name: f.type for f in EVENT_COLUMNS if f.name != "kind"}
 
 # What bytes from outside become; now and then one that text.py must escape.
 strings = st.one_of(

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
-from tracer.model.schema import NULL
 
 from tests.recording.rows import VALUES
+from tracer.model.schema import NULL
 from tracer.recording import arrays
 
 

@@ -5,16 +5,16 @@ from array import array
 import hypothesis.strategies as st
 import pyarrow as pa
 from hypothesis import given
-from tracer.model.schema import FIELDS, HEAD, NULL, Kind
 
 from tests.recording.rows import batches, build, changed, exit_, fork
 from tracer.model.batch import Batch
+from tracer.model.schema import EVENT_COLUMNS, NULL, Kind
 from tracer.recording import columns
 from tracer.recording.columns import narrow, split, widen, without
 
 
 def test_the_wide_schema_is_the_model() -> None:
-    assert columns.wide_schema().names == [f.name for f in (*HEAD, *FIELDS)]
+    assert columns.wide_schema().names == [f.name for f in EVENT_COLUMNS]
     assert {str(t) for t in columns.wide_schema().types} == {
         "int64",
         "bool",

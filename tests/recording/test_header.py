@@ -4,10 +4,10 @@ import json
 
 import pyarrow as pa
 import pytest
-from tracer.model.meta import Meta
 
 from tests.recording.rows import META
 from tracer.errors import BadDataError
+from tracer.model.meta import Meta
 from tracer.recording import header
 
 

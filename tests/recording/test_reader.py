@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from tracer.model.schema import Kind
 
 from tests.recording.rows import META, build, changed, exit_, fork, forks
 from tracer.errors import BadDataError, NoInputError
 from tracer.model.batch import Batch
+from tracer.model.schema import Kind
 from tracer.recording import Reader, Writer, header
 from tracer.recording.columns import wide_schema, widen
 from tracer.recording.frames import Frames

@@ -16,12 +16,12 @@ import hypothesis.strategies as st
 import pyarrow as pa
 import pytest
 from hypothesis import given
-from tracer.model.schema import Kind
 
 from tests.conftest import need
 from tests.recording.rows import META, batches, build, fork, forks
 from tracer.errors import CannotWriteError
 from tracer.model.batch import Batch
+from tracer.model.schema import Kind
 from tracer.recording import Reader, Writer, writer
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tracer.model.schema import Kind
 
 from tracer.errors import BadDataError, NoInputError
 from tracer.model.batch import Batch
+from tracer.model.schema import Kind
 from tracer.redact import MARK, RULES, load_rules, redact, redact_batch, redact_environment
 
 SECRET = "Zq8vXsecretW3"

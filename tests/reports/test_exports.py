@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
-from tracer.model.schema import Kind
 
 from tests import hostile
 from tests.exporting import exported, of
 from tests.strategies import History, histories
 from tracer.api.trace import Trace
 from tracer.model.batch import Batch
+from tracer.model.schema import Kind
 from tracer.reports import REPORTS, by_suffix
 
 NAMES = tuple(listed.name for listed in REPORTS)

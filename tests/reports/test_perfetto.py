@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from tracer.model.schema import NULL
 
 from tests import build
 from tests.exporting import Golden, exported, of, perfetto
 from tests.reports.console.test_report import pipeline
 from tests.strategies import History, histories
 from tracer.errors import UsageError
+from tracer.model.schema import NULL
 from tracer.reports.perfetto import ABOUT, ALIVE, COPIES, FIRST
 
 

@@ -10,13 +10,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tracer.model.meta import Meta
 
 from tests.conftest import need
 from tests.exporting import exported, perfetto
 from tracer.api.trace import Trace
 from tracer.commands import main
 from tracer.importers import open_log
+from tracer.model.meta import Meta
 from tracer.recording import Writer
 from tracer.reports import REPORTS, by_name
 from tracer.reports.source import line, sentences, source, wrapped

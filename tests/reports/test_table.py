@@ -11,12 +11,12 @@ import hypothesis.strategies as st
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
-from tracer.model.schema import PROCESS_COLUMNS, TYPES, Kind
 
 from tests.recording.rows import META, batches, build, exit_, fork
 from tracer.api.trace import Trace
 from tracer.errors import CannotWriteError, UsageError
 from tracer.model.batch import Batch
+from tracer.model.schema import PROCESS_COLUMNS, TYPES, Kind
 from tracer.recording import text
 from tracer.reports import Options, by_name
 

@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable, Iterator
 
 import pytest
-from tracer.model.meta import Fact, Meta
-from tracer.model.schema import Kind
 
 from tests.stories import ALL, S, Story
 from tracer.model.batch import Batch
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import Kind
 from tracer.storms.detect import MOST, Detector, Finding, storms
 from tracer.window.window import Window
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tracer.model.meta import Fact, Meta
-from tracer.model.schema import Kind
 
 from tracer.errors import CannotWriteError, UsageError
 from tracer.model.batch import Batch
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import Kind
 from tracer.storms.metrics import LATE_S, MOST, Metrics, address, owner
 from tracer.window.window import Window
 

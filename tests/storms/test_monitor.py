@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracer.model.schema import Kind
 
 from tests.conftest import need
 from tests.storming import DEADLINE_S, ROOT, over, sample, watched
 from tests.terminals import wait_until
 from tracer.api.capture import open_trace
+from tracer.model.schema import Kind
 from tracer.recording import Reader
 from tracer.storms.detect import Finding
 

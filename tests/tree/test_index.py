@@ -34,11 +34,11 @@ class Rows:
             if not together:
                 self.index[pid, born] = row
         if together:
-            self.index.add(np, first, len(new))
+            self.index.add(first, len(new))
 
     def found(self, wanted: Sequence[tuple[int, int]]) -> list[int]:
         pids, borns = (np.array([key[i] for key in wanted], np.int64) for i in (0, 1))
-        found: list[int] = self.index.find(np, pids, borns).tolist()
+        found: list[int] = self.index.find(pids, borns).tolist()
         return found
 
 

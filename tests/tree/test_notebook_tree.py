@@ -4,11 +4,11 @@ from html.parser import HTMLParser
 from typing import Any
 
 from hypothesis import given
-from tracer.model.schema import Kind
 
 from tests import build
 from tests.strategies import History, histories
 from tracer.model.batch import Batch
+from tracer.model.schema import Kind
 from tracer.tree.notebook_tree import DEEPEST, outline
 from tracer.tree.tree import ProcessTree
 

@@ -1,67 +1,23 @@
-"""The process table: its columns, CPU time split as the kernel splits it, and writing by rows."""
+"""The process table: writing values into columns by rows."""
 
 from __future__ import annotations
 
 from array import array
 
-import pytest
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from tracer.model.schema import COLUMN_TYPES, COW_COLUMNS, NULL, PROCESS_COLUMNS
 
 from tests.strategies import PROFILE
-from tracer.tree.columns import cpu_split
-from tracer.tree.table import add_rows, set_rows
-
-_NS = st.integers(0, 1 << 62)
-
-
-def cputime_adjust(stime: int, utime: int, rtime: int) -> tuple[int, int]:
-    """kernel/sched/cputime.c (6.18), with no previous values: (utime, stime)."""
-    prev_utime = prev_stime = 0
-    if prev_stime + prev_utime >= rtime:
-        return prev_utime, prev_stime
-    if stime and utime == 0:
-        stime = rtime
-    elif stime:
-        stime = min(stime * rtime // (stime + utime), rtime)
-    stime = max(stime, prev_stime)
-    utime = rtime - stime
-    if utime < prev_utime:
-        utime = prev_utime
-        stime = rtime - utime
-    return utime, stime
-
-
-@PROFILE
-@given(_NS, _NS, _NS)
-def test_cpu_time_is_split_as_the_kernel_splits_it(utime: int, stime: int, runtime: int) -> None:
-    user, system = cpu_split(utime, stime, runtime)
-
-    assert (user, system) == cputime_adjust(stime, utime, runtime)
-    assert user + system == runtime
-    assert min(user, system) >= 0
-
-
-@pytest.mark.parametrize(
-    ("ticks", "exact"), [((0, 0), (9, 0)), ((4, 0), (9, 0)), ((0, 4), (0, 9)), ((4, 8), (3, 6)), ((1, 1), (5, 4))]
-)
-def test_cpu_time_by_hand(ticks: tuple[int, int], exact: tuple[int, int]) -> None:
-    assert cpu_split(*ticks, 9) == exact
-
-
-def test_columns_are_named_once_typed_and_explained() -> None:
-    assert len(COLUMN_TYPES) == len(PROCESS_COLUMNS)
-    assert all(f.type in "ibsSI" and f.doc for f in PROCESS_COLUMNS)
-    assert COW_COLUMNS[0] == "wp_faults"
-    assert set(COW_COLUMNS) < set(COLUMN_TYPES)
+from tracer.model.schema import NULL
+from tracer.tree.table import add_rows, mark_rows, set_rows
 
 
 def test_null_writes_nothing_and_the_last_value_stands() -> None:
     numbers = array("q", [1, 2, NULL])
-    set_rows(numbers, [0, 2, 2, 1], array("q", [NULL, 7, 8, NULL]))
+    set_rows(numbers, np.array([0, 2, 2, 1]), array("q", [NULL, 7, 8, NULL]))
     words: list[str | None] = ["a", None]
-    set_rows(words, [0, 1, 1], [None, "b", ""])
+    set_rows(words, np.array([0, 1, 1]), [None, "b", ""])
 
     assert list(numbers) == [1, 2, 8]
     assert words == ["a", ""]
@@ -69,6 +25,33 @@ def test_null_writes_nothing_and_the_last_value_stands() -> None:
 
 def test_adding_to_null_begins_at_zero_and_adding_null_adds_nothing() -> None:
     numbers = array("q", [NULL, 5, NULL])
-    add_rows(numbers, [0, 0, 1, 2], array("q", [3, 4, NULL, NULL]))
+    add_rows(numbers, np.array([0, 0, 1, 2]), array("q", [3, 4, NULL, NULL]))
 
     assert list(numbers) == [7, 5, NULL]
+
+
+numbers = st.one_of(st.just(NULL), st.integers(-3, 3), st.integers(-(1 << 63), (1 << 63) - 1))
+columns = st.lists(numbers, min_size=1, max_size=30).map(lambda values: array("q", values))
+MOST = (1 << 63) - 1
+
+
+@PROFILE
+@given(columns, st.data())
+def test_rows_are_written_as_a_loop_would(column: array[int], data: st.DataObject) -> None:
+    n = data.draw(st.integers(0, 40))
+    rows = data.draw(st.lists(st.integers(0, len(column) - 1), min_size=n, max_size=n))
+    values = array("q", data.draw(st.lists(numbers, min_size=n, max_size=n)))
+    at = np.array(rows, np.int64)
+    last, added, marked = array("q", column), array("q", column), array("q", column)
+    for row, value in zip(rows, values, strict=True):
+        marked[row] = 1
+        if value != NULL:
+            last[row] = value
+            added[row] = value if added[row] == NULL else max(-MOST, min(added[row] + value, MOST))
+    for change, expected in ((set_rows, last), (add_rows, added)):
+        got = array("q", column)
+        change(got, at, values)
+
+        assert got == expected
+    mark_rows(column, at)
+    assert column == marked

@@ -10,10 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
-from tracer.model.schema import PROCESS_COLUMNS, TYPES, Kind
 
 from tests.recording.rows import META, batches, build, exit_, fork
 from tracer.model.batch import Batch
+from tracer.model.schema import EVENT_COLUMNS, PROCESS_COLUMNS, TYPES, Kind
 from tracer.recording import text
 from tracer.tree import tables
 from tracer.tree.tree import ProcessTree
@@ -62,7 +62,7 @@ def test_unknown_zero_and_empty_stay_three_things() -> None:
 def test_frames_of_nothing_have_their_types() -> None:
     for frame, fields in (
         (tables.processes_frame(ProcessTree()), PROCESS_COLUMNS),
-        (tables.events_frame([]), tables.EVENT_COLUMNS),
+        (tables.events_frame([]), EVENT_COLUMNS),
     ):
         assert len(frame) == 0
         assert {f.name: str(frame[f.name].dtype) for f in fields} == {f.name: DTYPES[f.type] for f in fields}
@@ -108,7 +108,7 @@ def test_arrow_in_pieces_is_arrow_in_one(rows: int) -> None:
     assert pa.Table.from_batches(pieces).equals(whole)
     assert max(piece.num_rows for piece in pieces) <= rows
     assert whole.schema.names == [f.name for f in PROCESS_COLUMNS]
-    assert whole.schema.field("uid").metadata == {b"doc": b"last real user id seen"}
+    assert whole.schema.field("uid").metadata == {b"doc": b"real user id, the last one seen"}
     assert whole.column("uid").to_pylist() == [0, None]
     assert whole.column("argv").to_pylist() == [["sh", text.escape("\udcff"), ""], None]
     assert whole.column("comm").to_pylist() == ["sh", ""]

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracer.model.flags import flag_names
-from tracer.model.meta import Fact, Meta
-from tracer.model.schema import COLUMN_TYPES, NULL, PROCESS_COLUMNS, Kind
 
 from tests.strategies import COUNTED, META, PROFILE, History, Life, Row, cut, cut_points, histories
 from tracer.model.batch import Batch
-from tracer.tree.columns import cpu_split
+from tracer.model.flags import flag_names
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import NULL, PROCESS_COLUMNS, Kind
+from tracer.tree.columns import cpu_splits
 from tracer.tree.tree import ProcessTree, signal_name
 
 ROOT, A, B, C = 10, 11, 12, 13
@@ -75,7 +75,7 @@ def truth(life: Life, rows: dict[tuple[int, int], int]) -> dict[str, Any]:
     counted = {n: max(0, life.sums[n] - life.base.get(n, 0)) if n in life.sums else None for n in COUNTED}
     user, system = None, None
     if counted["utime_ns"] is not None:
-        user, system = cpu_split(counted["utime_ns"], counted["stime_ns"] or 0, counted["runtime_ns"] or 0)
+        (user,), (system,) = cpu_splits([counted["utime_ns"]], [counted["stime_ns"] or 0], [counted["runtime_ns"] or 0])
     last = life.execs[-1] if life.execs else None
     return {
         **dict.fromkeys(f.name for f in PROCESS_COLUMNS),
@@ -198,8 +198,8 @@ def test_record_column_and_value_say_the_same(history: History, threads: bool) -
     tree = fed([Batch.from_rows(history.rows)], META if threads else Meta("strace"))
     records = list(tree.records())
 
-    assert [list(record) for record in records] == [list(COLUMN_TYPES)] * len(tree)
-    for name, type_ in COLUMN_TYPES.items():
+    assert [list(record) for record in records] == [[c.name for c in PROCESS_COLUMNS]] * len(tree)
+    for name, type_ in ((c.name, c.type) for c in PROCESS_COLUMNS):
         column = [plain(v, type_) for v in tree.column(name)]
         assert column == [record[name] for record in records], name
         assert column == [tree.value(at, name) for at in range(len(tree))], name

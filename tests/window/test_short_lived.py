@@ -11,12 +11,12 @@ from unittest.mock import patch
 
 import pytest
 from hypothesis import given
-from tracer.model.meta import Fact, Meta
-from tracer.model.schema import Kind
 
 from tests.stories import ALL, S, Story
 from tests.strategies import META, PROFILE, History, cut, cut_points, histories
 from tracer.model.batch import Batch
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import Kind
 from tracer.window import short_lived
 from tracer.window.counters import Tally
 from tracer.window.short_lived_sums import Brief

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
-from tracer.model.meta import Fact, Meta
-from tracer.model.schema import Kind
 
 from tests.stories import ALL, S, Story
 from tests.strategies import META, PROFILE, History, cut, cut_points, histories
 from tracer.model.batch import Batch
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import Kind
 from tracer.window.window import SERIES, Window
 
 

@@ -7,11 +7,13 @@ Pure; how commands are compared is templates.py's.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
+
+import numpy as np
 
 from tracer.analyses.templates import Commands, common, templates
 from tracer.model.schema import NULL
-from tracer.model.vector_ops import numpy_for, view
+from tracer.model.vector_ops import view
 from tracer.tree.tree import ProcessTree
 
 _COMPARED: Final = 1000  # commands, for the words they share
@@ -21,8 +23,7 @@ class Alike:
     """Which commands are alike: `commands`, and the number of the template of each."""
 
     def __init__(self, tree: ProcessTree) -> None:
-        np = numpy_for(len(tree))
-        self.commands = Commands(tree.column("argv"), tree.column("comm")) if np is None else _commands(np, tree)
+        self.commands = _commands(tree)
         self.templates = templates(self.commands)
         self._members: dict[int, list[int]] | None = None
 
@@ -40,8 +41,8 @@ class Alike:
         return tuple(common([table[n] for n in members[:_COMPARED]])), None
 
 
-def _commands(np: Any, tree: ProcessTree) -> Commands:
+def _commands(tree: ProcessTree) -> Commands:
     argvs, _ = tree.argvs()
-    argv = view(np, tree.last_argvs())
+    argv = view(tree.last_argvs())
     comm, words = tree.words("comm")
-    return Commands.numbered(np, np.where(argv == NULL, comm + len(argvs), argv), [*argvs, *words])
+    return Commands.numbered(np.where(argv == NULL, comm + len(argvs), argv), [*argvs, *words])

@@ -6,7 +6,7 @@
     shape.depth     generations below a root
     shape.begin     ns, NULL unknown: where a life begins on the screen
     shape.life      ns, NULL unknown; of a process that still lives, its life so far
-    shape.levels()  numpy's rows of each generation, the roots first
+    shape.levels()  rows (numpy) of each generation, the roots first
 
 A million rows cost 0.1 s and 40 MiB; nothing here recurses. Knows no report.
 """
@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from operator import ge
 from typing import Any, Final
 
+import numpy as np
+
 from tracer.model.schema import NULL
-from tracer.model.vector_ops import numpy_for, packed, view
+from tracer.model.vector_ops import packed, view
 from tracer.tree.tree import ProcessTree
 
 _DEEP: Final = 500
@@ -33,23 +34,19 @@ class Shape:
         self.tree = tree
         self.parent = array("q", tree.above())
         self.order: Sequence[int] = range(len(tree))
-        np = numpy_for(len(tree))
-        if any(map(ge, self.parent, self.order)) if np is None else _stray(np, self.parent):
+        if _stray(self.parent):
             self.order = self._sorted()
-        self.depth = self._depths() if np is None else self._many_depths(np)
+        self.depth = self._depths()
         self.ended = tree.marks("ended")
-        self.begin, self.life = self._lives() if np is None else self._many_lives(np)
+        self.begin, self.life = self._lives()
 
     def __len__(self) -> int:
         return len(self.parent)
 
     def roots(self) -> list[int]:
         """Rows without a parent, in order of birth."""
-        np = numpy_for(len(self.parent))
-        if np is not None:
-            found: list[int] = np.flatnonzero(view(np, self.parent) < 0).tolist()
-            return found
-        return [row for row, above in enumerate(self.parent) if above < 0]
+        found: list[int] = np.flatnonzero(view(self.parent) < 0).tolist()
+        return found
 
     def living(self) -> list[int]:
         """Rows of those that have not ended."""
@@ -59,9 +56,9 @@ class Shape:
         """Rows of its children, in order of birth."""
         return self.tree.children(row)
 
-    def levels(self, np: Any) -> list[Any] | None:
+    def levels(self) -> list[Any] | None:
         """Rows by generation, the roots first, as numpy has them; None where there are too many generations."""
-        depth = view(np, self.depth)
+        depth = view(self.depth)
         if not len(depth) or depth.max() > _DEEP:
             return None
         order = np.argsort(depth.astype(np.uint16), kind="stable")  # of so short numbers by their digits
@@ -77,7 +74,8 @@ class Shape:
             at += 1
         return order
 
-    def _depths(self) -> array[int]:
+    def _deep_depths(self) -> array[int]:
+        """One by one, where there are too many generations."""
         depth = array("q", [0]) * len(self.parent)
         parent = self.parent
         for row in self.order:
@@ -86,8 +84,8 @@ class Shape:
                 depth[row] = depth[above] + 1
         return depth
 
-    def _many_depths(self, np: Any) -> array[int]:
-        parent = view(np, self.parent)
+    def _depths(self) -> array[int]:
+        parent = view(self.parent)
         depth = np.zeros(len(parent), np.int64)
         rows = np.flatnonzero(parent >= 0)
         above = parent[rows]
@@ -97,30 +95,15 @@ class Shape:
             depth[rows] += 1
             above = parent[above]
             rows, above = rows[above >= 0], above[above >= 0]
-        return self._depths()
+        return self._deep_depths()
 
     def _lives(self) -> tuple[array[int], array[int]]:
-        tree, ended = self.tree, self.ended
-        born = tree.column("born_ns")
-        begin = array("q", tree.column("birth_ts"))
-        for row, how in enumerate(tree.column("how")):
-            if how == "existing":  # it was there before the trace, and so was its life
-                begin[row] = NULL if begin[row] == NULL else born[row]  # a log does not know when that began
-            elif how == "root" or begin[row] == NULL:
-                at = tree.begin_ns(row)
-                begin[row] = NULL if at is None else at
-        last = NULL if tree.last_ns is None else tree.last_ns
-        ends = zip(tree.column("exit_ns"), begin, ended, strict=True)
-        spans = ((end if dead or end != NULL else last, at) for end, at, dead in ends)
-        return begin, array("q", (NULL if NULL in (end, at) else max(0, end - at) for end, at in spans))
-
-    def _many_lives(self, np: Any) -> tuple[array[int], array[int]]:
         tree = self.tree
-        begin = view(np, tree.column("birth_ts")).copy()
+        begin = view(tree.column("birth_ts")).copy()
         how, words = tree.words("how")
         if "existing" in words:
             rows = np.flatnonzero((how == words.index("existing")) & (begin != NULL))
-            begin[rows] = view(np, tree.column("born_ns"))[rows]
+            begin[rows] = view(tree.column("born_ns"))[rows]
             unsure = (begin == NULL) & (how != words.index("existing"))
         else:
             unsure = begin == NULL
@@ -129,14 +112,14 @@ class Shape:
         for row in np.flatnonzero(unsure).tolist():
             at = tree.begin_ns(row)
             begin[row] = NULL if at is None else at
-        end = view(np, tree.column("exit_ns"))
+        end = view(tree.column("exit_ns"))
         if tree.last_ns is not None:
             end = np.where((end == NULL) & (np.frombuffer(self.ended, np.uint8) == 0), tree.last_ns, end)
         life = np.where((end == NULL) | (begin == NULL), NULL, np.maximum(end - begin, 0))
         return packed(begin), packed(life)
 
 
-def _stray(np: Any, parent: array[int]) -> bool:
+def _stray(parent: array[int]) -> bool:
     """Whether some child stands before its parent."""
-    above = view(np, parent)
+    above = view(parent)
     return bool((above >= np.arange(len(above))).any())

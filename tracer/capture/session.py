@@ -8,12 +8,15 @@ come; no sink may stop the capture. Knows no tree beyond naming who is still ali
 
 from __future__ import annotations
 
+import importlib
 import mmap
 import os
 import select
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -75,6 +78,9 @@ class Session:
         """Descriptors of a sink's own: when one is readable there is a `tick` at once."""
         self.before_stop: Callable[[], None] = lambda: None
         """Called when the program was stopped from the terminal, before we stop with it."""
+        self.preload: tuple[str, ...] = ()
+        """Modules that are needed once the program has ended: imported on a thread while the kernel loads the probes."""
+        self._preloading: threading.Thread | None = None
         self._stop = False
         self._say = say
         self._target: Target | None = None
@@ -107,6 +113,9 @@ class Session:
                 self._signals = Signals()
                 self._signal_fd = self._signals.open()
                 self._signals.allow_stop()
+            if self.preload:  # after the fork of the held child, and with the signals blocked that are read here
+                self._preloading = threading.Thread(target=_import, args=(self.preload,), daemon=True)
+                self._preloading.start()
             self._attach()
         except BaseException:
             self.close()
@@ -160,6 +169,8 @@ class Session:
                     wanted = wanted[: len(wanted) - len(plan.argv)]
                     if wanted != through:
                         through = wanted
+                        if self._preloading is not None:
+                            self._preloading.join()  # a fork now would leave its locks taken in the child
                         self._target.abandon()
                         self._target = None  # should the next line fail
                         self._target = self._hold(through)
@@ -406,6 +417,12 @@ class Session:
                 )
             ]
         )
+
+
+def _import(names: Sequence[str]) -> None:
+    for name in names:
+        with suppress(ImportError):  # whoever needs it will say so
+            importlib.import_module(name)
 
 
 def living(batches: Any) -> list[str]:

@@ -151,6 +151,8 @@ class Run:
         beside = Beside(args, (lambda line: None) if args.quiet > 1 else say)
         session = Session(plan, say=beside.say)
         keeper = Keeper(session, args.output, redact=args.redact)
+        if not args.quiet:
+            session.preload = ("numpy", "tracer.tree.tree", "tracer.reports.console.report")
         session.living = lambda: living(keeper.so_far())
         failed: ForktraceError | None = None
         with session:
@@ -181,7 +183,7 @@ class Run:
     @staticmethod
     def _can_finish(args: argparse.Namespace) -> None:
         """What is imported after the program has run must be there before it does."""
-        wanted = [*([] if args.quiet else ["rich"]), *(["numpy", "pyarrow"] if args.output else [])]
+        wanted = [*([] if args.quiet else ["rich", "numpy"]), *(["numpy", "pyarrow"] if args.output else [])]
         if args.output:
             check_room(saves=True)
         missing = [name for name in wanted if importlib.util.find_spec(name) is None]

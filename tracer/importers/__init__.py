@@ -2,7 +2,7 @@
 
     IMPORTERS    module          reads
                  strace.log      strace 4.5 to 7.x: -f, -o, -ff, stderr, any options
-                 perf_script     perf script: sched and task tracepoints, page faults
+                 perf.script     perf script: sched and task tracepoints, page faults
 
 An importer is a module with NAME, `score(head)` (how sure it is of a file that begins so, 0 to 1) and `open_log`.
 A new one is one file and one line here. Importers know nothing of trees and of reports.
@@ -21,7 +21,7 @@ from tracer.importers.strace.line_attribution import Skipped
 from tracer.model.batch import Batch
 from tracer.model.meta import Meta
 
-IMPORTERS: Final = ("strace.log", "perf_script")
+IMPORTERS: Final = ("strace.log", "perf.script")
 """Modules of this package, in the order they are asked."""
 
 _OPEN: Final = 64

@@ -1,57 +1,30 @@
-"""Whole columns at once: by numpy where there are many rows, in plain Python where there are few.
+"""Operations on whole columns, by numpy. A column is an array("q") with NULL; `view` shows it to numpy uncopied.
 
-    np = numpy_for(len(tree))      numpy, or None: then the rows are few, or numpy is not worth loading for them
-    total(column), least_and_most(column, rows), ...      both ways in one
-
-To load numpy takes a tenth of a second, which a report of three processes must not pay; a million rows one by one take
-seconds, which a report of a million must not. Whichever way is taken, the answer is the same.
-
-Columns are as the tree keeps them: array("q") with NULL. Knows no tree and no meaning.
+Sums are exact beyond 64 bits, and what is not known (NULL) is never counted.
 """
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections.abc import Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from tracer.model.schema import NULL
-
-MANY = 4096
-"""Rows that are worth numpy's calls, where somebody has loaded it."""
-
-LOADS = 50_000
-"""Rows that are worth loading it."""
 
 _FEW: Final = 24  # different values of a column, that are looked for one by one
 _LOW: Final = (1 << 32) - 1
 
 
-def numpy_for(rows: int) -> Any:
-    """numpy, if it pays for so many rows; else None."""
-    if rows < MANY:
-        return None
-    if rows >= LOADS:
-        import numpy
-
-        return numpy
-    return sys.modules.get("numpy")
-
-
-def numpy_of(rows: Any) -> Any:
-    """numpy, if these row numbers are numpy's; else None."""
-    return None if isinstance(rows, list | tuple | range | array) else sys.modules["numpy"]
-
-
-def view(np: Any, column: Any) -> Any:
-    """An integer column as numpy has it, without a copy: let go of it before the column grows."""
+def view(column: Any) -> Any:
+    """An integer column as numpy has it, without a copy: drop it before the column grows."""
     return np.frombuffer(column, np.int64) if isinstance(column, array) else np.asarray(column, np.int64)
 
 
-def index(np: Any, rows: Any) -> Any:
+def index(rows: Any) -> Any:
     """Row numbers as numpy takes them."""
-    return np.arange(rows.start, rows.stop, rows.step) if isinstance(rows, range) else view(np, rows)
+    return np.arange(rows.start, rows.stop, rows.step) if isinstance(rows, range) else view(rows)
 
 
 def packed(values: Any) -> array[int]:
@@ -61,8 +34,8 @@ def packed(values: Any) -> array[int]:
     return column
 
 
-def exact_sum(np: Any, values: Any) -> int:
-    """The sum of a numpy array of integers, also where 64 bits can not hold it."""
+def exact_sum(values: Any) -> int:
+    """The sum of a numpy array of integers, also where 64 bits cannot hold it."""
     if not len(values):
         return 0
     if max(-int(values.min()), int(values.max())) < (1 << 62) // len(values):
@@ -72,86 +45,61 @@ def exact_sum(np: Any, values: Any) -> int:
 
 def total(column: Sequence[int]) -> int | None:
     """Of what is known; None where nothing is."""
-    np = numpy_for(len(column))
-    if np is None:
-        known = [v for v in column if v != NULL]
-        return sum(known) if known else None
-    values = view(np, column)
+    values = view(column)
     values = values[values != NULL]
-    return exact_sum(np, values) if len(values) else None
+    return exact_sum(values) if len(values) else None
 
 
 def taken(column: Sequence[int], rows: Sequence[int]) -> array[int]:
     """The values of these rows."""
-    np = numpy_for(len(rows))
-    if np is None:
-        return array("q", [column[row] for row in rows])
-    return packed(view(np, column)[index(np, rows)])
+    return packed(view(column)[index(rows)])
 
 
-def where(np: Any, true: Any) -> array[int]:
+def where(true: Any) -> array[int]:
     """Rows in which a numpy array is true."""
     return packed(np.flatnonzero(true))
 
 
 def above_zero(column: Sequence[int]) -> Sequence[int]:
     """Rows with a value above 0."""
-    np = numpy_for(len(column))
-    return [row for row, n in enumerate(column) if n > 0] if np is None else where(np, view(np, column) > 0)
+    return where(view(column) > 0)
 
 
 def sum_at(column: Sequence[int], rows: Sequence[int]) -> int:
     """Of these rows, where all are known."""
-    np = numpy_for(len(rows))
-    if np is None:
-        return sum(column[row] for row in rows)
-    return exact_sum(np, view(np, column)[index(np, rows)])
+    return exact_sum(view(column)[index(rows)])
 
 
 def different(column: Sequence[int]) -> int:
     """How many different values there are."""
-    np = numpy_for(len(column))
-    return len(set(column)) if np is None else len(np.unique(view(np, column)))
+    return len(np.unique(view(column)))
 
 
 def occurrences(column: Sequence[int], value: int) -> int:
     """How many rows have this value."""
-    np = numpy_for(len(column))
-    if np is None:
-        return sum(v == value for v in column)
-    return int(np.count_nonzero(view(np, column) == value))
+    return int(np.count_nonzero(view(column) == value))
 
 
 def ordered(column: Sequence[int]) -> array[int]:
     """What is known, sorted. An array, since a million numbers as objects are 32 MiB."""
-    np = numpy_for(len(column))
-    if np is None:
-        return array("q", sorted(v for v in column if v != NULL))
-    values = view(np, column)
+    values = view(column)
     return packed(np.sort(values[values != NULL]))
 
 
 def least_and_most(column: Sequence[int], rows: Sequence[int]) -> tuple[int, int] | None:
     """Of these rows, as far as they are known; None where none is."""
-    np = numpy_for(len(rows))
-    if np is None:
-        known = [column[row] for row in rows if column[row] != NULL]
-        return (min(known), max(known)) if known else None
-    values = view(np, column)[index(np, rows)]
+    values = view(column)[index(rows)]
     values = values[values != NULL]
     return (int(values.min()), int(values.max())) if len(values) else None
 
 
 def distinct(column: Sequence[int], rows: Sequence[int]) -> list[int]:
     """The different values of these rows, NULL among them, the least first."""
-    np = numpy_for(len(rows))
-    if np is None:
-        return sorted({column[row] for row in rows})
-    found: list[int] = np.unique(view(np, column)[index(np, rows)]).tolist()
+    found: list[int] = np.unique(view(column)[index(rows)]).tolist()
     return found
 
 
-def coded(np: Any, values: Any) -> tuple[Any, int]:
+def coded(values: Any) -> tuple[Any, int]:
     """(a number from 0 for each value, how many different): equal ones have one number. No order is kept."""
     if not len(values):
         return np.zeros(0, np.int64), 0
@@ -161,7 +109,7 @@ def coded(np: Any, values: Any) -> tuple[Any, int]:
         return np.zeros(len(values), np.int64), 1
     least, most = int(known.min()), int(known.max())
     if most - least < max(2 * len(values), 1 << 16):
-        return _renumbered(np, np.where(null, most - least + 1, values - least))
+        return _renumbered(np.where(null, most - least + 1, values - least))
     codes = np.zeros(len(values), np.int64)
     rest = np.arange(len(values))
     for number in range(_FEW):  # few values that lie far apart, as flags do
@@ -176,23 +124,23 @@ def coded(np: Any, values: Any) -> tuple[Any, int]:
     return codes, int(codes.max()) + 1
 
 
-def _renumbered(np: Any, numbers: Any) -> tuple[Any, int]:
+def _renumbered(numbers: Any) -> tuple[Any, int]:
     """Small numbers without those between that do not come."""
     used = np.bincount(numbers) > 0
     return (np.cumsum(used) - 1)[numbers], int(np.count_nonzero(used))
 
 
-def combined(np: Any, *columns: Any) -> tuple[Any, int]:
+def combined(*columns: Any) -> tuple[Any, int]:
     """The same for rows of several columns."""
-    codes, n = coded(np, columns[0])
+    codes, n = coded(columns[0])
     for column in columns[1:]:
-        more, m = coded(np, column)
+        more, m = coded(column)
         if m > 1:
-            codes, n = coded(np, codes * m + more)
+            codes, n = coded(codes * m + more)
     return codes, n
 
 
-def firsts(np: Any, codes: Any, n: int) -> Any:
+def firsts(codes: Any, n: int) -> Any:
     """Where each of the numbers 0 to n-1 comes first; all of them do come."""
     at = np.empty(n, np.int64)
     at[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # of several, the last one that is written stays
@@ -200,29 +148,14 @@ def firsts(np: Any, codes: Any, n: int) -> Any:
 
 
 class Groups:
-    """Which of `of`'s places belong to row n: places(n). Built once, in two passes over `of`; -1 belongs to none."""
+    """Which of `of`'s places belong to row n: places(n). Built once; -1 belongs to none."""
 
     def __init__(self, of: Sequence[int], rows: int) -> None:
-        np = numpy_for(max(len(of), rows))
-        if np is not None:
-            whose = view(np, of)
-            order = np.argsort(whose, kind="stable")  # mostly sorted as it stands, which is quick
-            sizes = np.bincount(whose[whose >= 0], minlength=rows)
-            self._start = packed(np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]))
-            self._places = packed(order[len(order) - self._start[-1] :])
-            return
-        start = array("q", [0]) * (rows + 1)
-        for row in of:
-            if row >= 0:
-                start[row + 1] += 1
-        for i in range(rows):
-            start[i + 1] += start[i]
-        at, places = array("q", start), array("q", [0]) * start[-1]
-        for place_, row in enumerate(of):
-            if row >= 0:
-                places[at[row]] = place_
-                at[row] += 1
-        self._start, self._places = start, places
+        groups = view(of)
+        order = np.argsort(groups, kind="stable")  # mostly sorted as it stands, which is quick
+        sizes = np.bincount(groups[groups >= 0], minlength=rows)
+        self._start = packed(np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]))
+        self._places = packed(order[len(order) - self._start[-1] :])
 
     def places(self, row: int) -> Sequence[int]:
         """In order."""

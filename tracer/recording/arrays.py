@@ -199,8 +199,8 @@ def _shared(flat: list[Any], numbers: Any, starts: Any, ends: Any) -> list[Any]:
         at = np.flatnonzero(ends - starts == length)
         first = starts[at]
         if 0 < length <= _SHORT:
-            codes, n = combined(np, *(numbers[first + i] for i in range(length)))
-            once = first[firsts(np, codes, n)]
+            codes, n = combined(*(numbers[first + i] for i in range(length)))
+            once = first[firsts(codes, n)]
             rows[at] = np.fromiter(_cut(flat, once, once + length), object, n)[codes]
         else:
             rows[at] = np.fromiter(_cut(flat, first, first + length), object, len(at))

@@ -24,11 +24,11 @@ from itertools import chain
 from typing import Any, Final
 
 from tracer.model.batch import Batch, nulls
-from tracer.model.schema import FIELDS, HEAD, KIND_NAMES, KINDS_BY_NAME, NULL, Field, Part
+from tracer.model.schema import EVENT_COLUMNS, HEAD, KIND_NAMES, KINDS_BY_NAME, NULL, Part
 from tracer.recording import arrays
 from tracer.recording.validity import SUPPLIED
 
-COLUMNS: Final[tuple[Field, ...]] = (*HEAD, *FIELDS)
+COLUMNS: Final = EVENT_COLUMNS
 """Every column of the wide table, in order. `kind` is the only one that a batch keeps elsewhere."""
 
 _KIND_WORDS: Final = tuple(KIND_NAMES.get(kind, f"kind_{kind}") for kind in range(256))
@@ -53,7 +53,7 @@ def widen(batch: Batch) -> Any:
     rows = {kind: at for kind, at in found if len(at)}  # a batch that was split has kinds that are all on one side
     merges: dict[tuple[int, ...], _Merge] = {}
     columns = []
-    for name, code, _ in COLUMNS:
+    for name, code, *_ in COLUMNS:
         having = tuple(kind for kind in rows if name in batch.parts[kind])
         if name == "kind":
             column = arrays.coded(batch.kinds, _KIND_WORDS)
@@ -140,7 +140,7 @@ def narrow(wide: Any, names: Collection[str] | None = None) -> tuple[Batch, int]
     parts: dict[int, Part] = {
         kind: {name: nulls(name, len(rows[kind])) for name in SUPPLIED[kind] if name in wanted} for kind in present
     }
-    for name, code, _ in COLUMNS:
+    for name, code, *_ in COLUMNS:
         if name == "kind" or name not in place or name not in wanted:
             continue
         column = wide.column(place[name])

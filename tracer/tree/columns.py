@@ -1,25 +1,28 @@
-"""The process table by columns: as growth.py has filled them, or derived: an id, a signal's name, CPU time split.
+"""The columns of the process table: as they are stored, or derived: an id, a signal's name, CPU time split.
 
-Of a derived column there is one value, `_one_X`, and all of them at once, `_make_X`. Knows the tables; who is below
-whom is tree.py's.
+`NUMBERS` are computed for all rows at once, by numpy, and kept until the tree grows; `MAPPED` columns are another
+reading of a stored one; `OF_EXEC` columns are those of the last exec. Everything else is read as it is stored.
 """
 
 from __future__ import annotations
 
 import signal as _signal
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
+
+import numpy as np
 
 from tracer.host.cgroups import place
 from tracer.model.flags import flag_names
-from tracer.model.meta import Fact
-from tracer.model.schema import LISTS, NULL
-from tracer.model.vector_ops import numpy_for, packed, view
-from tracer.tree.columns import cpu_split, cpu_splits
-from tracer.tree.ends import Growth
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import NULL, SUMS, Kind
+from tracer.model.vector_ops import packed, view
+from tracer.tree.execs import Execs
+from tracer.tree.table import Table
 
 _SIGNALS: Final = {int(s): s.name for s in _signal.Signals}
+_LARGE: Final = 1 << 61
 
 
 def signal_name(number: int) -> str:
@@ -30,231 +33,159 @@ def signal_name(number: int) -> str:
     return f"SIGRTMIN+{number - rtmin}" if rtmin < number <= int(_signal.SIGRTMAX) else f"SIG{number}"
 
 
-class _Nothing:
-    """A column of nulls of any length: eight bytes a process are not spent on what no source told."""
+class Columns:
+    """Reads the columns of one tree. `changes` says whether the tree has grown since a column was computed."""
 
-    def __init__(self, null: Any) -> None:
-        self._null = null
+    def __init__(self, meta: Meta, table: Table, execs: Execs, changes: Callable[[], tuple[int, int]]) -> None:
+        self._meta = meta
+        self._table = table
+        self._execs = execs
+        self._changes = changes
+        self._kept: dict[str, tuple[tuple[int, int], Any]] = {}
 
-    def __getitem__(self, row: int) -> Any:
-        return self._null
+    def column(self, name: str) -> Any:
+        """A process column in row order: array("q") with NULL, or a list with None. Not to be changed."""
+        if name in NUMBERS:
+            return self._number(name)
+        if name in MAPPED:
+            stored, read = MAPPED[name]
+            made: dict[Any, Any] = {}
+            return [made[v] if v in made else made.setdefault(v, read(v)) for v in self._table.whole(stored)]
+        if name in OF_EXEC:
+            words, n = OF_EXEC[name](self._execs), len(self._execs.process)
+            return [words(at) if NULL < at < n else None for at in self._table.whole("last_exec")]
+        if name == "ns_pids":
+            return [None if pids is None else list(pids) for pids in self._table.whole(name)]
+        return self._table.whole(name)
 
+    def value(self, row: int, name: str) -> Any:
+        """One value, None for null; booleans are still numbers."""
+        if name in MAPPED:
+            stored, read = MAPPED[name]
+            return read(self._table.peek(stored)[row])
+        if name in OF_EXEC:
+            at = self._table.peek("last_exec")[row]
+            value = None if at == NULL else OF_EXEC[name](self._execs)(at)
+        else:
+            value = self._number(name)[row] if name in NUMBERS else self._table.peek(name)[row]
+        if isinstance(value, tuple | list):
+            return list(value)
+        return None if value is None or value == NULL else value
 
-_NO_NUMBERS: Final = _Nothing(NULL)
-_NO_WORDS: Final = _Nothing(None)
+    def counters(self, name: str) -> Any:
+        """A running total, less what was there before the trace. Not to be changed."""
+        return self._number(name) if name in NUMBERS else self._net(name)
 
-
-class Derived(Growth):
-    """Columns, and single values of them."""
-
-    def _peek(self, name: str) -> Any:
-        """A stored column to look into; one that nothing was ever put in reads as null everywhere."""
-        column = self._columns.get(name)
-        return column if column is not None else _NO_WORDS if name in LISTS else _NO_NUMBERS
-
-    def _whole(self, name: str) -> Any:
-        column = self._columns.get(name)
-        if column is None:  # not kept
-            return [None] * self._n if name in LISTS else array("q", [NULL]) * self._n
-        return column
-
-    def last_argvs(self) -> Sequence[int]:
-        """Where in `argvs` those of each process' last exec are; NULL: not known, or it never exec'd."""
-        np = numpy_for(self._n)
-        last, argv = self._whole("last_exec"), self._exec_argv
-        if np is None:
-            return array("q", [NULL if at == NULL else argv[at] for at in last])
-        at, numbers = view(np, last), np.full(self._n, NULL, np.int64)
+    def last_argvs(self) -> array[int]:
+        """Where in `Execs.argvs` those of each process' last exec are; NULL: not known, or it never exec'd."""
+        at, numbers = view(self._table.whole("last_exec")), np.full(self._table.size, NULL, np.int64)
         known = at != NULL
-        numbers[known] = view(np, argv)[at[known]]
+        numbers[known] = view(self._execs.argv)[at[known]]
         return packed(numbers)
 
-    def _argv_of(self, at: int) -> tuple[str, ...] | None:
-        number = self._exec_argv[at]
-        return None if number == NULL else self._argvs[number]
+    # -- numbers --------------------------------------------------------------------------------------------------
 
-    # Derived columns: `_one_X` gives one value, `_make_X` the whole column.
+    def _number(self, name: str) -> array[int]:
+        stamp = self._changes()
+        kept = self._kept.get(name)
+        if kept is None or kept[0] != stamp:
+            kept = self._kept[name] = (stamp, NUMBERS[name](self))
+        made: array[int] = kept[1]
+        return made
 
-    def _one_id(self, row: int) -> int:
-        return row
+    def _ids(self) -> array[int]:
+        return array("q", range(self._table.size))
 
-    def _make_id(self) -> array[int]:
-        return array("q", range(self._n))
+    def _parents(self) -> array[int]:
+        parent = view(self._table.parent)
+        return packed(np.where(parent < 0, NULL, parent))
 
-    def _one_parent_id(self, row: int) -> int | None:
-        above = self._parent[row]
-        return above if above >= 0 else None
+    def _threads(self) -> array[int]:
+        return self._or("threads", 0 if Fact.THREADS in self._meta.facts else NULL)
 
-    def _make_parent_id(self) -> array[int]:
-        np = numpy_for(self._n)
-        if np is None:
-            return array("q", [NULL if above < 0 else above for above in self._parent])
-        above = view(np, self._parent)
-        return packed(np.where(above < 0, NULL, above))
+    def _or(self, name: str, value: int) -> array[int]:
+        numbers = view(self._table.whole(name))
+        return packed(np.where(numbers == NULL, value, numbers))
 
-    def _one_flags(self, row: int) -> list[str] | None:
-        bits = self._peek("clone_flags")[row]
-        return None if bits == NULL else flag_names(bits)
-
-    def _make_flags(self) -> list[list[str] | None]:
-        names: dict[int, list[str] | None] = {NULL: None}
-        return [names[b] if b in names else names.setdefault(b, flag_names(b)) for b in self._whole("clone_flags")]
-
-    def _one_ns_pids(self, row: int) -> list[int] | None:
-        pids = self._peek("ns_pids")[row]
-        return None if pids is None else list(pids)
-
-    def _make_ns_pids(self) -> list[Any]:
-        return [None if p is None else list(p) for p in self._whole("ns_pids")]
-
-    def _of_exec(self, row: int, table: Sequence[Any]) -> Any:
-        at = self._peek("last_exec")[row]
-        return None if at == NULL or at >= len(table) else table[at]
-
-    def _of_execs(self, table: Sequence[Any]) -> list[Any]:
-        most = len(table)
-        return [table[at] if NULL < at < most else None for at in self._whole("last_exec")]
-
-    def _one_exe(self, row: int) -> str | None:
-        return self._of_exec(row, self._exec_exe)  # type: ignore[no-any-return]
-
-    def _make_exe(self) -> list[str | None]:
-        return self._of_execs(self._exec_exe)
-
-    def _one_argv(self, row: int) -> list[str] | None:
-        at = self._peek("last_exec")[row]
-        argv = None if at == NULL else self._argv_of(at)
-        return None if argv is None else list(argv)
-
-    def _make_argv(self) -> list[Any]:
-        argvs = self._argvs
-        return [None if number == NULL else argvs[number] for number in self.last_argvs()]
-
-    def _one_interpreter(self, row: int) -> str | None:
-        return self._of_exec(row, self._exec_words.get("interpreter", ()))  # type: ignore[no-any-return]
-
-    def _make_interpreter(self) -> list[str | None]:
-        return self._of_execs(self._exec_words.get("interpreter", ()))
-
-    def _one_cwd(self, row: int) -> str | None:
-        return self._of_exec(row, self._exec_words.get("cwd", ()))  # type: ignore[no-any-return]
-
-    def _make_cwd(self) -> list[str | None]:
-        return self._of_execs(self._exec_words.get("cwd", ()))
-
-    def _one_execs(self, row: int) -> int:
-        n = self._peek("execs")[row]
-        return 0 if n == NULL else int(n)
-
-    def _make_execs(self) -> array[int]:
-        return _or(self._whole("execs"), 0)
-
-    def _one_threads(self, row: int) -> int | None:
-        n = self._peek("threads")[row]
-        return (0 if Fact.THREADS in self.meta.facts else None) if n == NULL else int(n)
-
-    def _make_threads(self) -> array[int]:
-        none = 0 if Fact.THREADS in self.meta.facts else NULL
-        return _or(self._whole("threads"), none)
-
-    def _one_signal(self, row: int) -> str | None:
-        n = self._peek("signal")[row]
-        return None if n == NULL else signal_name(n)
-
-    def _make_signal(self) -> list[str | None]:
-        names: dict[int, str | None] = {NULL: None}
-        return [names[n] if n in names else names.setdefault(n, signal_name(n)) for n in self._whole("signal")]
-
-    def _one_container(self, row: int) -> str | None:
-        path = self._peek("cgroup")[row]
-        return place(path).container if path else None
-
-    def _make_container(self) -> list[str | None]:
-        known: dict[str | None, str | None] = {None: None}
-        return [
-            known[p] if p in known else known.setdefault(p, place(p).container if p else None)
-            for p in self._whole("cgroup")
-        ]
-
-    def _counter(self, row: int, name: str) -> int | None:
-        value, base = self._peek(name)[row], self._peek("base_" + name)[row]
-        if value == NULL:
-            return None
-        return int(value) if base == NULL else max(0, value - base)
-
-    def _counters(self, name: str) -> Any:
-        """The whole column, less what was there at the beginning."""
-        values, base = self._whole(name), self._columns.get("base_" + name)
-        if base is None or name not in self._columns:
+    def _net(self, name: str) -> Any:
+        values, base = self._table.whole(name), self._table.columns.get("base_" + name)
+        if base is None or name not in self._table.columns:
             return values
-        np = numpy_for(self._n)
-        if np is None:
-            pairs = zip(values, base, strict=True)
-            return array("q", [v if NULL in (v, b) else max(0, v - b) for v, b in pairs])
-        v, b = view(np, values), view(np, base)
-        at = np.flatnonzero((v != NULL) & (b != NULL))
-        net = v.copy()
-        net[at] = np.maximum(v[at] - b[at], 0)
+        total, before = view(values), view(base)
+        at = np.flatnonzero((total != NULL) & (before != NULL))
+        net = total.copy()
+        net[at] = np.maximum(total[at] - before[at], 0)
         return packed(net)
 
-    def _one_min_flt(self, row: int) -> int | None:
-        return self._counter(row, "min_flt")
-
-    def _make_min_flt(self) -> Any:
-        return self._counters("min_flt")
-
-    def _one_maj_flt(self, row: int) -> int | None:
-        return self._counter(row, "maj_flt")
-
-    def _make_maj_flt(self) -> Any:
-        return self._counters("maj_flt")
-
-    def _one_wpcopy_count(self, row: int) -> int | None:
-        return self._counter(row, "wpcopy_count")
-
-    def _make_wpcopy_count(self) -> Any:
-        return self._counters("wpcopy_count")
-
-    def _one_cpu_user_ns(self, row: int) -> int | None:
-        return self._cpu(row)[0]
-
-    def _make_cpu_user_ns(self) -> array[int]:
-        return self._cpus()[0]
-
-    def _one_cpu_system_ns(self, row: int) -> int | None:
-        return self._cpu(row)[1]
-
-    def _make_cpu_system_ns(self) -> array[int]:
-        return self._cpus()[1]
-
-    def _cpu(self, row: int) -> tuple[int | None, int | None]:
-        runtime = self._counter(row, "runtime_ns")
-        utime, stime = self._counter(row, "utime_ns"), self._counter(row, "stime_ns")
-        if utime is None or stime is None:
-            return None, None
-        return (utime, stime) if runtime is None else cpu_split(utime, stime, runtime)
-
-    def _cpus(self) -> tuple[array[int], array[int]]:
-        """User and system time of all."""
-        columns = [self._counters(name) for name in ("utime_ns", "stime_ns", "runtime_ns")]
-        np = numpy_for(self._n)
-        if np is not None:
-            user, system, rows = cpu_splits(np, *(view(np, column) for column in columns))
-        else:
-            user, system, rows = array("q", columns[0]), array("q", columns[1]), list(range(self._n))
-        for row in rows:
-            u, s, runtime = (column[row] for column in columns)
-            if NULL in (u, s):
-                user[row] = system[row] = NULL
-            elif runtime != NULL:
-                user[row], system[row] = cpu_split(u, s, runtime)
-        return user, system
+    def _cpu(self, which: int) -> array[int]:
+        return cpu_splits(*(self._net(name) for name in ("utime_ns", "stime_ns", "runtime_ns")))[which]
 
 
-def _or(column: array[int], value: int) -> array[int]:
-    """The column with `value` where it is NULL."""
-    np = numpy_for(len(column))
-    if np is None:
-        return array("q", [value if n == NULL else n for n in column])
-    numbers = view(np, column)
-    return packed(np.where(numbers == NULL, value, numbers))
+NUMBERS: Final[Mapping[str, Callable[[Columns], array[int]]]] = {
+    "id": Columns._ids,
+    "parent_id": Columns._parents,
+    "threads": Columns._threads,
+    "execs": lambda columns: columns._or("execs", 0),
+    "cpu_user_ns": lambda columns: columns._cpu(0),
+    "cpu_system_ns": lambda columns: columns._cpu(1),
+    **{name: lambda columns, name=name: columns._net(name) for name in SUMS[Kind.ALIVE]},  # type: ignore[misc]
+}
+
+
+
+def _flags(bits: int) -> list[str] | None:
+    return None if bits == NULL else flag_names(bits)
+
+
+def _signal_word(number: int) -> str | None:
+    return None if number == NULL else signal_name(number)
+
+
+def _container(path: str | None) -> str | None:
+    return place(path).container if path else None
+
+
+MAPPED: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
+    "flags": ("clone_flags", _flags),
+    "signal": ("signal", _signal_word),
+    "container": ("cgroup", _container),
+}
+"""{column: (the stored column it is made of, how one value is read)}."""
+
+OF_EXEC: Final[Mapping[str, Callable[[Execs], Callable[[int], Any]]]] = {
+    "exe": lambda execs: execs.exe.__getitem__,
+    "argv": lambda execs: execs.argv_of,
+    "interpreter": lambda execs: execs.word_of("interpreter"),
+    "cwd": lambda execs: execs.word_of("cwd"),
+}
+"""Columns of the last exec: by its place in the table of execs."""
+
+
+def cpu_splits(utime: Any, stime: Any, runtime: Any) -> tuple[array[int], array[int]]:
+    """User and system ns of each process, as the kernel's cputime_adjust() splits the exact run time by its ticks.
+
+    Without a run time the ticks stand; where ticks are not known, neither is known.
+    """
+    user, system, exact = view(utime), view(stime), view(runtime)
+    known = (user != NULL) & (system != NULL)
+    users, systems = np.where(known, user, NULL), np.where(known, system, NULL)
+    split = known & (exact != NULL)
+    small = (user >= 0) & (user < _LARGE) & (system >= 0) & (system < _LARGE) & (exact >= 0)
+    small &= system.astype(float) * exact < _LARGE
+    at = np.flatnonzero(split & small)
+    u, s, r = user[at], system[at], exact[at]
+    part = np.where(u == 0, r, np.minimum(s * r // np.maximum(s + u, 1), r))
+    part[s == 0] = 0
+    users[at], systems[at] = r - part, part
+    for row in np.flatnonzero(split & ~small).tolist():  # their product does not fit into 64 bits
+        users[row], systems[row] = _cpu_split(int(user[row]), int(system[row]), int(exact[row]))
+    return packed(users), packed(systems)
+
+
+def _cpu_split(utime: int, stime: int, runtime: int) -> tuple[int, int]:
+    if stime == 0:
+        return runtime, 0
+    if utime == 0:
+        return 0, runtime
+    system = min(stime * runtime // (stime + utime), runtime)
+    return runtime - system, system

@@ -1,105 +1,141 @@
-"""What execs do to the processes of a tree: images one after the other, names, what a vfork waited for, new parents.
+"""Ingest EXEC and RENAME: the images of each process, one after the other, and what the first exec means.
 
-Every exec has a row of its own, in the order in which they came; each process knows its last. Knows nothing of how a
-process ends, which is growth.py's.
+Every exec has a row of its own, in stream order; each process knows its last. Arguments are kept once however often
+they come.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from tracer.model.schema import NULL, Part
-from tracer.model.vector_ops import numpy_of, view
-from tracer.tree.table import set_rows
-from tracer.tree.vector_births import Bulk
+import numpy as np
 
-COUNTERS: Final = ("min_flt", "maj_flt", "utime_ns", "stime_ns", "runtime_ns", "wpcopy_count")
+from tracer.model.frozen import record
+from tracer.model.schema import NULL, SUMS, Kind, Part
+from tracer.model.vector_ops import view
+from tracer.tree.parents import adoptions
+from tracer.tree.table import Table, set_rows
+from tracer.tree.threads import Threads
+
+BASED: Final = SUMS[Kind.ALIVE]
+"""Running totals: what they were when the trace's part of a process began is kept as base_NAME."""
+
 _AT_FIRST_EXEC: Final = frozenset({"root", "vfork", "posix_spawn"})
+_KNOWN_MOST: Final = 200_000
 
 
-class Execs(Bulk):
-    """Feed it what execs and renames there are."""
+@record
+class Exec:
+    """One image of a process. `old_tid`: the thread that called execve, which takes the leader's place."""
 
-    def _execs(self, part: Part) -> None:
-        rows = self._rows(part)
-        n = len(rows)
-        base = len(self._exec_row)
-        extend(self._exec_row, rows)
-        self._exec_ts.extend(part["ts_ns"])
-        self._exec_exe.extend(part.get("exe") or [None] * n)
-        self._exec_argv.extend(self._numbered(part.get("argv") or [None] * n))
-        self._exec_old_tid.extend(part.get("old_tid") or array("q", [NULL]) * n)
-        first, at = self._count_execs(rows, base)
-        set_rows(self._col("exec_ns"), first, [part["ts_ns"][i] for i in as_list(at)])
-        how = self._col("how")
-        for row, i in zip(as_list(first), as_list(at), strict=True):
+    ts_ns: int
+    exe: str | None
+    argv: tuple[str, ...] | None
+    old_tid: int | None
+
+
+class Execs:
+    """The table of execs."""
+
+    def __init__(self, table: Table, threads: Threads) -> None:
+        self._table = table
+        self._threads = threads
+        self.process, self.ts, self.old_tid = array("q"), array("q"), array("q")
+        self.exe: list[str | None] = []
+        self.words: dict[str, list[str | None]] = {}
+        """interpreter and cwd of each exec; may be shorter than the execs."""
+        self.argv = array("q")
+        """Where in `argvs` the arguments of each exec are; NULL: not known."""
+        self.argvs: list[tuple[str, ...]] = []
+        """Arguments, each different one once at least."""
+        self._known: dict[tuple[str, ...], int] = {}
+
+    def execs(self, part: Part) -> None:
+        """EXEC: a new image."""
+        table = self._table
+        rows = table.rows(part)
+        n, base = len(rows), len(self.process)
+        self.process.frombytes(rows.tobytes())
+        self.ts.extend(part["ts_ns"])
+        self.exe.extend(part.get("exe") or [None] * n)
+        self.argv.extend(self._numbered(part.get("argv") or [None] * n))
+        self.old_tid.extend(part.get("old_tid") or array("q", [NULL]) * n)
+        first, at = self._count(rows, base)
+        set_rows(table.column("exec_ns"), first, view(part["ts_ns"])[at])
+        how = table.column("how")
+        for row, i in zip(first.tolist(), at.tolist(), strict=True):
             if how[row] in _AT_FIRST_EXEC:
-                self._first_exec(row, part, i)
+                self._first(row, part, i)
         for name in ("interpreter", "cwd"):
             values = part.get(name)
             if values is not None:
-                table = self._exec_words.setdefault(name, [])
-                table.extend([None] * (base - len(table)))
-                table.extend(values)
-        for name in ("uid", "cgroup", "comm"):
-            if name in part:
-                set_rows(self._col(name), rows, part[name])
-        if "old_tid" in part and self._live_threads:  # it becomes the leader, and as a thread it never ends
-            for row, tid, ts in zip(as_list(rows), part["old_tid"], part["ts_ns"], strict=True):
-                self._thread_end_at(tid, row, ts)
-        self._adoptions(rows, part)
+                words = self.words.setdefault(name, [])
+                words.extend([None] * (base - len(words)))
+                words.extend(values)
+        table.accumulate(Kind.EXEC, rows, part)
+        if "old_tid" in part and self._threads:  # it becomes the leader, and as a thread it never ends
+            for row, tid, ts in zip(rows.tolist(), part["old_tid"], part["ts_ns"], strict=True):
+                self._threads.ended(row, tid, ts)
+        adoptions(table, rows, part)
 
-    def _count_execs(self, rows: Any, base: int) -> tuple[Any, Any]:
-        """Rows of the processes that had none before, and which of these execs is the first of each."""
-        last, execs = self._col("last_exec"), self._col("execs")
-        np = numpy_of(rows)
-        if np is None:
-            first = []
-            for i, row in enumerate(rows):
-                last[row] = base + i
-                if execs[row] == NULL:
-                    execs[row] = 1
-                    first.append(i)
-                else:
-                    execs[row] += 1
-            return [rows[i] for i in first], first
-        numbers = np.arange(base, base + len(rows))
-        view(np, last)[rows] = numbers  # of one that has several, the last one stays
-        if (view(np, last)[rows] == numbers).all():  # none has
-            whose, at, times = rows, numbers - base, np.ones_like(rows)
-        else:
-            whose, at, times = np.unique(rows, return_index=True, return_counts=True)
-        counted = view(np, execs)
-        new = counted[whose] == NULL
-        counted[whose] = np.where(new, times, counted[whose] + times)
-        return whose[new], at[new]
-
-    def _first_exec(self, row: int, part: Part, i: int) -> None:
-        """What the first exec of a root or of a vfork means."""
-        if self._col("how")[row] == "root":
-            for name in COUNTERS:
-                if name in part and self._col("base_" + name)[row] == NULL:
-                    self._col("base_" + name)[row] = part[name][i]
+    def renames(self, part: Part) -> None:
+        """RENAME: a new comm. An exec sets one too, and those of the same batch were taken before."""
+        rows, stamps = self._table.rows(part), part["ts_ns"]
+        names = part.get("comm")
+        if names is None:
             return
-        done, birth = part.get("vfork_done_ns"), self._col("birth_ts")[row]
+        last = self._table.column("last_exec")
+        keep = [i for i, row in enumerate(rows.tolist()) if last[row] == NULL or self.ts[last[row]] <= stamps[i]]
+        set_rows(self._table.column("comm"), rows[keep], [names[i] for i in keep])
+
+    def argv_of(self, at: int) -> tuple[str, ...] | None:
+        """The arguments of one exec."""
+        number = self.argv[at]
+        return None if number == NULL else self.argvs[number]
+
+    def word_of(self, name: str) -> Callable[[int], str | None]:
+        """How to read `interpreter` or `cwd` of one exec."""
+        words = self.words.get(name, ())
+        n = len(words)
+        return lambda at: words[at] if at < n else None
+
+    def one(self, at: int) -> Exec:
+        """One exec."""
+        old_tid = self.old_tid[at]
+        return Exec(self.ts[at], self.exe[at], self.argv_of(at), None if old_tid == NULL else old_tid)
+
+    def _count(self, rows: Any, base: int) -> tuple[Any, Any]:
+        """Rows of the processes that had none before, and which of these execs is the first of each."""
+        last, execs = view(self._table.column("last_exec")), view(self._table.column("execs"))
+        numbers = np.arange(base, base + len(rows))
+        last[rows] = numbers  # of one that has several, the last one stays
+        if (last[rows] == numbers).all():  # none has
+            processes, at, times = rows, numbers - base, np.ones_like(rows)
+        else:
+            processes, at, times = np.unique(rows, return_index=True, return_counts=True)
+        new = execs[processes] == NULL
+        execs[processes] = np.where(new, times, execs[processes] + times)
+        return processes[new], at[new]
+
+    def _first(self, row: int, part: Part, i: int) -> None:
+        """What the first exec of a root or of a vfork means."""
+        table = self._table
+        if table.column("how")[row] == "root":
+            for name in BASED:
+                if name in part and table.column("base_" + name)[row] == NULL:
+                    table.column("base_" + name)[row] = part[name][i]
+            return
+        done, birth = part.get("vfork_done_ns"), table.column("birth_ts")[row]
         end = done[i] if done is not None and done[i] != NULL else part["ts_ns"][i]
         if NULL not in (birth, end):
-            self._col("vfork_blocked_ns")[row] = end - birth
-
-    def _renames(self, part: Part) -> None:
-        """A process' new names. An exec gives one too, and those of the same batch were taken before."""
-        rows, stamps = as_list(self._rows(part)), part["ts_ns"]
-        last, exec_ts = self._col("last_exec"), self._exec_ts
-        keep = [i for i, row in enumerate(rows) if last[row] == NULL or exec_ts[last[row]] <= stamps[i]]
-        names = part["comm"]
-        set_rows(self._col("comm"), [rows[i] for i in keep], [names[i] for i in keep])
+            table.column("vfork_blocked_ns")[row] = end - birth
 
     def _numbered(self, argvs: Sequence[Sequence[str] | None]) -> array[int]:
-        """Where in the table of arguments each is; equal ones are mostly one."""
-        known, table = self._known_argv, self._argvs
-        if len(known) > 200_000:
+        """Where in `argvs` each is; equal ones are mostly one."""
+        known, table = self._known, self.argvs
+        if len(known) > _KNOWN_MOST:
             known.clear()
         # A reader may have made one list of those that are equal, which is seen sooner than that they are.
         numbers: dict[int, int] = {}
@@ -112,39 +148,3 @@ class Execs(Bulk):
             if number == len(table):
                 table.append(words)
         return array("q", map(numbers.__getitem__, map(id, argvs)))
-
-    def _adoptions(self, rows: Sequence[int], part: Part) -> None:
-        ppids = part.get("ppid")
-        if ppids is None:
-            return
-        born_to, adopted, since = self._col("ppid"), self._col("adopted_by"), self._col("adopted_ns")
-        stamps = part["ts_ns"]
-        np = numpy_of(rows)
-        if np is not None:  # most have the parent that they were born to
-            moved = np.flatnonzero(view(np, born_to)[rows] != view(np, ppids)).tolist()
-            rows, ppids, stamps = rows[moved].tolist(), [ppids[i] for i in moved], [stamps[i] for i in moved]
-        for row, ppid, ts in zip(rows, ppids, stamps, strict=True):
-            first = born_to[row]
-            if ppid in (first, NULL) or first == NULL:
-                continue
-            # An exec may be taken before the earlier end of a thread: the first new parent by time counts.
-            if adopted[row] == NULL or NULL < ts < since[row]:
-                adopted[row], since[row] = ppid, ts
-
-
-def as_list(rows: Any) -> list[int]:
-    """Row numbers as Python has them."""
-    return rows if isinstance(rows, list) else rows.tolist()
-
-
-def taken(rows: Any, keep: Sequence[int]) -> Any:
-    """Some of these, of the sort they are."""
-    return [rows[i] for i in keep] if isinstance(rows, list) else rows[keep]
-
-
-def extend(column: array[int], rows: Any) -> None:
-    """More numbers at the end of a column."""
-    if isinstance(rows, list):
-        column.extend(rows)
-    else:
-        column.frombytes(rows.tobytes())

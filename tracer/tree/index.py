@@ -1,9 +1,7 @@
 """Where a process is found: (pid, born_ns) -> its row.
 
-Young ones are in a dict. Where many are looked up at once, by numpy, they move into a table of row numbers that are
-hashed by their keys, which are in the tree's own columns: a million pairs in a dict would be 220 MB.
-
-Knows keys and rows; nothing of what they are.
+A hash table of row numbers: the keys are in the tree's own columns, as a million pairs in a dict would be 220 MB.
+Single keys that were just added wait in a dict until many are looked up at once.
 """
 
 from __future__ import annotations
@@ -11,6 +9,8 @@ from __future__ import annotations
 import os
 from array import array
 from typing import Any, Final
+
+import numpy as np
 
 _WORD: Final = (1 << 64) - 1
 _FREE: Final = 4  # places a row at least, when the table is made anew; half of them are taken before it is again
@@ -54,14 +54,14 @@ class Index:
 
     # -- many at once, by numpy ------------------------------------------------------------------------------------
 
-    def find(self, np: Any, pids: Any, borns: Any) -> Any:
+    def find(self, pids: Any, borns: Any) -> Any:
         """Rows as numpy int64, -1 where there is none."""
-        self._settle(np)
+        self._settle()
         if self._table is None:
             return np.full(len(pids), -1, np.int64)
         table, mask = self._table, len(self._table) - 1
         known_pids, known_borns = np.frombuffer(self._pids, np.int64), np.frombuffer(self._borns, np.int64)
-        places = self._places(np, pids, borns)
+        places = self._places(pids, borns)
         rows = table[places].astype(np.int64)
         others = np.flatnonzero((rows >= 0) & ((known_pids[rows] != pids) | (known_borns[rows] != borns)))
         while len(others):
@@ -71,18 +71,18 @@ class Index:
             others = others[wrong]
         return rows
 
-    def add(self, np: Any, first: int, n: int) -> None:
+    def add(self, first: int, n: int) -> None:
         """Rows from `first` on, whose keys are in the columns, and new."""
-        self._settle(np)
-        self._put(np, np.arange(first, first + n))
+        self._settle()
+        self._put(np.arange(first, first + n))
 
-    def _settle(self, np: Any) -> None:
+    def _settle(self) -> None:
         if self._young:
             rows = np.fromiter(self._young.values(), np.int64, len(self._young))
             self._young.clear()
-            self._put(np, rows)
+            self._put(rows)
 
-    def _put(self, np: Any, rows: Any) -> None:
+    def _put(self, rows: Any) -> None:
         if not len(rows):
             return
         old, self._old = self._old, self._old + len(rows)
@@ -93,14 +93,14 @@ class Index:
             self._shift = 64 - bits
             self._table = np.full(1 << bits, -1, np.int32)
         table, mask = self._table, len(self._table) - 1
-        places = self._places(np, np.frombuffer(self._pids, np.int64)[rows], np.frombuffer(self._borns, np.int64)[rows])
+        places = self._places(np.frombuffer(self._pids, np.int64)[rows], np.frombuffer(self._borns, np.int64)[rows])
         while len(rows):
             free = table[places] < 0
             table[places[free]] = rows[free]  # of several that want one place, the last one has it
             left = table[places] != rows
             rows, places = rows[left], (places[left] + 1) & mask
 
-    def _places(self, np: Any, pids: Any, borns: Any) -> Any:
+    def _places(self, pids: Any, borns: Any) -> Any:
         a, b, c = (np.uint64(factor) for factor in self._factors)
         mixed = pids.view(np.uint64) * a + borns.view(np.uint64) * b
         mixed ^= mixed >> np.uint64(32)

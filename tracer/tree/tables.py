@@ -1,7 +1,7 @@
 """Processes and events as tables: pandas frames for people, Arrow tables for files.
 
     processes_frame(tree)     one row per process, columns of processes.PROCESS_COLUMNS
-    events_frame(batches)     one row per event, columns of events.HEAD and events.FIELDS
+    events_frame(batches)     one row per event, columns of schema.EVENT_COLUMNS
     processes_table(tree)     the processes as pyarrow; `process_batches` the same, in pieces
     event_batches(batches)    the events as pyarrow record batches
 
@@ -26,14 +26,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracer.model.batch import Batch
 from tracer.model.meta import Meta
-from tracer.model.schema import FIELDS, HEAD, KIND_NAMES, NULL, PROCESS_COLUMNS, TYPES, Field
+from tracer.model.schema import EVENT_COLUMNS, KIND_NAMES, NULL, PROCESS_COLUMNS, TYPES, Column
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from tracer.tree.tree import ProcessTree
 
-EVENT_COLUMNS: Final[tuple[Field, ...]] = (*HEAD, *FIELDS)
 PIECE_ROWS: Final = 65536
 
 
@@ -122,7 +121,7 @@ def event_batches(batches: Iterable[Batch], rows: int = PIECE_ROWS) -> Iterator[
         yield from pa.Table.from_batches(held).combine_chunks().to_batches()
 
 
-def table_schema(fields: Sequence[Field], meta: Meta) -> Any:
+def table_schema(fields: Sequence[Column], meta: Meta) -> Any:
     """The pyarrow schema of a table: `doc` in the metadata of each field, the Meta as JSON in `forktrace.meta`."""
     import pyarrow as pa
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from tracer.model.meta import Fact
 
 from tests.build import (
     META,
@@ -33,6 +32,7 @@ from tests.strategies import META as ANY
 from tests.strategies import PROFILE, History, histories
 from tracer.analyses.findings.advice import Finding, advise
 from tracer.model.batch import Batch
+from tracer.model.meta import Fact
 from tracer.tree.tree import ProcessTree
 
 MIB = 1 << 20

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracer.model.meta import Fact
-from tracer.model.schema import Kind
 
 import tracer
 from tests import judge, samples, side_by_side
@@ -28,6 +26,8 @@ from tracer.backends.bcc import backend as bcc
 from tracer.backends.bcc import headers
 from tracer.errors import NoInputError, ProbesRefusedError
 from tracer.model.batch import Event
+from tracer.model.meta import Fact
+from tracer.model.schema import Kind
 
 pytestmark = pytest.mark.kernel
 ROOT = Path(__file__).parents[3]

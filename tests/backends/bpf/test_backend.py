@@ -18,8 +18,6 @@ from statistics import median
 from typing import Any
 
 import pytest
-from tracer.model.meta import Fact
-from tracer.model.schema import Kind
 
 import tracer
 from tests import samples
@@ -39,6 +37,8 @@ from tracer.capture.session import Plan, Session
 from tracer.capture.target import Target
 from tracer.errors import NoInputError, ProbesRefusedError
 from tracer.model.batch import Batch
+from tracer.model.meta import Fact
+from tracer.model.schema import Kind
 from tracer.tree.tree import ProcessTree
 
 kernel = pytest.mark.kernel

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracer.model.schema import Kind
 
 from tests.strategies import PROFILE
 from tracer.backends import wire
 from tracer.backends.bpf.decode import Decoder
+from tracer.model.schema import Kind
 
 ALL = 2**64 - 1  # ~0: unknown
 

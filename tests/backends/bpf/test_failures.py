@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tracer.model.schema import Kind
 
 import tracer
 from tests.conftest import need
@@ -22,6 +21,7 @@ from tracer.host.btf import Btf
 from tracer.host.cgroups import hierarchy
 from tracer.host.fork_errors import Host
 from tracer.model.batch import Batch, Event
+from tracer.model.schema import Kind
 
 UID = 61237  # nobody else is this user
 

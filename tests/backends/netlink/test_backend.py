@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracer.model.meta import Fact, Meta
-from tracer.model.schema import Kind
 
 import tracer
 from tests import samples, side_by_side
@@ -28,6 +26,8 @@ from tracer.backends.netlink.sockets import ring_every_cpu
 from tracer.errors import NoInputError
 from tracer.host import delayacct
 from tracer.model.batch import Batch, Event
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import Kind
 from tracer.tree.tree import ProcessTree
 
 pytestmark = pytest.mark.programs

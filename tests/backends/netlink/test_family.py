@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from tracer.model.schema import Kind
 
 from tracer.backends.netlink import layout
 from tracer.backends.netlink.family import Family
@@ -16,6 +15,7 @@ from tracer.backends.netlink.proc import TICK_NS, Image
 from tracer.backends.netlink.process import Process
 from tracer.backends.netlink.rows import cut
 from tracer.model.batch import Event
+from tracer.model.schema import Kind
 
 MS = 1_000_000
 ROOT, BORN = 10, 500 * MS

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tracer.model.schema import TYPES, Kind
-
 from tracer.backends.netlink import rows
 from tracer.backends.netlink.rows import COLUMNS, Row, cut
+from tracer.model.schema import TYPES, Kind
 
 
 def rename(at: int, pid: int) -> Row:

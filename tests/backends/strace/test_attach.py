@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracer.model.schema import Kind
 
 from tests.conftest import need
 from tests.terminals import DEADLINE_S, wait_until
@@ -21,6 +20,7 @@ from tracer.backends.strace import backend as strace
 from tracer.backends.strace.attach import refused, tasks, tracer_of, tree
 from tracer.errors import NoInputError
 from tracer.host import procfs
+from tracer.model.schema import Kind
 
 pytestmark = pytest.mark.programs
 

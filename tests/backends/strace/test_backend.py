@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracer.model.schema import Kind
 
 import tracer
 from tests import judge, samples
@@ -31,6 +30,7 @@ from tracer.backends.strace import backend as strace
 from tracer.backends.strace.log import Log
 from tracer.errors import NoInputError, NoPermissionError, ProbesRefusedError
 from tracer.host import features
+from tracer.model.schema import Kind
 
 ROOT = Path(__file__).parents[3]
 PROGRAMS = ROOT / "tests" / "programs"

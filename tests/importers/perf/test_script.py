@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracer.model.meta import Fact, Meta
-from tracer.model.schema import Kind
 
 from tests import judge
 from tests.importers.strace.seen import story
@@ -20,6 +18,8 @@ from tracer.errors import BadDataError
 from tracer.importers import open_log, sniff
 from tracer.importers.perf.script import PerfImport
 from tracer.model.batch import Batch
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import Kind
 from tracer.tree.tree import ProcessTree
 
 TEXTS = ROOT / "samples" / "perf"

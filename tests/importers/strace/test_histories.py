@@ -15,7 +15,6 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tracer.model.schema import Kind
 
 from tests.importers.strace.histories import History, Life
 from tests.importers.strace.render import TIMES, Style, family, log
@@ -27,6 +26,7 @@ from tracer.importers.strace.line_attribution import Skipped
 from tracer.importers.strace.line_reader import LineReader
 from tracer.importers.strace.log import Look
 from tracer.model.batch import Batch
+from tracer.model.schema import Kind
 
 few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

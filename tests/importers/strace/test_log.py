@@ -14,8 +14,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from tracer.model.meta import Fact, Meta
-from tracer.model.schema import NULL, Kind
 
 from tests import judge
 from tests.conftest import need
@@ -24,6 +22,8 @@ from tracer.analyses.tree_index import Shape
 from tracer.errors import BadDataError
 from tracer.importers import open_log
 from tracer.model.batch import Batch
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import NULL, Kind
 from tracer.tree.tree import ProcessTree
 
 LOGS = ROOT / "samples" / "strace"

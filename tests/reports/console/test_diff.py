@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from tracer.model.meta import Fact
 
 from tests.build import Step, after, exec_, exit_, faults, fork, root, spawn, tree
 from tests.strategies import META, PROFILE, History, histories
 from tracer.analyses.diff import Diff, diff
 from tracer.analyses.profile import Places, profile
 from tracer.model.batch import Batch
+from tracer.model.meta import Fact
 from tracer.reports.console.diff import lines
 from tracer.reports.terminal import Terminal, cells
 from tracer.tree.tree import ProcessTree

@@ -60,7 +60,7 @@ def test_it_fits(width: int, unicode: bool) -> None:
 
 def test_when_the_copies_were_made() -> None:
     t = _saver()
-    t.decay = {(1, False): [0, 0, 8, 0, 16, 0], (0, True): [0, 4, 0, 0, 0, 0]}
+    t.decay.update({(1, False): [0, 0, 8, 0, 16, 0], (0, True): [0, 4, 0, 0, 0, 0]})
 
     assert _lines(t)[-2:] == [
         "  when       2.05 µs ▄ █ 16.4 µs after its birth",
@@ -70,7 +70,7 @@ def test_when_the_copies_were_made() -> None:
 
 def test_the_parents_alone_are_labelled_too_and_small_ones_together_count() -> None:
     t = _saver()
-    t.decay = {(-1, True): [0, 4]}
+    t.decay.update({(-1, True): [0, 4]})
 
     assert _lines(t)[-1] == "  when       1.02 µs █ 2.05 µs after the parent's last fork"
 

@@ -15,8 +15,6 @@ import pytest
 from hypothesis import given
 from rich.cells import cell_len
 from rich.text import Text
-from tracer.model.flags import CloneFlags
-from tracer.model.meta import Fact
 
 from tests import build
 from tests.build import (
@@ -46,6 +44,8 @@ from tests.strategies import META, PROFILE, History, histories
 from tracer.api.trace import Trace
 from tracer.errors import CannotWriteError
 from tracer.model.batch import Batch
+from tracer.model.flags import CloneFlags
+from tracer.model.meta import Fact
 from tracer.reports.console.report import Console
 from tracer.reports.terminal import Terminal
 

@@ -14,7 +14,7 @@ from tracer.analyses.findings.finding import PAGE_WEIGHT_NS, Finding
 from tracer.analyses.median import median
 from tracer.analyses.stacks import sites
 from tracer.model.schema import NULL
-from tracer.model.vector_ops import numpy_for, view, where
+from tracer.model.vector_ops import view, where
 from tracer.tree.tree import ProcessTree
 
 DEAR_FORK_NS: Final = 300_000
@@ -52,17 +52,10 @@ class Forks:
 def _candidates(tree: ProcessTree) -> Iterable[int]:
     took, copies = tree.column("fork_ns"), tree.column("cow_copies")
     before, after = tree.column("parent_cow_birth"), tree.column("parent_cow_end")
-    np = numpy_for(len(tree))
+    ns, n, first, last = (view(column) for column in (took, copies, before, after))
     # what the parent copied may be known only to the parent's end
-    if np is not None:
-        ns, n, first, last = (view(np, column) for column in (took, copies, before, after))
-        of_parent = (first != NULL) & ((last == NULL) | (last - first >= _WASTE_PAGES))
-        return where(np, (ns >= DEAR_FORK_NS) | (n >= _WASTE_PAGES) | of_parent)
-    return [
-        row for row, (ns, n, first, last) in enumerate(zip(took, copies, before, after, strict=True))
-        if ns >= DEAR_FORK_NS or n >= _WASTE_PAGES
-        or (first != NULL and (last == NULL or last - first >= _WASTE_PAGES))
-    ]  # fmt: skip
+    of_parent = (first != NULL) & ((last == NULL) | (last - first >= _WASTE_PAGES))
+    return where((ns >= DEAR_FORK_NS) | (n >= _WASTE_PAGES) | of_parent)
 
 
 def before_exec(forks: Forks) -> Iterator[Finding]:

@@ -11,14 +11,15 @@ Pure: a tree in, frozen results out. Refuses to know how it is printed.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
+
+import numpy as np
 
 from tracer.analyses.tree_index import Shape
 from tracer.model.frozen import record
 from tracer.model.schema import NULL
-from tracer.model.vector_ops import numpy_for, view
+from tracer.model.vector_ops import view
 from tracer.tree.tree import ProcessTree
 
 _SAID: Final = 8  # rows that stand for all
@@ -68,14 +69,9 @@ def wrappers(tree: ProcessTree, shape: Shape) -> Iterator[Wrapped]:
 def _candidates(tree: ProcessTree, shape: Shape) -> bytearray:
     """1 for each process that exec'd another program, or has ended and had one child."""
     execs = tree.column("execs")
-    np = numpy_for(len(tree))
-    if np is None:
-        children = Counter(shape.parent)
-        rows = enumerate(zip(execs, shape.ended, strict=True))
-        return bytearray(n > 1 or (dead == 1 and children[row] == 1) for row, (n, dead) in rows)
-    parent = view(np, shape.parent)
+    parent = view(shape.parent)
     alone = np.bincount(parent[parent >= 0], minlength=len(tree)) == 1
-    return bytearray(((view(np, execs) > 1) | (alone & (np.frombuffer(shape.ended, np.uint8) == 1))).tobytes())
+    return bytearray(((view(execs) > 1) | (alone & (np.frombuffer(shape.ended, np.uint8) == 1))).tobytes())
 
 
 def _scripts(tree: ProcessTree, wanted: bytearray) -> Iterator[tuple[int, str]]:
@@ -83,13 +79,10 @@ def _scripts(tree: ProcessTree, wanted: bytearray) -> Iterator[tuple[int, str]]:
     rows, _ = tree.all_execs()
     argvs, numbers = tree.argvs()
     scripts = list(map(_script, argvs))
-    execs: Iterable[int] = range(len(rows))
-    np = numpy_for(len(rows))
-    if np is not None:
-        has = np.array([script is not None for script in scripts] or [False])
-        number = view(np, numbers)
-        asked = np.frombuffer(wanted, np.uint8)[view(np, rows)] == 1
-        execs = np.flatnonzero(asked & (number != NULL) & has[np.maximum(number, 0)]).tolist()
+    has = np.array([script is not None for script in scripts] or [False])
+    number = view(numbers)
+    asked = np.frombuffer(wanted, np.uint8)[view(rows)] == 1
+    execs = np.flatnonzero(asked & (number != NULL) & has[np.maximum(number, 0)]).tolist()
     seen: set[int] = set()
     for at in execs:
         row, script = rows[at], None if numbers[at] == NULL else scripts[numbers[at]]

@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
+import numpy as np
+
 from tracer.model.flags import flag_names
 from tracer.model.frozen import record
 from tracer.model.schema import NULL
-from tracer.model.vector_ops import combined, firsts, numpy_for, view
+from tracer.model.vector_ops import combined, firsts, view
 from tracer.reports.words import UNKNOWN, is_plain_fork, sharing
 from tracer.tree.tree import ProcessTree, signal_name
 
@@ -73,15 +75,9 @@ class Births:
 
     def _different(self) -> Iterable[tuple[int, int]]:
         """(the first row, how many) of each different birth: a million rows are few of them."""
-        np = numpy_for(len(self._how))
-        if np is not None:
-            words = (self._tree.words(name)[0] for name in ("how", "syscall"))
-            codes, n = combined(np, *words, view(np, self._flags), view(np, self._signal))
-            return sorted(zip(firsts(np, codes, n).tolist(), np.bincount(codes).tolist(), strict=True))
-        found: dict[tuple[str | None, str | None, int, int], list[int]] = {}
-        for row, key in enumerate(zip(self._how, self._syscall, self._flags, self._signal, strict=True)):
-            found.setdefault(key, [row, 0])[1] += 1
-        return ((row, n) for row, n in found.values())
+        words = (self._tree.words(name)[0] for name in ("how", "syscall"))
+        codes, n = combined(*words, view(self._flags), view(self._signal))
+        return sorted(zip(firsts(codes, n).tolist(), np.bincount(codes).tolist(), strict=True))
 
     def label(self, row: int) -> str:
         """How this process came to be. Alike processes, as folding has them, came to be alike."""
