@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tracer.model.schema import NULL
 
 from tests.build import end, exec_, exit_, faults, fork, root, tree, vfork
 from tracer.analyses.cow import Edge, edges, ledger
+from tracer.model.schema import NULL
 from tracer.tree.tree import ProcessTree
 
 MIB = 1 << 20

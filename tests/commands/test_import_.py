@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tracer.model.schema import Kind
 
 from tracer.commands import main
 from tracer.commands.import_ import Bar, said
 from tracer.importers.strace.line_attribution import Skipped
+from tracer.model.schema import Kind
 from tracer.recording import Reader
 
 ROOT = Path(__file__).parents[2]

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from tracer.model.schema import NULL
 
 from tracer.api.capture import open_trace
 from tracer.host import boot_clock
+from tracer.model.schema import NULL
 
 ROOT = Path(__file__).parents[2]
 SHIFT_S = 1_000_000

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracer.model.flags import CloneFlags
 
 from tracer.host.fork_errors import (
     RESERVED_PIDS,
@@ -22,6 +21,7 @@ from tracer.host.fork_errors import (
     failure_words,
     size,
 )
+from tracer.model.flags import CloneFlags
 
 MIB = 1 << 20
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 from typing import Any, Final
 
-from tracer.model.meta import Fact, Meta
-from tracer.model.schema import FIELDS, HEAD, Kind
-
 from tracer.api.trace import Trace
 from tracer.model.batch import Batch
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import EVENT_COLUMNS, Kind
 from tracer.recording import Reader, Writer
 
 NAMES: Final = (
@@ -136,7 +135,7 @@ FORGED: Final[dict[str, Trace]] = {
 def every_column(word: str = "\x1b[2J", number: int = 7) -> list[tuple[Kind, dict[str, Any]]]:
     """A process, and about it one row of every kind with a value in every column; `word` in all that are strings."""
     values: dict[str, Any] = {"i": number, "b": 1, "s": word, "S": [word, word], "I": [number]}
-    told = {field.name: values[field.type] for field in (*HEAD, *FIELDS) if field.name != "kind"}
+    told = {field.name: values[field.type] for field in EVENT_COLUMNS if field.name != "kind"}
     who = {"pid": 2, "tid": 2, "born_ns": 20, "ppid": 1, "parent_born_ns": 10, "creator_pid": 1, "creator_tid": 1}
     rows = [row(1, None, 10, comm=word[:15])]
     for at, kind in enumerate((Kind.FORK, *(k for k in Kind if k not in (Kind.FORK, Kind.END)))):

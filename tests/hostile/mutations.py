@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-from tracer.model.schema import KIND_NAMES
 
 from tests import hostile
 from tracer.analyses.budget import LIMITS
 from tracer.commands import main
+from tracer.model.schema import KIND_NAMES
 from tracer.recording import header
 
 ROOT: Final = Path(__file__).parents[2]

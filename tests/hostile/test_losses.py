@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracer.model.schema import Kind
 
 from tests import hostile
 from tracer.analyses.summary import summarize
 from tracer.commands import main
 from tracer.commands.loss import LOSS_STATUS
 from tracer.model.batch import Batch
+from tracer.model.schema import Kind
 from tracer.tree.tree import ProcessTree
 
 Row = tuple[Kind, dict[str, Any]]

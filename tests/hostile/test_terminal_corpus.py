@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from tracer.model.meta import Meta
-from tracer.model.schema import FIELDS, Kind
 
 from tests import hostile
 from tests.hostile.mutations import LIMIT_WORDS
 from tracer.capture.nonblocking_writer import Outlet
 from tracer.commands import main, say
 from tracer.live.screen import Frame, Screen
+from tracer.model.meta import Meta
+from tracer.model.schema import EVENT_COLUMNS, Kind
 from tracer.model.visible import visible
 
 SOURCE: Final = Path(__file__).parents[2] / "tracer"
@@ -160,7 +160,7 @@ COLOURS_OF_REPORTS: Final = {b"\x1b[2m", b"\x1b[1m", b"\x1b[3m", b"\x1b[36m", b"
 def test_every_string_of_a_trace_is_hostile() -> None:
     """So that a column, a kind or a field of Meta that is added later is in this test too."""
     rows = hostile.every_column("@")
-    strings = {f.name for f in FIELDS if f.type in "sS"}
+    strings = {f.name for f in EVENT_COLUMNS if f.type in "sS"}
 
     assert {kind for kind, _ in rows} == set(Kind) - {Kind.END}
     for _, row in rows[1:]:

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
-from tracer.model.schema import Kind
 
 from tests.samples import ROOT
 from tracer.errors import BadDataError, ForktraceError, UsageError
 from tracer.importers import IMPORTERS, log_source, open_log, sniff
+from tracer.model.schema import Kind
 
 STRACE = ROOT / "samples" / "strace"
 PERF = ROOT / "samples" / "perf"

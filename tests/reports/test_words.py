@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracer.model.flags import CloneFlags
 
 from tests.strategies import PROFILE
+from tracer.model.flags import CloneFlags
 from tracer.reports.words import (
     count,
     duration,

@@ -24,7 +24,7 @@ from itertools import chain
 from typing import Any, Final
 
 from tracer.model.batch import Batch, nulls
-from tracer.model.schema import EVENT_COLUMNS, HEAD, KIND_NAMES, KINDS_BY_NAME, NULL, Part
+from tracer.model.schema import EVENT_COLUMNS, KIND_NAMES, KINDS_BY_NAME, NULL, Part
 from tracer.recording import arrays
 from tracer.recording.validity import SUPPLIED
 

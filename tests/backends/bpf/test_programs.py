@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tracer.model.meta import Fact
-from tracer.model.schema import TYPES
 
 import tracer
 from tests.backends.refused_object import REASON, refused_object
@@ -18,6 +16,8 @@ from tracer.backends.bpf import programs as _programs
 from tracer.backends.bpf.libbpf import BpfObject
 from tracer.capture.session import Plan, Session
 from tracer.errors import ProbesRefusedError
+from tracer.model.meta import Fact
+from tracer.model.schema import TYPES
 
 kernel = pytest.mark.kernel
 _SECTIONS = {

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracer.model.meta import Fact
 
 import tracer
 from tests.backends.bpf.test_programs import use
@@ -16,6 +15,7 @@ from tracer import backends
 from tracer.backends import Options, Verdict
 from tracer.backends.bpf import trial
 from tracer.errors import ProbesRefusedError
+from tracer.model.meta import Fact
 
 pytestmark = pytest.mark.kernel
 EVERYTHING: dict[str, Any] = {"cow": "full", "cow_stacks": 1000, "failures": True, "reap_exact": True}

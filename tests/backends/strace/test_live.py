@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from tracer.model.schema import Kind
 
 from tracer.backends.strace.live import BootClock, Live, cut
 from tracer.host import procfs
 from tracer.importers.strace import lexer
+from tracer.model.schema import Kind
 
 SECOND = 1_000_000_000
 OFFSET = procfs.wall_offset_ns()

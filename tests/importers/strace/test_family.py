@@ -6,11 +6,11 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tracer.model.schema import Kind
 
 from tests.importers.strace.seen import story
 from tracer.importers import open_log
 from tracer.importers.strace.family import Member, day_start, in_order, pid_of, stem_of
+from tracer.model.schema import Kind
 
 _HOUR = 3_600_000_000_000
 

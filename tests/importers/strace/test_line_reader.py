@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tracer.model.schema import Kind
 
 from tests.importers.strace.seen import lives, lost, read, story
 from tracer.importers.strace import births, ends
@@ -16,6 +15,7 @@ from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.line_attribution import Skipped
 from tracer.importers.strace.line_reader import LineReader
 from tracer.importers.strace.task import Task
+from tracer.model.schema import Kind
 
 EXEC = '100 execve("/bin/sh", ["sh"], 0x7f /* 6 vars */) = 0\n'
 

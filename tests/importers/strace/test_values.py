@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tracer.model.flags import CloneFlags
 
 from tests.importers.strace.histories import quote
 from tracer.importers.strace import values
 from tracer.importers.strace.values import End, ForkArgs
+from tracer.model.flags import CloneFlags
 
 
 @given(st.text(st.characters(codec="utf-8")))

@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tracer.model.schema import Kind
-
 from tests.programs import cow
 from tests.vm.host.statements import finish, holds, say, sh
 from tests.vm.host.traces import take
+from tracer.model.schema import Kind
 
 FORKFAIL = str(cow.HERE / "bin/forkfail")
 KERNEL = Path("/proc/sys/kernel")

@@ -15,14 +15,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from tracer.model.meta import Fact
-from tracer.model.schema import Kind
-
 import tracer
 from tests import judge, samples
 from tests.samples import Sample
 from tests.vm.inside.cells import NotOfferedError, check
 from tracer import backends
+from tracer.model.meta import Fact
+from tracer.model.schema import Kind
 
 SHELL: Final = ("bash", "-c", "ls / | wc -l >/dev/null; (exit 3); true")
 STATUSES: Final = [0, 0, 0, 3]
