@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from tests.stories import ALL, S, Story
 from tests.strategies import META, PROFILE, History, histories
 from tracer.live.player import SPEEDS, Player
-from tracer.live.tape import Outline, Tape, cut, outline, stamps_of
+from tracer.live.tape import Outline, Tape, outline, stamps_of
 from tracer.model.batch import Batch
 from tracer.model.meta import Meta
 from tracer.model.schema import NULL, Kind
-from tracer.recording.columns import split
 from tracer.window.window import SERIES
 
 
@@ -194,7 +193,7 @@ def test_speeds_have_a_first_and_a_last(speed: float) -> None:
 def test_wherever_one_jumps_the_window_is_the_same_at_the_end(history: History, data: st.DataObject) -> None:
     whole = Batch.from_rows(history.rows)
     at = data.draw(st.integers(0, len(whole)))
-    recording: Any = Held(*(part for part in (split(whole, at) if len(whole) else ()) if len(part)), meta=META)
+    recording: Any = Held(*(part for part in ((whole.cut(0, at), whole.cut(at)) if len(whole) else ()) if len(part)), meta=META)
     found = outline(recording)
     straight = Player(Tape(recording), found, META)
     straight.seek(straight.end_ns)
@@ -249,7 +248,7 @@ def test_a_piece_is_as_split_has_it(history: History, data: st.DataObject) -> No
     whole = Batch.from_rows(history.rows)
     start = data.draw(st.integers(0, len(whole)))
     end = data.draw(st.integers(start, len(whole)))
-    piece = cut(whole, start, end)
+    piece = whole.cut(start, end)
 
     assert list(piece.rows()) == list(whole.rows())[start:end]
 

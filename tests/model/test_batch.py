@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import PROFILE, History, Row, cut, cut_points, histories
-from tracer.model.batch import Batch, Event, concat, nulls
+from tracer.model.batch import Batch, Event, nulls
 from tracer.model.flags import CloneFlags, flag_bits, flag_names
 from tracer.model.meta import Fact, Meta
 from tracer.model.schema import EVENT_COLUMNS, KIND_NAMES, NULL, TYPES, Kind, is_list
@@ -56,7 +56,7 @@ def test_rows_come_back_from_columns(rows: list[Row]) -> None:
 def test_joined_batches_are_the_batch_that_was_cut(history: History, points: Sequence[int]) -> None:
     pieces = cut(history.rows, points)
     before = [list(piece.rows()) for piece in pieces]
-    joined = concat(pieces)
+    joined = Batch.join(pieces)
 
     assert list(joined.rows()) == without_nulls(history.rows)
     assert joined.kinds == Batch.from_rows(history.rows).kinds
@@ -66,7 +66,7 @@ def test_joined_batches_are_the_batch_that_was_cut(history: History, points: Seq
 @PROFILE
 @given(st.lists(any_rows(), min_size=1, max_size=4))
 def test_batches_with_different_columns_can_be_joined(pieces: list[list[Row]]) -> None:
-    joined = concat([Batch.from_rows(rows) for rows in pieces])
+    joined = Batch.join([Batch.from_rows(rows) for rows in pieces])
 
     assert list(joined.rows()) == without_nulls([row for rows in pieces for row in rows])
 

@@ -134,14 +134,12 @@ class Keeper:
 
 def _last(batches: list[Batch], rows: int) -> Iterator[Batch]:
     """The last so many rows, and the end: a write that failed half way has put those before them into the file."""
-    from tracer.recording.columns import split
-
     written = sum(len(batch) - batch.kinds.count(Kind.END) for batch in batches) - rows
     for batch in batches:
         at = min(max(written, 0), len(batch))
         written -= at
         if at < len(batch):
-            yield split(batch, at)[1] if at else batch
+            yield batch.cut(at)
 
 
 def open_trace(path: str, progress: Callable[[int, int], object] | None = None) -> Trace:

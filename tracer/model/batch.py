@@ -71,6 +71,56 @@ class Batch:
             grouped.setdefault(int(kind), []).append(values)
         return cls(bytes(kinds), {k: _columns(v) for k, v in grouped.items()})
 
+    @classmethod
+    def join(cls, batches: Sequence[Batch]) -> Batch:
+        """One batch of all rows, in order."""
+        if len(batches) == 1:
+            return batches[0]
+        parts: dict[int, Part] = {}
+        counts: dict[int, int] = {}
+        for batch in batches:
+            for kind, part in batch.parts.items():
+                have, new = counts.get(kind, 0), batch.kinds.count(kind)
+                target = parts.setdefault(kind, {})
+                for name in target.keys() | part.keys():
+                    if name not in target:
+                        target[name] = nulls(name, have)
+                    target[name].extend(part[name] if name in part else nulls(name, new))
+                counts[kind] = have + new
+        return cls(b"".join(b.kinds for b in batches), parts)
+
+    def cut(self, start: int, end: int | None = None) -> Batch:
+        """Rows `start` to `end` (None: the last), without copying the others."""
+        end = len(self) if end is None else end
+        if start <= 0 and end >= len(self):
+            return self
+        kinds = self.kinds[start:end]
+        parts: dict[int, Part] = {}
+        for kind in set(kinds):
+            first = self.kinds.count(kind, 0, start)
+            last = first + kinds.count(kind)
+            parts[kind] = {name: column[first:last] for name, column in self.parts[kind].items()}
+        return Batch(kinds, parts)
+
+    def pieces(self, rows: int) -> Iterator[Batch]:
+        """The batch in batches of at most `rows` rows."""
+        read = dict.fromkeys(self.parts, 0)
+        for start in range(0, len(self), rows):
+            kinds = self.kinds[start : start + rows]
+            parts: dict[int, Part] = {}
+            for kind in set(kinds):
+                first, n = read[kind], kinds.count(kind)
+                read[kind] += n
+                parts[kind] = {name: column[first : first + n] for name, column in self.parts[kind].items()}
+            yield Batch(kinds, parts)
+
+    def without(self, kind: Kind) -> Batch:
+        """All rows but those of one kind."""
+        if kind not in self.kinds:
+            return self
+        parts = {k: part for k, part in self.parts.items() if k != kind}
+        return Batch(self.kinds.replace(bytes([kind]), b""), parts)
+
     def rows(self) -> Iterator[tuple[Kind, dict[str, Any]]]:
         """(kind, {field: value}) in stream order, nulls left out."""
         iterators = {k: _part_rows(p, self.kinds.count(k)) for k, p in self.parts.items()}
@@ -81,24 +131,6 @@ class Batch:
         """Each row as an `Event`, in stream order."""
         for kind, values in self.rows():
             yield Event(kind, values)
-
-
-def concat(batches: Sequence[Batch]) -> Batch:
-    """One batch of all rows, in order."""
-    if len(batches) == 1:
-        return batches[0]
-    parts: dict[int, Part] = {}
-    counts: dict[int, int] = {}
-    for batch in batches:
-        for kind, part in batch.parts.items():
-            have, new = counts.get(kind, 0), batch.kinds.count(kind)
-            target = parts.setdefault(kind, {})
-            for name in target.keys() | part.keys():
-                if name not in target:
-                    target[name] = nulls(name, have)
-                target[name].extend(part[name] if name in part else nulls(name, new))
-            counts[kind] = have + new
-    return Batch(b"".join(b.kinds for b in batches), parts)
 
 
 def nulls(name: str, n: int) -> Any:

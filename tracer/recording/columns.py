@@ -163,22 +163,3 @@ def narrow(wide: Any, names: Collection[str] | None = None) -> tuple[Batch, int]
             for kind in held:
                 parts[kind][name] = arrays.read_lists(column, rows[kind])
     return Batch(kinds[kinds != 0].tobytes(), parts), int((kinds == 0).sum())
-
-
-def split(batch: Batch, at: int) -> tuple[Batch, Batch]:
-    """The first `at` rows, and the rest."""
-    left: dict[int, Part] = {}
-    right: dict[int, Part] = {}
-    for kind, part in batch.parts.items():
-        n = batch.kinds.count(kind, 0, at)
-        left[kind] = {name: column[:n] for name, column in part.items()}
-        right[kind] = {name: column[n:] for name, column in part.items()}
-    return Batch(batch.kinds[:at], left), Batch(batch.kinds[at:], right)
-
-
-def without(batch: Batch, kind: int) -> Batch:
-    """`batch` less its rows of one kind."""
-    if kind not in batch.kinds:
-        return batch
-    parts = {k: part for k, part in batch.parts.items() if k != kind}
-    return Batch(batch.kinds.replace(bytes([kind]), b""), parts)

@@ -22,7 +22,6 @@ from json.encoder import encode_basestring_ascii as json_string
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final
 
 from tracer.errors import CannotWriteError, UsageError
-from tracer.model.batch import Batch
 from tracer.model.schema import EVENT_COLUMNS, KIND_NAMES, NULL, PROCESS_COLUMNS, Column
 from tracer.reports import Options
 from tracer.reports.terminal import clean
@@ -139,26 +138,13 @@ def _lines(trace: Trace, table: str, render: Render) -> Iterator[Sequence[str]]:
         for n, columns in process_pieces(trace.tree, PIECE_ROWS):
             yield render(fields, n, columns)
         return
-    for batch in _pieces(trace.batches()):
+    for batch in (piece for whole in trace.batches() for piece in whole.pieces(PIECE_ROWS)):
         # Each kind has its own columns, so its rows share a template; then they are dealt out in stream order.
         made = {
             kind: iter(render(fields, batch.kinds.count(kind), {**part, "kind": KIND_NAMES[kind]}))
             for kind, part in batch.parts.items()
         }
         yield [next(made[kind]) for kind in batch.kinds]
-
-
-def _pieces(batches: Iterable[Batch]) -> Iterator[Batch]:
-    for batch in batches:
-        read = dict.fromkeys(batch.parts, 0)
-        for start in range(0, len(batch), PIECE_ROWS):
-            kinds = batch.kinds[start : start + PIECE_ROWS]
-            parts = {}
-            for kind, part in batch.parts.items():
-                first, n = read[kind], kinds.count(kind)
-                read[kind] += n
-                parts[kind] = {name: column[first : first + n] for name, column in part.items()}
-            yield Batch(kinds, parts)
 
 
 def _json_cells(code: str, column: Sequence[Any]) -> Iterable[Any]:

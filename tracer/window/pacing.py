@@ -11,7 +11,6 @@ from typing import Final
 
 from tracer.model.batch import Batch
 from tracer.model.schema import NULL
-from tracer.recording.columns import split
 
 _NS: Final = 10**9
 
@@ -30,7 +29,7 @@ def by_second(batches: Iterable[Batch], ns: int = _NS) -> Iterator[Batch]:
         done = 0
         for start, end in pairwise(edges):
             if end > start:
-                piece, batch = split(batch, end - done) if end - done < len(batch) else (batch, batch)
+                piece, batch = batch.cut(0, end - done), batch.cut(end - done)
                 done = end
                 yield piece
 

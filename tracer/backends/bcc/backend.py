@@ -32,7 +32,7 @@ from tracer.backends.netlink import proc
 from tracer.errors import ProbesRefusedError
 from tracer.host import boot_clock, features
 from tracer.host.cgroups import Cgroups
-from tracer.model.batch import Batch, concat
+from tracer.model.batch import Batch
 from tracer.model.meta import Fact
 from tracer.model.schema import NULL, Kind, Part
 
@@ -308,7 +308,7 @@ class Backend:
         left = self._procs.left(faults=Fact.WP_FAULTS in self._facts)
         if left:
             batches.append(Batch.from_rows(left))
-        return [concat(batches)] if batches else []
+        return [Batch.join(batches)] if batches else []
 
     def close(self) -> None:
         """Rings and programs."""
