@@ -73,6 +73,7 @@ _BIRTH = "fork existing"
 _SUMMED = "exit reap alive"
 _COUNTED = "exec exit reap base alive"
 _FAULTS = "faults"
+_PARENTED = "fork existing exec exec_failed exit reap fork_failed zombie alive base adopt"
 
 COLUMNS: Final[tuple[Column, ...]] = (
     Column("ts_ns", "i", "ns", "time of the event, CLOCK_BOOTTIME", f"{_ALL} lost end"),
@@ -86,8 +87,8 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("creator_tid", "i", "", "its thread that did", _BIRTH),
     Column("creator_born_ns", "i", "ns", "creation time of the creator", _BIRTH),
     Column("ppid", "i", "", "the parent's pid at that moment, even if it is outside the trace",
-           "fork existing exec exit reap zombie alive adopt", last=_BIRTH, table=40),
-    Column("parent_born_ns", "i", "ns", "creation time of that parent", "fork existing exec exit reap zombie alive adopt"),
+           _PARENTED, last=_BIRTH, table=40),
+    Column("parent_born_ns", "i", "ns", "creation time of that parent", _PARENTED),
     Column("how", "s", "", "root fork vfork clone posix_spawn existing", _BIRTH, last=_BIRTH, table=100),
     Column("syscall", "s", "", "fork vfork clone clone3", "fork existing fork_failed", last=_BIRTH, table=110,
            fact=Fact.SYSCALL),
@@ -97,7 +98,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
            _BIRTH, last=_BIRTH, table=60, fact=Fact.NS_PIDS),
     Column("pgid", "i", "", "process group", "fork existing zombie", last=_BIRTH, table=70, fact=Fact.SESSIONS),
     Column("sid", "i", "", "session", _BIRTH, last=_BIRTH, table=80, fact=Fact.SESSIONS),
-    Column("uid", "i", "", "real user id, the last one seen", "fork existing exec exit alive fork_failed exec_failed",
+    Column("uid", "i", "", "real user id, the last one seen", "fork existing exec exit alive base fork_failed exec_failed",
            last="fork existing exec exit alive", table=310, fact=Fact.UID),
     Column("cgroup", "s", "", "control group path", "fork existing exec fork_failed", last="fork existing exec",
            table=320, fact=Fact.CGROUP),
@@ -107,7 +108,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("rss_bytes", "i", "bytes", "the parent's resident memory at the fork", _BIRTH, last=_BIRTH, table=370,
            fact=Fact.SIZES),
     Column("comm", "s", "", "the kernel's 15-byte name, the last one", "fork existing exec exit rename alive "
-           "fork_failed exec_failed", last="fork existing exec exit alive", table=130),
+           "base fork_failed exec_failed", last="fork existing exec exit alive", table=130),
     # exec
     Column("exe", "s", "", "path as given to the last execve (a script's own path)", "exec exec_failed", table=140,
            fact=Fact.ARGV),
@@ -134,7 +135,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("utime_ns", "i", "ns", "user CPU time, as the kernel ticks it", f"{_COUNTED} end", sums=_SUMMED),
     Column("stime_ns", "i", "ns", "system CPU time, as the kernel ticks it", f"{_COUNTED} end", sums=_SUMMED),
     Column("runtime_ns", "i", "ns", "CPU time by the scheduler's clock", _COUNTED, sums=_SUMMED),
-    Column("max_rss_bytes", "i", "bytes", "peak resident memory", "exit reap alive", last="exit reap alive", table=400,
+    Column("max_rss_bytes", "i", "bytes", "peak resident memory", "exit reap alive base", last="exit reap alive", table=400,
            fact=Fact.MAX_RSS),
     # reap
     Column("reaped_by", "i", "", "pid of the process that waited for it", "reap", last="reap", table=290,
