@@ -1,8 +1,8 @@
 """python same_as.py OLD NEW: whether two checkouts say the same of the same recordings, byte for byte.
 
 Every sample recording and every recorded strace log (imported by each) is exported in every format, by both, and the
-reports are printed at 60, 100 and 200 columns. Says which differ, and how; the exit status is 1 then. Both checkouts run
-under this interpreter, from their own folders.
+reports are printed at 60, 100 and 200 columns. Prints what differs; the exit status is 1 then. Both checkouts run under
+this interpreter, from their own folders.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ def ran(checkout: Path, words: list[str]) -> tuple[int, bytes]:
     return done.returncode, done.stdout
 
 
+def unnamed(result: tuple[int, bytes], path: Path) -> tuple[int, bytes]:
+    """Without the name of the trace."""
+    return result[0], result[1].replace(os.fsencode(path), b"TRACE").replace(path.name.encode(), b"TRACE")
+
+
 def traces(new: Path, folder: Path, old: Path) -> Iterator[tuple[str, Path, Path]]:
     for path in sorted((new / "samples" / "recordings").glob("*.ftrace")):
         yield path.name, path, path
@@ -77,7 +82,7 @@ def main() -> int:
                 different += 1
                 print(f"{name}: {' '.join(w for w in b if 'ftrace' not in w)}: status {first[0]} and {second[0]}")
                 lines = [text.decode(errors="replace").splitlines() for _, text in (first, second)]
-                for line in [*difflib.unified_diff(*lines, "old", "new", n=0, lineterm="")][:12]:
+                for line in [*difflib.unified_diff(lines[0], lines[1], "old", "new", n=0, lineterm="")][:12]:
                     print("    " + line[:180])
     print(f"{same} the same, {different} different")
     return int(different > 0)

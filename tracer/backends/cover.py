@@ -13,7 +13,7 @@ from tracer.errors import UsageError
 from tracer.model.meta import Fact
 
 if TYPE_CHECKING:
-    from tracer.backends import Options
+    from tracer.backends.options import Options
 
 Cover = Callable[[Any], frozenset[str]]
 

@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tracer.commands import loss, say, target_options
+from tracer.commands import loss, option_values, say, target_options
 from tracer.commands.loss import LOSS_STATUS
 from tracer.commands.run_live import Beside, refuse
 from tracer.errors import BadDataError, ForktraceError, UsageError
@@ -43,7 +43,7 @@ class Run:
         parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and leave")
         what = parser.add_argument_group("what to watch")
         target_options.add(what)
-        what.add_argument("--duration", type=_seconds, metavar="S", help="stop watching after S seconds")
+        what.add_argument("--duration", type=option_values.seconds, metavar="S", help="stop watching after S seconds")
         what.add_argument("--no-wait", action="store_true", help="end with the program, not with its last descendant")
         what.add_argument("-f", "--follow", action="store_true", help=argparse.SUPPRESS)
         how = parser.add_argument_group("how")
@@ -66,7 +66,7 @@ class Run:
         how.add_argument(
             "--cow-stacks",
             nargs="?",
-            type=_rate,
+            type=option_values.rate,
             const=STACKS_USUAL,
             metavar="RATE",
             help="which code copies shared pages: sample the user stack at copies, RATE times a second and CPU at most"
@@ -83,7 +83,7 @@ class Run:
         how.add_argument(
             "-s",
             "--string-size",
-            type=_size,
+            type=option_values.size,
             default=32768,
             metavar="BYTES",
             help="argv bytes to keep of each exec (default: 32768)",
@@ -102,7 +102,7 @@ class Run:
         )
         how.add_argument(
             "--buffer",
-            type=_size,
+            type=option_values.size,
             default=16 << 20,
             metavar="BYTES",
             help="size of the kernel's ring (default: 16M)",
@@ -249,34 +249,6 @@ class Run:
             as_root=args.as_root,
             user=args.user,
         )
-
-
-def _seconds(word: str) -> float:
-    try:
-        value = float(word.removesuffix("s"))
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):  # not a number is none of these either
-        raise argparse.ArgumentTypeError(f"'{word}' is not a number of seconds")
-    return value
-
-
-def _rate(word: str) -> int:
-    if word == "all":
-        return 0
-    if not (word.isascii() and word.isdigit()) or int(word[:12]) < 1:
-        raise argparse.ArgumentTypeError(f"'{word}' is no number of samples a second; give one, or all")
-    return int(word[:12])
-
-
-def _size(word: str) -> int:
-    units = {"K": 10, "M": 20, "G": 30}
-    body = word.upper().removesuffix("B").removesuffix("I")
-    shift = units.get(body[-1:], 0)
-    digits = body[:-1] if shift else body
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 12:
-        raise argparse.ArgumentTypeError(f"'{word}' is not a size")
-    return int(digits) << shift
 
 
 COMMAND = Run()

@@ -76,9 +76,9 @@ class Beside:
 
         self._session = session
         if not session.plan.argv:  # who looks at a busy host must not starve; beside a program of ours we do not push
-            from tracer.commands.storm import _unhindered
+            from tracer.commands.priority import raised
 
-            self._stack.enter_context(_unhindered())
+            self._stack.enter_context(raised())
         self._recorder = Recorder(opener=open_output, as_caller=as_caller)
         window = Window(60, session.meta)
         live = Live(

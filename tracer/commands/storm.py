@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Self
 
 from tracer.backends import BACKENDS, COW_LEVELS, Options
 from tracer.capture.capabilities import after_attach
 from tracer.capture.session import Plan, Session
 from tracer.commands import say, target_options
-from tracer.commands.run import _seconds, _size
+from tracer.commands.option_values import seconds, size
+from tracer.commands.priority import raised
 from tracer.commands.storm_lines import Lines
 from tracer.errors import UsageError
 from tracer.host.malloc_tuning import keep_freed
@@ -30,9 +27,6 @@ if TYPE_CHECKING:
     from tracer.storms.metrics import Metrics
 
 _ARGV_MOST: Final = 4096  # of each exec: enough to know a command by
-_NICE: Final = -10
-_AGAIN, _AGAIN_S = 6, 0.06
-_AUTOGROUP: Final = Path("/proc/self/autogroup")
 
 
 class Storm:
@@ -49,7 +43,7 @@ class Storm:
         """Options that `run` has too are called the same."""
         what = parser.add_argument_group("what to watch")
         target_options.add(what, everyone="the whole host; this is the default")
-        what.add_argument("--duration", type=_seconds, metavar="S", help="stop watching after S seconds")
+        what.add_argument("--duration", type=seconds, metavar="S", help="stop watching after S seconds")
         what.add_argument(
             "--rate", type=_rate, metavar="N[/s]",
             help="a storm is what makes more than N forks a second (default: what is unusual here, and unhealthy)",
@@ -62,17 +56,17 @@ class Storm:
             help="fail: look for failed forks from the start; else only once they are suspected, as it taxes every"
             " system call",
         )  # fmt: skip
-        how.add_argument("--buffer", type=_size, default=16 << 20, metavar="BYTES", help="the kernel's ring; 16M")
+        how.add_argument("--buffer", type=size, default=16 << 20, metavar="BYTES", help="the kernel's ring; 16M")
         kept = parser.add_argument_group("what is kept")
         kept.add_argument(
             "--save", default=".", metavar="DIR|FILE", help="where storms are saved as .ftrace (default: here)"
         )
         kept.add_argument("--no-save", dest="save", action="store_const", const=None, help="save nothing")
-        kept.add_argument("--keep", type=_seconds, default=30.0, metavar="S", help="seconds held in memory; default 30")
-        kept.add_argument("--keep-bytes", type=_size, default=64 << 20, metavar="BYTES", help="at most so much; 64M")
-        kept.add_argument("--max-file", type=_size, default=256 << 20, metavar="BYTES", help="of one file; 256M")
+        kept.add_argument("--keep", type=seconds, default=30.0, metavar="S", help="seconds held in memory; default 30")
+        kept.add_argument("--keep-bytes", type=size, default=64 << 20, metavar="BYTES", help="at most so much; 64M")
+        kept.add_argument("--max-file", type=size, default=256 << 20, metavar="BYTES", help="of one file; 256M")
         kept.add_argument(
-            "--save-total", type=_size, default=TOTAL, metavar="BYTES",
+            "--save-total", type=size, default=TOTAL, metavar="BYTES",
             help="of all saved storms, those of earlier runs in DIR included; the oldest are removed first; 5G",
         )  # fmt: skip
         out = parser.add_argument_group("what is said")
@@ -81,7 +75,7 @@ class Storm:
             "--exec", metavar="CMD",
             help="run CMD with each finding as JSON on its standard input; what it writes goes to stderr",
         )  # fmt: skip
-        out.add_argument("--exec-every", type=_seconds, default=10.0, metavar="S", help="but not more often; 10")
+        out.add_argument("--exec-every", type=seconds, default=10.0, metavar="S", help="but not more often; 10")
         out.add_argument("--metrics", metavar="HOST:PORT", help="serve metrics to Prometheus, as at 127.0.0.1:9464")
 
     def run(self, args: argparse.Namespace) -> int:
@@ -103,46 +97,9 @@ class Storm:
             # A command of --exec may be set-uid, as those that send mail are
             after_attach(session.meta.source, nice=True, no_new_privs=args.exec is None)
             keep_freed()
-            with _unhindered(), _Teller(session, args, hook) as teller:
+            with raised(), _Teller(session, args, hook) as teller:
                 session.run(teller.watch.take, tick=teller.tick)
         return 0
-
-
-@contextmanager
-def _unhindered() -> Iterator[None]:
-    """A storm takes CPU from everybody: who is to explain it must not starve, nor stand still to collect garbage.
-
-    Nothing of ours goes round in a circle, and the collector would walk a million held rows for a second.
-    """
-    collecting, nice, session = gc.isenabled(), os.getpriority(os.PRIO_PROCESS, 0), _session_nice()
-    gc.disable()
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, min(_NICE, nice))
-    if session is not None:
-        _session_nice(min(_NICE, session))
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, nice)
-        if session is not None:
-            _session_nice(session)
-        if collecting:
-            gc.enable()
-
-
-def _session_nice(new: int | None = None) -> int | None:
-    """Of our session among the others: with autogroups (sched(7)) a nice value counts inside of a session alone."""
-    with suppress(OSError, ValueError, IndexError):
-        for _ in range(_AGAIN) if new is not None else ():
-            try:
-                _AUTOGROUP.write_text(str(new))
-            except BlockingIOError:  # without CAP_SYS_ADMIN, one such write in 0.1 s on the whole host
-                time.sleep(_AGAIN_S)
-                continue
-            break
-        return int(_AUTOGROUP.read_text("ascii").split()[-1])
-    return None
 
 
 class _Teller:
