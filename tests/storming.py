@@ -48,9 +48,13 @@ def sample() -> str:
 
 
 def watched(
-    folder: Path, command: Sequence[str], enough: Callable[[list[Finding], bool], bool], *, failures: bool = False,
+    folder: Path,
+    command: Sequence[str],
+    enough: Callable[[list[Finding], bool], bool],
+    *,
+    failures: bool = False,
     everyone: bool = False,
-) -> tuple[list[Finding], int]:  # fmt: skip
+) -> tuple[list[Finding], int]:
     """(what was found below us, pid of `command`): a quiet host is taken for granted, then the command is started."""
     everything: list[Finding] = []
     found: list[Finding] = []

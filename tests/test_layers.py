@@ -48,10 +48,18 @@ NEVER = (
 # 25 to 800 ms each
 HEAVY = frozenset(
     {
-        "distributed", "duckdb", "elftools", "fsspec", "numpy", "pandas", "prometheus_client", "pyarrow", "pyroute2",
+        "distributed",
+        "duckdb",
+        "elftools",
+        "fsspec",
+        "numpy",
+        "pandas",
+        "prometheus_client",
+        "pyarrow",
+        "pyroute2",
         "rich",
     }
-)  # fmt: skip
+)
 # Rooms that compute on whole columns import numpy at the top; nothing that runs before the program starts imports them.
 VECTORS = frozenset({"tree", "analyses"})
 VECTOR_FILES = frozenset({"tracer.model.vector_ops", "tracer.reports.console.births"})

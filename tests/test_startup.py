@@ -48,8 +48,13 @@ def run_module(module: str, *words: str) -> Loaded:
     with os.fdopen(reading) as report:
         done = subprocess.run(
             [sys.executable, "-c", CODE, str(writing), module, *words],
-            pass_fds=[writing], stdout=subprocess.PIPE, text=True, timeout=60, cwd=ROOT, check=True,
-        )  # fmt: skip
+            pass_fds=[writing],
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            cwd=ROOT,
+            check=True,
+        )
         os.close(writing)
         status, modules = json.load(report)
     return Loaded(status, done.stdout, frozenset(name.partition(".")[0] for name in modules))

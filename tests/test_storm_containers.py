@@ -126,8 +126,11 @@ def test_one_is_watched_by_its_id_and_followed_until_it_is_gone(groups: Groups, 
     (file,) = tmp_path.glob("*.ftrace")
     exported = subprocess.run(
         [sys.executable, "-m", "tracer", "export", str(file), "--as", "jsonl", "--table", "processes"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     rows = [json.loads(line) for line in exported.stdout.splitlines()]
     assert len(rows) >= over["forks"]
     assert {row["container"] for row in rows if row["ppid"] == begun["who"]["pid"]} == {gone}

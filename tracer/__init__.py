@@ -60,7 +60,7 @@ def run(
 ) -> Trace:
     """Run a program, watch all it starts, and return the trace when the last descendant has ended.
 
-    `need` names facts (tracer.model.meta.Fact) that must be seen. `wait=False` ends with the program. `env` replaces the
+    `need` names facts (tracer.model.meta.Fact) that must be seen. `wait=False` ends with it. `env` replaces the
     environment. `output` keeps the trace in a file as well.
     `options` are those of tracer.backends.Options: cow="full|fork|light|off", cow_stacks (samples a second and
     CPU; 0: every copy), argv_max (bytes), env names to record as `record_env`, reap_exact, failures, buffer_bytes.
@@ -82,9 +82,15 @@ def run(
     except TypeError as e:
         raise UsageError(f"tracer.run: {e}", "see tracer.backends.Options") from None
     plan = Plan(
-        argv=list(argv), backend=backend, need=named([need] if isinstance(need, str) else need), options=chosen,
-        wait=wait, env=env, cwd=cwd, pass_fds=pass_fds,
-    )  # fmt: skip
+        argv=list(argv),
+        backend=backend,
+        need=named([need] if isinstance(need, str) else need),
+        options=chosen,
+        wait=wait,
+        env=env,
+        cwd=cwd,
+        pass_fds=pass_fds,
+    )
     session = Session(plan)
     keeper = Keeper(session, output)
     with session:

@@ -34,9 +34,12 @@ def one(a: Any, b: Any) -> Diff:
 def cc(pid: int, parent: int = 1, *, code: int = 0, copies: int = 0, ms: float = 1, cpu: int = 0) -> tuple[Step, ...]:
     """A compiler run below `parent`."""
     return (
-        fork(parent, pid, fork_ns=1), exec_(pid, "/usr/bin/cc", "-c", f"{pid}.c"), faults(pid, cow_copies=copies),
-        after(ms), exit_(pid, code=code, runtime_ns=cpu, utime_ns=1, stime_ns=0),
-    )  # fmt: skip
+        fork(parent, pid, fork_ns=1),
+        exec_(pid, "/usr/bin/cc", "-c", f"{pid}.c"),
+        faults(pid, cow_copies=copies),
+        after(ms),
+        exit_(pid, code=code, runtime_ns=cpu, utime_ns=1, stime_ns=0),
+    )
 
 
 def make(*steps: Step, program: str = "make") -> tuple[Step, ...]:
@@ -116,10 +119,17 @@ def test_one_run_each_copies_and_times_must_be_clearly_apart(a: Any, b: Any, dif
 @pytest.mark.parametrize(
     ("a", "b", "differs"),
     [
-        ([3, 4], [4, 5], False), ([3, 4], [5, 6], True), ([5, 6], [3, 4], True), ([3], [3, 4], False),
-        ([3, None], [4], True), ([None], [4], None), ([4], [None, None], None), ([4], [5], True), ([4], [4], False),
+        ([3, 4], [4, 5], False),
+        ([3, 4], [5, 6], True),
+        ([5, 6], [3, 4], True),
+        ([3], [3, 4], False),
+        ([3, None], [4], True),
+        ([None], [4], None),
+        ([4], [None, None], None),
+        ([4], [5], True),
+        ([4], [4], False),
     ],
-)  # fmt: skip
+)
 def test_counts_differ_when_the_ranges_do_not_overlap(a: Any, b: Any, differs: bool | None) -> None:
     assert compared("count", a, b).differs is differs
 

@@ -24,22 +24,29 @@ HISTORIES = st.lists(st.tuples(KINDS, PIDS, BIRTHS, FLAGS, PIDS, st.booleans()),
 # Two parents that come for any of their children, mostly: `flags % 3 - 1` is the target where the last is False.
 POLLED = st.lists(
     st.tuples(
-        st.sampled_from([wire.ZOMBIE] * 12 + [wire.WAIT] * 12 + [wire.FREE] * 4 + [wire.ADOPT]), st.integers(1, 12),
-        st.sampled_from([0, 3, 5, 9]), st.sampled_from([1] * 30 + [0, wire.WAITED, wire.MAYBE]),
-        st.sampled_from([1, 2]), st.sampled_from([False] * 40 + [True]),
+        st.sampled_from([wire.ZOMBIE] * 12 + [wire.WAIT] * 12 + [wire.FREE] * 4 + [wire.ADOPT]),
+        st.integers(1, 12),
+        st.sampled_from([0, 3, 5, 9]),
+        st.sampled_from([1] * 30 + [0, wire.WAITED, wire.MAYBE]),
+        st.sampled_from([1, 2]),
+        st.sampled_from([False] * 40 + [True]),
     ),
     max_size=60,
-)  # fmt: skip
+)
 
 
 # A storm: parents that were waiting, and releases that come in a later read.
 LATE = st.lists(
     st.tuples(
-        st.sampled_from([wire.ZOMBIE, wire.FREE]), st.integers(1, 20), st.sampled_from([0, 5, 9]),
-        st.just(wire.WAITED), st.integers(1, 3), st.just(False),
+        st.sampled_from([wire.ZOMBIE, wire.FREE]),
+        st.integers(1, 20),
+        st.sampled_from([0, 5, 9]),
+        st.just(wire.WAITED),
+        st.integers(1, 3),
+        st.just(False),
     ),
     max_size=20,
-)  # fmt: skip
+)
 
 
 def _end(pid: int, born: int) -> tuple[int, int, int, int, int, bool]:
@@ -70,10 +77,14 @@ def remembered(decoder: Decoder) -> Any:
     pending = dict(reaps.pending)
     reaps.late, reaps.held = late, held  # what is late stays so: to look at it all puts it among the others
     return [
-        (child, (each.parent, each.reap_ns, each.zombie_ns, each.evidence, each.maybe, each.before)
-         if isinstance(each, Zombie) else (each[1], each[0], each[2] or 0, "inferred", False, False))
+        (
+            child,
+            (each.parent, each.reap_ns, each.zombie_ns, each.evidence, each.maybe, each.before)
+            if isinstance(each, Zombie)
+            else (each[1], each[0], each[2] or 0, "inferred", False, False),
+        )
         for child, each in sorted(pending.items(), key=lambda item: item[0])
-    ]  # fmt: skip
+    ]
 
 
 def waiting(decoder: Decoder) -> dict[int, list[tuple[int, int]]]:

@@ -42,9 +42,7 @@ for line in sys.stdin:
 def parent(before: str = "", after: str = "", end: str = "") -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """The process, and its two zombies."""
     body = PARENT.format(before=before, after=after, end=end)
-    with subprocess.Popen(
-        ["python3", "-c", body], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(["python3", "-c", body], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         kids = [int(process.stdout.readline()) for _ in range(2)]
         assert process.stdout.readline() == "ready\n"

@@ -57,8 +57,11 @@ def capture(backend: str, command: list[str]) -> dict[str, Any]:
     begin = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(RUN), backend, *command],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
     found: dict[str, Any] = json.loads(done.stdout)
     return {**found, "wall": time.perf_counter() - begin}
 

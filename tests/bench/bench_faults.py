@@ -132,9 +132,7 @@ def table(result: dict[str, dict[str, list[float]]]) -> str:
     lines = [f"{'loop':8} {'ns':>8} " + " ".join(f"{v:>9}" for v in VARIANTS[1:])]
     for name, variants in result.items():
         base = variants["none"]
-        ratios = [
-            statistics.median(b / a for a, b in zip(base, variants[v], strict=True)) for v in VARIANTS[1:]
-        ]
+        ratios = [statistics.median(b / a for a, b in zip(base, variants[v], strict=True)) for v in VARIANTS[1:]]
         lines.append(f"{name:8} {statistics.median(base):8.0f} " + " ".join(f"{r:9.3f}" for r in ratios))
     return "\n".join(lines)
 

@@ -103,8 +103,10 @@ def session(command: list[str], folder: Path) -> tuple[list[Batch], float, float
     begin = time.monotonic()
     subprocess.run(
         [sys.executable, "-m", "tracer", "-qq", "--backend", "netlink", "-o", str(out), "--", *command],
-        cwd=ROOT, stdout=subprocess.DEVNULL, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
     wall = time.monotonic() - begin
     batches = list(tracer.load(str(out)).batches())
     end = next(v for batch in batches if Kind.END in batch.parts for k, v in batch.rows() if k == Kind.END)

@@ -35,9 +35,13 @@ def commands(trace: str) -> Iterator[list[str]]:
 
 def ran(checkout: Path, words: list[str]) -> tuple[int, bytes]:
     done = subprocess.run(
-        [sys.executable, "-m", "tracer", *words], cwd=checkout, capture_output=True, check=False, timeout=300,
+        [sys.executable, "-m", "tracer", *words],
+        cwd=checkout,
+        capture_output=True,
+        check=False,
+        timeout=300,
         env={**os.environ, "PYTHONHASHSEED": "0", "SOURCE_DATE_EPOCH": "0"},
-    )  # fmt: skip
+    )
     if "parquet" in words and not done.returncode:  # the meanings of columns are words, and stand in its schema
         return 0, repr(pq.read_table(pa.BufferReader(done.stdout)).replace_schema_metadata(None).to_pylist()).encode()
     return done.returncode, done.stdout

@@ -109,7 +109,8 @@ def test_each_backend_keeps_its_own() -> None:
 
 
 def test_an_installation_that_the_caller_may_not_read_still_reports(
-    account: pwd.struct_passwd, tmp_path: Path  # noqa: F811
+    account: pwd.struct_passwd,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     """As below /root: modules are imported after the program has run."""
     need("bpf", "root", "sudo")
@@ -122,9 +123,15 @@ def test_an_installation_that_the_caller_may_not_read_still_reports(
         "from tracer.commands import program; program()"
     )
     done = subprocess.run(
-        ["sudo", "-n", sys.executable, str(script), "--backend", "bpf", "--", "sh", "-c", "id -u; exit 7"], cwd="/",
-        user=account.pw_uid, group=account.pw_gid, extra_groups=[], capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        ["sudo", "-n", sys.executable, str(script), "--backend", "bpf", "--", "sh", "-c", "id -u; exit 7"],
+        cwd="/",
+        user=account.pw_uid,
+        group=account.pw_gid,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert (done.returncode, done.stdout) == (7, f"{account.pw_uid}\n"), done.stderr
     assert "processes" in done.stderr

@@ -15,7 +15,10 @@ from tracer.capture.inheritance import put, unset, value_of
 from tracer.capture.launch import execute
 
 ROOT = Path(__file__).parents[2]
-ASK = "from tracer.capture.inheritance import environment; import os, sys; {change}; os.write(1, b'\\0'.join(environment()))"
+ASK = (
+    "from tracer.capture.inheritance import environment; import os, sys; {change}; "
+    "os.write(1, b'\\0'.join(environment()))"
+)
 IGNORED = "from tracer.capture.inheritance import ignored; print(sorted(map(int, ignored())))"
 
 
@@ -34,10 +37,17 @@ def told(env: list[bytes], change: str = "pass") -> list[bytes]:
 
 @pytest.mark.parametrize(
     "env",
-    [[], [b"A=1"], [b"A=1", b"A=2", b"B", b"=x", b"A=1"], [b"Z=\xff\xfe", b"A="], [b"LC_ALL=C"], [b"LC_CTYPE=C.UTF-8"],
-     [b"", b"A=1", b""]],
+    [
+        [],
+        [b"A=1"],
+        [b"A=1", b"A=2", b"B", b"=x", b"A=1"],
+        [b"Z=\xff\xfe", b"A="],
+        [b"LC_ALL=C"],
+        [b"LC_CTYPE=C.UTF-8"],
+        [b"", b"A=1", b""],
+    ],
     ids=repr,
-)  # fmt: skip
+)
 def test_it_is_byte_for_byte_what_was_given(env: list[bytes]) -> None:
     assert told(env) == env
 

@@ -105,9 +105,17 @@ def test_as_root_keeps_root(account: pwd.struct_passwd) -> None:
 def by_sudo(account: pwd.struct_passwd, words: Sequence[str], said: str = "") -> subprocess.CompletedProcess[str]:
     """`sudo WORDS` as that user calls it, with a text to read."""
     return subprocess.run(
-        ["sudo", "-n", *words], user=account.pw_uid, group=account.pw_gid, extra_groups=[], cwd=account.pw_dir,
-        input=said, capture_output=True, text=True, timeout=DEADLINE_S, check=False,
-    )  # fmt: skip
+        ["sudo", "-n", *words],
+        user=account.pw_uid,
+        group=account.pw_gid,
+        extra_groups=[],
+        cwd=account.pw_dir,
+        input=said,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
 
 
 ID = shlex.join([*DRIVER, "--", "id", "-u"])
@@ -122,12 +130,22 @@ def test_inside_a_root_shell_nothing_is_dropped(account: pwd.struct_passwd, word
 @pytest.mark.parametrize(
     "words",
     [
-        ["timeout", "20"], ["nice"], ["env"], ["setsid", "-w"], ["xargs"], ["strace", "-o", "/dev/null", "-f"],
-        ["timeout", "20", "nice", "env"], ["sh", "-c", '"$@"; exit $?', "sh"], ["bash", "-ec", '"$@"; exit $?', "sh"],
-        ["sh", "-c", 'sh -c "$*; :"', "sh"], ["sh", "/dev/stdin"], ["-s", "--"], ["-i", "--"],
+        ["timeout", "20"],
+        ["nice"],
+        ["env"],
+        ["setsid", "-w"],
+        ["xargs"],
+        ["strace", "-o", "/dev/null", "-f"],
+        ["timeout", "20", "nice", "env"],
+        ["sh", "-c", '"$@"; exit $?', "sh"],
+        ["bash", "-ec", '"$@"; exit $?', "sh"],
+        ["sh", "-c", 'sh -c "$*; :"', "sh"],
+        ["sh", "/dev/stdin"],
+        ["-s", "--"],
+        ["-i", "--"],
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_whatever_stands_between_sudo_and_forktrace(account: pwd.struct_passwd, words: list[str]) -> None:
     script = words[-1] == "/dev/stdin"
     done = by_sudo(account, words if script else [*words, *shlex.split(ID)], f"{ID}\nexit\n" if script else "")
@@ -270,8 +288,14 @@ def test_the_environment_of_an_identity() -> None:
     entries = [b"PATH=/p", b"HOME=/root", b"odd", b"SUDO_UID=1", b"XDG_RUNTIME_DIR=/run/user/0", b"HOME=/again"]
 
     assert someone.environment(entries) == [
-        b"PATH=/p", b"HOME=/home/u", b"odd", b"USER=u", b"LOGNAME=u", b"SHELL=/bin/zsh", b"MAIL=/var/mail/u",
-    ]  # fmt: skip
+        b"PATH=/p",
+        b"HOME=/home/u",
+        b"odd",
+        b"USER=u",
+        b"LOGNAME=u",
+        b"SHELL=/bin/zsh",
+        b"MAIL=/var/mail/u",
+    ]
 
 
 def test_output_is_private_and_truncated(tmp_path: Path) -> None:

@@ -70,9 +70,13 @@ def test_its_session_goes_before_others_for_as_long_as_it_watches() -> None:
         "print(said())\nwith raised(): print(said())\nprint(said())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], start_new_session=True, capture_output=True, text=True, check=True,
+        [sys.executable, "-c", program],
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=True,
         cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+    )
 
     assert done.stdout.split() == ["0", "-10", "0"]
 

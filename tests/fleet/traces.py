@@ -33,9 +33,16 @@ def rows(lives: Sequence[dict[str, Any]]) -> list[Row]:
         end = born + int(life.get("lasts", 0.001) * SECOND)
         who = {"pid": 200 + i, "tid": 200 + i, "born_ns": born}
         fork = who | {
-            "ts_ns": born, "how": "fork", "ppid": 100, "parent_born_ns": 1, "creator_pid": 100, "comm": "sh",
-            "cgroup": life.get("cgroup", "/system.slice/app.service"), "uid": 33, "fork_ns": 50_000,
-        }  # fmt: skip
+            "ts_ns": born,
+            "how": "fork",
+            "ppid": 100,
+            "parent_born_ns": 1,
+            "creator_pid": 100,
+            "comm": "sh",
+            "cgroup": life.get("cgroup", "/system.slice/app.service"),
+            "uid": 33,
+            "fork_ns": 50_000,
+        }
         made.append((born, (Kind.FORK, fork)))
         argv = life.get("argv", ["/bin/true"])
         made.append(
@@ -52,9 +59,16 @@ def rows(lives: Sequence[dict[str, Any]]) -> list[Row]:
 
 
 def trace(
-    path: Path, lives: Sequence[dict[str, Any]], *, host: str = "web1", at: int = NOON, more: Sequence[Row] = (),
-    facts: frozenset[Fact] = FACTS, whole: bool = True, page: int = 4096,
-) -> Path:  # fmt: skip
+    path: Path,
+    lives: Sequence[dict[str, Any]],
+    *,
+    host: str = "web1",
+    at: int = NOON,
+    more: Sequence[Row] = (),
+    facts: frozenset[Fact] = FACTS,
+    whole: bool = True,
+    page: int = 4096,
+) -> Path:
     """Write it. Its clock says `at` when its boot time is 0."""
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"page_size": page}

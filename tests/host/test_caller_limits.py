@@ -36,9 +36,13 @@ def test_the_group_with_the_least_room_of_each_controller(proc: Path, tmp_path: 
     groups = Hierarchy(2, tree, "/")
 
     assert look(12, proc, groups, groups) == Limits(
-        pids=Bound(9, 9, "/a"), nproc=Bound(3, 5, "uid 7"), memory=Bound(8000, 8192, "/a/b"),
-        memory_limit=Limit.MEMORY_MAX, data_bytes=100 << 10, measured=False,
-    )  # fmt: skip
+        pids=Bound(9, 9, "/a"),
+        nproc=Bound(3, 5, "uid 7"),
+        memory=Bound(8000, 8192, "/a/b"),
+        memory_limit=Limit.MEMORY_MAX,
+        data_bytes=100 << 10,
+        measured=False,
+    )
 
 
 def test_of_version_1_each_controller_has_a_tree_of_its_own(proc: Path, tmp_path: Path) -> None:

@@ -89,9 +89,19 @@ def test_a_unit_that_is_not_there_and_what_is_like_it(host: Path) -> None:
 
 @pytest.mark.parametrize(
     ("word", "path"),
-    [("web", DOCKER), (A, DOCKER), (A[:12], DOCKER), ("a1", DOCKER), (B[:5].upper(), KUBE), ("shop/cart-7/app", KUBE),
-     ("cart-7", KUBE), ("shop/cart-7", KUBE), ("cart-7/app", KUBE), ("app", KUBE)],
-)  # fmt: skip
+    [
+        ("web", DOCKER),
+        (A, DOCKER),
+        (A[:12], DOCKER),
+        ("a1", DOCKER),
+        (B[:5].upper(), KUBE),
+        ("shop/cart-7/app", KUBE),
+        ("cart-7", KUBE),
+        ("shop/cart-7", KUBE),
+        ("cart-7/app", KUBE),
+        ("app", KUBE),
+    ],
+)
 def test_a_container_by_name_or_by_the_beginning_of_its_id(host: Path, word: str, path: str) -> None:
     assert [str(group.directory) for group in by_container(word, host)] == [str(host) + path]
 
@@ -101,8 +111,9 @@ def test_a_container_that_is_not_there_names_those_that_are(host: Path) -> None:
         by_container("wob", host)
     assert caught.value.message == "there is no container 'wob'"
     assert sorted((caught.value.mend or "").removeprefix("there are: ").split(", ")) == [
-        f"shop/cart-7/app ({B[:12]})", f"web ({A[:12]})"
-    ]  # fmt: skip
+        f"shop/cart-7/app ({B[:12]})",
+        f"web ({A[:12]})",
+    ]
 
 
 def test_a_short_beginning_of_two_ids_is_not_guessed(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_a_path_is_found_from_the_top_or_in_the_file_system_and_never_outside(tm
         (f"/docker/{A[:-1]}", Place(None, None, None, None)),
         (f"/docker/{A}0", Place(None, None, None, None)),
     ],
-)  # fmt: skip
+)
 def test_a_path_says_unit_container_runtime_and_pod(path: str, expected: Place) -> None:
     assert place(path) == expected
 

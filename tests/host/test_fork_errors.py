@@ -60,14 +60,22 @@ QUIET = Limits(
 @pytest.mark.parametrize(
     ("error", "changes", "text", "evidence"),
     [
-        (errno.EAGAIN, {"pids": Bound(50, 50, "/system.slice/x.service")},
-         "pids.max 50/50 of /system.slice/x.service", "measured"),
+        (
+            errno.EAGAIN,
+            {"pids": Bound(50, 50, "/system.slice/x.service")},
+            "pids.max 50/50 of /system.slice/x.service",
+            "measured",
+        ),
         (errno.EAGAIN, {"nproc": Bound(120, 120, "uid 1001")}, "RLIMIT_NPROC 120/120 of uid 1001", "measured"),
         (errno.EAGAIN, {"pids": Bound(40, 50, "/a"), "refused": True}, "pids.max 40/50 of /a", "measured"),
         (errno.EAGAIN, {"pids": Bound(49, 50, "/a")}, "pids.max 49/50 of /a", "inferred"),
         (errno.EAGAIN, {"nproc": Bound(120, 120, "uid 0"), "exempt": True}, None, None),
-        (errno.EAGAIN, {"pid_numbers": Bound(400 - RESERVED_PIDS, 400, "its pid namespace")},
-         "kernel.pid_max 100/400 of its pid namespace, 300 reserved", "measured"),
+        (
+            errno.EAGAIN,
+            {"pid_numbers": Bound(400 - RESERVED_PIDS, 400, "its pid namespace")},
+            "kernel.pid_max 100/400 of its pid namespace, 300 reserved",
+            "measured",
+        ),
         (errno.EAGAIN, {"pid_numbers": Bound(32700, 0)}, "kernel.pid_max 32700/32768, 300 reserved", "measured"),
         (errno.EAGAIN, {"pid_numbers": Bound(32767, 0)}, "kernel.pid_max 32767/32768", "measured"),
         (errno.EAGAIN, {"seccomp": True}, "a seccomp filter", "inferred"),
@@ -75,16 +83,24 @@ QUIET = Limits(
         (errno.EAGAIN, {"nproc": Bound(9, 9, "uid 7"), "measured": False}, "RLIMIT_NPROC 9/9 of uid 7", "inferred"),
         (errno.ENOMEM, {"dead_init": True}, "the init of its pid namespace has ended", "measured"),
         (errno.ENOMEM, {"memory": Bound(100 * MIB, 100 * MIB, "/m")}, "memory.max 100 MiB/100 MiB of /m", "measured"),
-        (errno.ENOMEM, {"memory": Bound(100 * MIB - 200_000, 100 * MIB, "/m")},
-         "memory.max 99.81 MiB/100 MiB of /m", "inferred"),
-        (errno.ENOMEM, {"data_bytes": 8 << 30},
-         "vm.overcommit_memory=0: 8 GiB of data are above all memory and swap, 4 GiB", "inferred"),
+        (
+            errno.ENOMEM,
+            {"memory": Bound(100 * MIB - 200_000, 100 * MIB, "/m")},
+            "memory.max 99.81 MiB/100 MiB of /m",
+            "inferred",
+        ),
+        (
+            errno.ENOMEM,
+            {"data_bytes": 8 << 30},
+            "vm.overcommit_memory=0: 8 GiB of data are above all memory and swap, 4 GiB",
+            "inferred",
+        ),
         (errno.ENOMEM, {}, None, None),
         (errno.EPERM, {"seccomp": True}, "a seccomp filter", "inferred"),
         (errno.EINVAL, {"seccomp": True}, None, None),
         (errno.EAGAIN, {}, None, None),
     ],
-)  # fmt: skip
+)
 def test_the_bound_that_was_reached_is_named_with_how_it_stood(
     tmp_path: Path, error: int, changes: dict[str, object], text: str | None, evidence: str | None
 ) -> None:
@@ -105,8 +121,9 @@ def test_what_was_read_as_the_call_returned_comes_before_what_is_left_a_moment_l
 
     assert said(errno.EAGAIN, 0, then, later) == ("kernel.threads-max 1000/1000", "inferred")
     assert said(errno.EAGAIN, 0, then._replace(tasks_counted=True), later) == (
-        "kernel.threads-max 1000/1000", "measured",
-    )  # fmt: skip
+        "kernel.threads-max 1000/1000",
+        "measured",
+    )
     words = "vm.overcommit_memory=2: Committed_AS 900 KiB and 1 MiB more are above CommitLimit 1000 KiB"
     assert said(errno.ENOMEM, 0, then, later) == (words, "measured")
     assert said(errno.ENOMEM, 0, QUIET._replace(data_bytes=100 << 10), later) == (None, None)
@@ -147,18 +164,27 @@ BOUNDS = st.none() | st.builds(Bound, st.integers(0, 1 << 22), st.integers(0, 1 
 
 
 @given(
-    st.sampled_from([errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EPERM, errno.EINVAL]), st.integers(0, 1 << 33),
+    st.sampled_from([errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EPERM, errno.EINVAL]),
+    st.integers(0, 1 << 33),
     st.builds(
-        Limits, pids=BOUNDS, refused=st.booleans(), nproc=BOUNDS, exempt=st.booleans(), pid_numbers=BOUNDS,
-        dead_init=st.booleans(), memory=BOUNDS, data_bytes=st.none() | st.integers(0, 1 << 40),
-        seccomp=st.booleans(), tasks=st.none() | st.integers(0, 1 << 22), tasks_counted=st.booleans(),
+        Limits,
+        pids=BOUNDS,
+        refused=st.booleans(),
+        nproc=BOUNDS,
+        exempt=st.booleans(),
+        pid_numbers=BOUNDS,
+        dead_init=st.booleans(),
+        memory=BOUNDS,
+        data_bytes=st.none() | st.integers(0, 1 << 40),
+        seccomp=st.booleans(),
+        tasks=st.none() | st.integers(0, 1 << 22),
+        tasks_counted=st.booleans(),
         committed_bytes=st.none() | st.integers(0, 1 << 40),
-        measured=st.booleans(), memory_limit=st.just(Limit.MEMORY_MAX),
+        measured=st.booleans(),
+        memory_limit=st.just(Limit.MEMORY_MAX),
     ),
-)  # fmt: skip
-def test_a_cause_has_evidence_and_what_was_not_measured_does_not_say_so(
-    error: int, flags: int, limits: Limits
-) -> None:
+)
+def test_a_cause_has_evidence_and_what_was_not_measured_does_not_say_so(error: int, flags: int, limits: Limits) -> None:
     text, evidence = said(error, flags, limits, Host(Path("/nonexistent")))
 
     assert (text is None) == (evidence is None)
@@ -178,11 +204,15 @@ WITHOUT_FIGURES = (Limit.OVERCOMMIT, Limit.NAMESPACES, Limit.SECCOMP, Limit.DEAD
         st.builds(Bound, st.integers(0, 1 << 40), st.integers(0, 1 << 40), st.none() | st.text(min_size=1, max_size=9)),
     )
     | st.builds(Cause, st.just(Limit.NAMESPACES), st.none(), st.sampled_from(["user", "*", "net"]))
-    | st.sampled_from([
-        Cause(Limit.SECCOMP), Cause(Limit.DEAD_INIT), Cause(Limit.OVERCOMMIT, None, "=0: 8 GiB of data are above all"),
-    ]),
+    | st.sampled_from(
+        [
+            Cause(Limit.SECCOMP),
+            Cause(Limit.DEAD_INIT),
+            Cause(Limit.OVERCOMMIT, None, "=0: 8 GiB of data are above all"),
+        ]
+    ),
     st.sampled_from(["EAGAIN", None]),
-)  # fmt: skip
+)
 def test_a_cause_is_read_back_from_its_text(found: Cause, error: str | None) -> None:
     again = Cause.parse(str(found))
 

@@ -104,7 +104,10 @@ BY_SUDO = [pytest.param(row, id=str(i)) for i, row in enumerate(rows()) if i % 4
 @pytest.mark.parametrize("backend", ["bpf", "strace"])
 @pytest.mark.parametrize("row", BY_SUDO)
 def test_the_world_is_the_same_by_sudo(
-    world: Path, row: Row, backend: str, account: pwd.struct_passwd  # noqa: F811
+    world: Path,
+    row: Row,
+    backend: str,
+    account: pwd.struct_passwd,  # noqa: F811
 ) -> None:
     need(backend, "root", "sudo")
     # What sudo refuses, or makes anew: the folder, the environment, and streams that a user may not open again.

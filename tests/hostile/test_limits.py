@@ -84,8 +84,12 @@ def test_the_programs_status_survives_a_failure_of_ours(error: str) -> None:
     need("strace")
     done = subprocess.run(
         [sys.executable, "-c", FAILS.format(error=error), "--backend", "strace", "--", "sh", "-c", "sleep 0.3; exit 7"],
-        capture_output=True, text=True, timeout=DEADLINE_S, check=False, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
     assert (done.returncode, done.stderr.count("\n")) == (7, 1), done.stderr
     assert "out of memory" in done.stderr or "too many files" in done.stderr
 
@@ -93,13 +97,16 @@ def test_the_programs_status_survives_a_failure_of_ours(error: str) -> None:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (OSError(24, "x"), "too many files are open; raise `ulimit -n`"), (MemoryError(), "out of memory"),
-        (RuntimeError("can't start new thread"), "out of memory"), (OSError(2, "x"), None), (RuntimeError("x"), None),
+        (OSError(24, "x"), "too many files are open; raise `ulimit -n`"),
+        (MemoryError(), "out of memory"),
+        (RuntimeError("can't start new thread"), "out of memory"),
+        (OSError(2, "x"), None),
+        (RuntimeError("x"), None),
         (ImportError("libarrow.so: failed to map segment from shared object"), "out of memory"),
         (ImportError("No module named x"), None),
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_what_a_limit_caused_is_told_from_the_rest(error: BaseException, said: str | None) -> None:
     found = explain(error)
     assert (found is None) == (said is None)

@@ -62,13 +62,24 @@ def test_an_end_that_may_be_lost_is_not_said_to_be_a_life(tmp_path: Path, capsys
 
 
 def test_losses_are_summed_by_what_and_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [lost(3, "events ring: births"), lost(4, "events ring: births"), lost(2, "events ring: ends"),
-            lost(9, "skipped by the kernel: copies"), lost(None, "spool"), lost(1, None)]  # fmt: skip
+    rows = [
+        lost(3, "events ring: births"),
+        lost(4, "events ring: births"),
+        lost(2, "events ring: ends"),
+        lost(9, "skipped by the kernel: copies"),
+        lost(None, "spool"),
+        lost(1, None),
+    ]
     said = [line for line in report(tmp_path, capsys, *rows).splitlines() if "LOST" in line]
 
     assert len(said) == 1
-    for words in ("7 births (events ring)", "2 ends (events ring)", "9 copies (skipped by the kernel)",
-                  "an unknown number of records (spool)", "1 record (somewhere)"):  # fmt: skip
+    for words in (
+        "7 births (events ring)",
+        "2 ends (events ring)",
+        "9 copies (skipped by the kernel)",
+        "an unknown number of records (spool)",
+        "1 record (somewhere)",
+    ):
         assert words in said[0]
 
 
@@ -82,8 +93,10 @@ def test_a_loss_has_a_status_of_its_own(command: list[str], tmp_path: Path, caps
     verb, *more = command
     assert [main([verb, str(path), *more]) for path in (whole, lossy, torn)] == [0, 0, 0]
     assert [main([verb, str(path), *more, "--fail-on-loss"]) for path in (whole, lossy, torn)] == [
-        0, LOSS_STATUS, LOSS_STATUS,
-    ]  # fmt: skip
+        0,
+        LOSS_STATUS,
+        LOSS_STATUS,
+    ]
 
 
 def test_the_status_of_a_loss_is_nothing_else() -> None:

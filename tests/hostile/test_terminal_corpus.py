@@ -47,23 +47,31 @@ CORPUS: Final = {
 HARMLESS: Final = "plain"
 TEXTS: Final = ("jsonl", "csv", "folded", "chrome", "dot", "mermaid", "html")
 COMMANDS: Final = {
-    "report": ["report", "{}"], "report -v": ["report", "{}", "-v", "-t", "--threads", "--width", "60"],
-    "report --full": ["report", "{}", "--full", "--color", "always"], "report --ascii": ["report", "{}", "--ascii"],
-    "check": ["check", "{}", *LIMIT_WORDS, "--max-lost", "99"], "check json": ["check", "{}", "--max-processes", "0",
-        "--max-lost", "99", "--format", "json"],
-    "diff": ["diff", "{}", "{}"], "diff with another": ["diff", "{}", "{plain}"],
-    "diff json": ["diff", "--format", "json", "{plain}", "--", "{}"], "fleet": ["fleet", "{folder}", "--by", "command"],
+    "report": ["report", "{}"],
+    "report -v": ["report", "{}", "-v", "-t", "--threads", "--width", "60"],
+    "report --full": ["report", "{}", "--full", "--color", "always"],
+    "report --ascii": ["report", "{}", "--ascii"],
+    "check": ["check", "{}", *LIMIT_WORDS, "--max-lost", "99"],
+    "check json": ["check", "{}", "--max-processes", "0", "--max-lost", "99", "--format", "json"],
+    "diff": ["diff", "{}", "{}"],
+    "diff with another": ["diff", "{}", "{plain}"],
+    "diff json": ["diff", "--format", "json", "{plain}", "--", "{}"],
+    "fleet": ["fleet", "{folder}", "--by", "command"],
     "replay": ["replay", "{}", "--format", "lines", "--speed", "max"],
     "replay -v": ["replay", "{}", "-v", "--format", "lines", "--speed", "max"],
     "replay json": ["replay", "{}", "-v", "--format", "jsonl", "--speed", "max"],
     **{f"report --as {name}": ["report", "{}", "--as", name, "--no-redact"] for name in TEXTS},
     **{f"export {name}": ["export", "{}", "--as", name, "--no-redact"] for name in TEXTS},
     **{f"export {name} events": ["export", "{}", "--as", name, "--table", "events"] for name in ("jsonl", "csv")},
-    **{f"export folded {weight}": ["export", "{}", "--as", "folded", "--weight", weight]
-       for weight in ("count", "life", "cpu", "cow", "stacks")},
-    "import": ["import", "{}"], "a word": ["export", "{}", "--as", "{word}"], "a name": ["report", "{word}"],
+    **{
+        f"export folded {weight}": ["export", "{}", "--as", "folded", "--weight", weight]
+        for weight in ("count", "life", "cpu", "cow", "stacks")
+    },
+    "import": ["import", "{}"],
+    "a word": ["export", "{}", "--as", "{word}"],
+    "a name": ["report", "{word}"],
     "an option": ["report", "{}", "--{word}"],
-}  # fmt: skip
+}
 COLOUR: Final = re.compile(rb"\x1b\[[0-9;]*m")
 BAR: Final = re.compile(rb"\r\x1b\[2K[^\r]*|\r +\r")  # of progress, on a slow machine
 ODD: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9]")
@@ -107,9 +115,18 @@ def shown(words: list[str]) -> bytes:
 def meta(word: str) -> Meta:
     """`word` in every string of it."""
     return Meta(
-        word, hostile.META.facts, 1_767_268_800 * 10**9, word, word, word, word, word, (word, word),
-        {"cow": word, word: [word]}, (word, "x" + word),
-    )  # fmt: skip
+        word,
+        hostile.META.facts,
+        1_767_268_800 * 10**9,
+        word,
+        word,
+        word,
+        word,
+        word,
+        (word, word),
+        {"cow": word, word: [word]},
+        (word, "x" + word),
+    )
 
 
 def make(path: Path, word: str) -> None:
@@ -200,9 +217,10 @@ def test_visible_twice_is_visible_once(word: str) -> None:
 
 
 DIRECT: Final = {
-    f"sys.{stream}.{name}" for stream in ("stdout", "stderr", "__stdout__", "__stderr__")
+    f"sys.{stream}.{name}"
+    for stream in ("stdout", "stderr", "__stdout__", "__stderr__")
     for name in ("write", "writelines", "buffer")
-}  # fmt: skip
+}
 
 
 def direct_writes(tree: ast.AST) -> Iterator[int]:

@@ -68,5 +68,3 @@ SCENE = Scene(what="whole host · bpf", clock="14:02:11", can_save=True)
 
 def terminal(width: int = 80, *, unicode: bool = True) -> Terminal:
     return Terminal(tty=True, width=width, color=True, unicode=unicode)
-
-

@@ -88,5 +88,3 @@ def test_every_birth_is_in_one_line(history: History) -> None:
         below[branch.key[:-1]] += branch.weight
     for branch in found:
         assert branch.below == below[branch.key], branch.label
-
-

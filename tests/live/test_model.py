@@ -22,9 +22,14 @@ from tracer.model.schema import Kind
 Golden = Callable[[str, str], None]
 BLIND = Meta("netlink", frozenset({Fact.STATUS}))
 HOSTILE = [
-    "\x1b[31mred", "[bold]rich[/]", "a\nb\tc\x07", "\u202eflip", "wide" + "漢字" * 9, "\udcff\x9b2J",
+    "\x1b[31mred",
+    "[bold]rich[/]",
+    "a\nb\tc\x07",
+    "\u202eflip",
+    "wide" + "漢字" * 9,
+    "\udcff\x9b2J",
     "e" + "\u0301" * 50,
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])

@@ -95,8 +95,11 @@ def test_steps() -> None:
         found.append((it.event.kind, it.event.pid, it.at_ns / S))
     assert it.paused
     assert found == [
-        (Kind.FORK, 100, 0.5), (Kind.EXEC, 100, 0.6), (Kind.EXIT, 100, 0.7), (Kind.EXIT, 101, 1.7),
-    ]  # fmt: skip
+        (Kind.FORK, 100, 0.5),
+        (Kind.EXEC, 100, 0.6),
+        (Kind.EXIT, 100, 0.7),
+        (Kind.EXIT, 101, 1.7),
+    ]
     it.step()
     assert work(it).at_ns == 2.5 * S
 
@@ -193,7 +196,9 @@ def test_speeds_have_a_first_and_a_last(speed: float) -> None:
 def test_wherever_one_jumps_the_window_is_the_same_at_the_end(history: History, data: st.DataObject) -> None:
     whole = Batch.from_rows(history.rows)
     at = data.draw(st.integers(0, len(whole)))
-    recording: Any = Held(*(part for part in ((whole.cut(0, at), whole.cut(at)) if len(whole) else ()) if len(part)), meta=META)
+    recording: Any = Held(
+        *(part for part in ((whole.cut(0, at), whole.cut(at)) if len(whole) else ()) if len(part)), meta=META
+    )
     found = outline(recording)
     straight = Player(Tape(recording), found, META)
     straight.seek(straight.end_ns)
@@ -236,8 +241,10 @@ def test_an_outline_of_a_long_trace_is_no_longer() -> None:
 
 def test_stamps_never_go_back() -> None:
     rows: list[Any] = [
-        (Kind.EXISTING, {"pid": 1}), (Kind.FORK, {"ts_ns": 5, "pid": 2}), (Kind.EXIT, {"ts_ns": 3, "pid": 2}),
-    ]  # fmt: skip
+        (Kind.EXISTING, {"pid": 1}),
+        (Kind.FORK, {"ts_ns": 5, "pid": 2}),
+        (Kind.EXIT, {"ts_ns": 3, "pid": 2}),
+    ]
 
     assert stamps_of(Batch.from_rows(rows)).tolist() == [NULL, 5, 5]
 

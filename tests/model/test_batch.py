@@ -98,9 +98,21 @@ def test_an_event_shows_its_row_and_null_as_none() -> None:
 
 def test_numbers_of_kinds_are_the_file_format() -> None:
     numbers = {
-        "fork": 1, "exec": 2, "exec_failed": 3, "exit": 4, "reap": 5, "fork_failed": 6, "faults": 7, "existing": 8,
-        "lost": 9, "end": 10, "rename": 11, "zombie": 12, "alive": 13, "decay": 14,
-    }  # fmt: skip
+        "fork": 1,
+        "exec": 2,
+        "exec_failed": 3,
+        "exit": 4,
+        "reap": 5,
+        "fork_failed": 6,
+        "faults": 7,
+        "existing": 8,
+        "lost": 9,
+        "end": 10,
+        "rename": 11,
+        "zombie": 12,
+        "alive": 13,
+        "decay": 14,
+    }
 
     assert {name: number for number, name in KIND_NAMES.items() if name in numbers} == numbers
 
@@ -138,9 +150,18 @@ def test_a_word_that_is_no_flag_is_refused() -> None:
 
 def test_meta_survives_json() -> None:
     meta = Meta(
-        "bpf", frozenset({Fact.ARGV, Fact.COW}), -5, "1", "host", "6.1", "id", "x86_64", ("a", "\udcff"),
-        {"cow": "full"}, ("a note",),
-    )  # fmt: skip
+        "bpf",
+        frozenset({Fact.ARGV, Fact.COW}),
+        -5,
+        "1",
+        "host",
+        "6.1",
+        "id",
+        "x86_64",
+        ("a", "\udcff"),
+        {"cow": "full"},
+        ("a note",),
+    )
     told: dict[str, Any] = json.loads(json.dumps(meta.as_dict()))
 
     assert Meta.from_dict(told) == meta

@@ -28,7 +28,10 @@ def groups(rows: list[int]) -> list[list[int]]:
 
 
 OPERATIONS: dict[str, tuple[Callable[[array[int], list[int]], Any], Callable[[array[int], list[int]], Any]]] = {
-    "total": (lambda column, rows: vector_ops.total(column), lambda column, rows: sum(known(column)) if known(column) else None),
+    "total": (
+        lambda column, rows: vector_ops.total(column),
+        lambda column, rows: sum(known(column)) if known(column) else None,
+    ),
     "occurrences": (
         lambda column, rows: vector_ops.occurrences(column, column[rows[0]]),
         lambda column, rows: list(column).count(column[rows[0]]),
@@ -55,7 +58,7 @@ OPERATIONS: dict[str, tuple[Callable[[array[int], list[int]], Any], Callable[[ar
         ],
         lambda column, rows: groups(rows),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

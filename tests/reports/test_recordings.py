@@ -84,10 +84,14 @@ def test_a_report_is_of_its_file_alone() -> None:
     )
     said = {
         subprocess.run(
-            [sys.executable, "-c", code, str(RECORDINGS / "searching.ftrace")], cwd=SAMPLES.parent, check=True,
-            text=True, capture_output=True, env={"PYTHONHASHSEED": seed, "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+            [sys.executable, "-c", code, str(RECORDINGS / "searching.ftrace")],
+            cwd=SAMPLES.parent,
+            check=True,
+            text=True,
+            capture_output=True,
+            env={"PYTHONHASHSEED": seed, "LC_ALL": "C.UTF-8", "TZ": "UTC"},
         ).stdout
         for seed in ("1", "2", "3")
-    }  # fmt: skip
+    }
 
     assert len(said) == 1

@@ -43,9 +43,27 @@ def cells(what: Trace, table: str) -> list[dict[str, str]]:
 
 
 ODD = [
-    "plain", "", " ", "é", "caf\udce9", "a,b", 'say "hi"', "two\nlines", "cr\rlf\r\n", "tab\there", "\x1b[31mred", "\0",
-    "\U0001f600", "100%", "%s", "{}", "null", "\x7f", "</script>", "\U0010fee9",
-]  # fmt: skip
+    "plain",
+    "",
+    " ",
+    "é",
+    "caf\udce9",
+    "a,b",
+    'say "hi"',
+    "two\nlines",
+    "cr\rlf\r\n",
+    "tab\there",
+    "\x1b[31mred",
+    "\0",
+    "\U0001f600",
+    "100%",
+    "%s",
+    "{}",
+    "null",
+    "\x7f",
+    "</script>",
+    "\U0010fee9",
+]
 FORMULAS = ["=1+1", "+1", "-bash", "@SUM(A1)", "\t=1", "\r=1", "\n=1", '=HYPERLINK("http://x","y")']
 
 

@@ -12,9 +12,21 @@ from tracer.storms.advise import advise
 from tracer.storms.finding import Who
 
 ALONE = Who(
-    pid=4321, born_ns=1, comm="bomb", argv=None, uid=1000, cgroup="/", unit=None, container=None, runtime=None,
-    pod=None, alive=True, pids=(4321,), above=(), share=1.0,
-)  # fmt: skip
+    pid=4321,
+    born_ns=1,
+    comm="bomb",
+    argv=None,
+    uid=1000,
+    cgroup="/",
+    unit=None,
+    container=None,
+    runtime=None,
+    pod=None,
+    alive=True,
+    pids=(4321,),
+    above=(),
+    share=1.0,
+)
 SERVICE = replace(ALONE, cgroup="/system.slice/web.service", unit="web.service")
 GROUP = replace(ALONE, cgroup="/jobs/a b")
 DOCKER = replace(ALONE, cgroup=f"/docker/{'a' * 64}", container="a" * 64, runtime="docker")

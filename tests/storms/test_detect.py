@@ -88,8 +88,12 @@ def bomb(host: Host, second: int, who: int) -> None:
 
 
 SHAPES: dict[str, Callable[[Host, int, int], None]] = {
-    "fan-out": fan_out, "fork without exec": no_exec, "respawn": respawn, "chain": relay, "fork bomb": bomb,
-}  # fmt: skip
+    "fan-out": fan_out,
+    "fork without exec": no_exec,
+    "respawn": respawn,
+    "chain": relay,
+    "fork bomb": bomb,
+}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -317,8 +321,11 @@ def test_two_storms_at_once_are_both_told_each_with_its_own_figures() -> None:
     found = host.found(50)
 
     assert [(f.who and f.who.pid, f.shape, f.ended_ns and f.ended_ns // S, f.beside) for f in found] == [
-        (one, "respawn", None, 0), (other, "fan-out", None, 1), (other, "fan-out", 31, 1), (one, "respawn", 36, 0),
-    ]  # fmt: skip
+        (one, "respawn", None, 0),
+        (other, "fan-out", None, 1),
+        (other, "fan-out", 31, 1),
+        (one, "respawn", 36, 0),
+    ]
     begun, beside, beside_over, over = found
     assert (begun.began_ns, beside.began_ns) == (20 * S, 24 * S)
     assert (over.forks, beside_over.forks) == (16 * 200, 7 * 300)

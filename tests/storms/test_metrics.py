@@ -20,9 +20,17 @@ FACTS = frozenset({Fact.FORK_FAILED, Fact.ZOMBIES, Fact.FORK_COST, Fact.REAPS, F
 def fork(pid: int, at: float, comm: str = "sh", cgroup: str = "/system.slice/a.service") -> tuple[Kind, dict[str, Any]]:
     ns = int(at * SECOND)
     return Kind.FORK, {
-        "ts_ns": ns, "pid": pid, "tid": pid, "born_ns": ns, "how": "fork", "comm": comm, "cgroup": cgroup,
-        "fork_ns": 1_000_000, "ppid": 1, "parent_born_ns": 1,
-    }  # fmt: skip
+        "ts_ns": ns,
+        "pid": pid,
+        "tid": pid,
+        "born_ns": ns,
+        "how": "fork",
+        "comm": comm,
+        "cgroup": cgroup,
+        "fork_ns": 1_000_000,
+        "ppid": 1,
+        "parent_born_ns": 1,
+    }
 
 
 def failed(at: float, cause: str | None) -> tuple[Kind, dict[str, Any]]:
@@ -149,8 +157,11 @@ def test_addresses_that_are_none(where: str) -> None:
 
 def test_addresses() -> None:
     assert [address(word) for word in ("9464", ":1", "0.0.0.0:2", "[::1]:3")] == [
-        ("127.0.0.1", 9464), ("127.0.0.1", 1), ("0.0.0.0", 2), ("::1", 3),
-    ]  # fmt: skip
+        ("127.0.0.1", 9464),
+        ("127.0.0.1", 1),
+        ("0.0.0.0", 2),
+        ("::1", 3),
+    ]
 
 
 def test_owners() -> None:

@@ -139,8 +139,9 @@ def test_two_storms_at_once_are_both_told_and_both_in_the_file(shapes: str, tmp_
 
     told = {(f.who.pid, f.who.argv[1:3], f.shape) for f in found if f.who is not None and f.who.argv is not None}
     assert {(words, shape) for _, words, shape in told} == {
-        (("respawn", "150"), "respawn"), (("noexec", "300"), "fork without exec"),
-    }  # fmt: skip
+        (("respawn", "150"), "respawn"),
+        (("noexec", "300"), "fork without exec"),
+    }
     assert {f.who.above[0][0] for f in found if f.who is not None} == {pid}
     assert [f.ended_ns is None for f in found] == [True, True, False, False]
     assert found[1].beside == 1

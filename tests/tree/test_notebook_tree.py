@@ -46,9 +46,14 @@ def read(tree: ProcessTree, most: int = 400) -> Reading:
 
 def test_lives_are_those_of_the_report() -> None:
     told = build.tree(
-        build.root(1), build.after(900), build.exec_(1, "make"), build.fork(1, 2), build.after(1233), build.exit_(2),
+        build.root(1),
+        build.after(900),
+        build.exec_(1, "make"),
+        build.fork(1, 2),
+        build.after(1233),
+        build.exit_(2),
         build.exit_(1),
-    )  # fmt: skip
+    )
 
     assert "make 1.24 s" in " ".join(read(told).text.split())
     assert "(make)" in read(told).text

@@ -277,9 +277,12 @@ def test_adopted_by_names_the_first_new_parent(apart: bool) -> None:
 @pytest.mark.parametrize("apart", [False, True])
 def test_thread_ids_are_used_again(apart: bool) -> None:
     threads = [
-        row(Kind.FORK, A, 110, tid=99), row(Kind.EXIT, A, 120, tid=99, last=False),
-        row(Kind.FORK, A, 130, tid=99), row(Kind.EXIT, A, 140, tid=99, last=False), row(Kind.FORK, A, 150, tid=99),
-    ]  # fmt: skip
+        row(Kind.FORK, A, 110, tid=99),
+        row(Kind.EXIT, A, 120, tid=99, last=False),
+        row(Kind.FORK, A, 130, tid=99),
+        row(Kind.EXIT, A, 140, tid=99, last=False),
+        row(Kind.FORK, A, 150, tid=99),
+    ]
     tree = tree_of(root(), fork(ROOT, A), *threads, apart=apart)
 
     assert tree.threads(1) == [(99, 110, 120), (99, 130, 140), (99, 150, None)]
@@ -308,9 +311,14 @@ def test_figures_of_the_root_begin_at_its_first_exec_and_no_one_elses_do() -> No
     used = dict.fromkeys(COUNTED, 1000)
     more = dict.fromkeys(COUNTED, 1500)
     tree = tree_of(
-        root(), row(Kind.EXEC, ROOT, **used), row(Kind.EXEC, ROOT, 150, **more), row(Kind.EXIT, ROOT, 200, **more),
-        fork(ROOT, A), row(Kind.EXEC, A, **used), row(Kind.EXIT, A, **more),
-    )  # fmt: skip
+        root(),
+        row(Kind.EXEC, ROOT, **used),
+        row(Kind.EXEC, ROOT, 150, **more),
+        row(Kind.EXIT, ROOT, 200, **more),
+        fork(ROOT, A),
+        row(Kind.EXEC, A, **used),
+        row(Kind.EXIT, A, **more),
+    )
 
     assert (tree.value(0, "min_flt"), tree.value(1, "min_flt")) == (500, 1500)
     assert (tree.value(0, "cpu_user_ns"), tree.value(0, "cpu_system_ns")) == (250, 250)
@@ -353,10 +361,13 @@ def test_words_stay_with_their_process_when_others_are_born_in_between() -> None
 
 def test_losses_failures_and_the_end_are_kept() -> None:
     tree = tree_of(
-        root(), (Kind.LOST, {"ts_ns": 60, "count": 7, "where": "events ring"}), (Kind.LOST, {"count": 1}),
-        row(Kind.EXEC_FAILED, ROOT, error="ENOENT"), row(Kind.FORK_FAILED, ROOT, error="EAGAIN"),
+        root(),
+        (Kind.LOST, {"ts_ns": 60, "count": 7, "where": "events ring"}),
+        (Kind.LOST, {"count": 1}),
+        row(Kind.EXEC_FAILED, ROOT, error="ENOENT"),
+        row(Kind.FORK_FAILED, ROOT, error="EAGAIN"),
         (Kind.END, {"ts_ns": 500, "count": 4}),
-    )  # fmt: skip
+    )
 
     assert [(loss.time_ns, loss.count, loss.where) for loss in tree.losses] == [(60, 7, "events ring"), (None, 1, None)]
     assert [e.error for e in (*tree.failed_execs, *tree.failed_forks)] == ["ENOENT", "EAGAIN"]

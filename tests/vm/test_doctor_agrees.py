@@ -36,5 +36,8 @@ def test_a_wrong_promise_is_noticed(tmp_path: Path) -> None:
     judge.chosen("strace")
 
     assert [words.split(": ")[1] for words in judge.said] == [
-        "bpf", "bpf, facts", "bpf with all options, facts", "the backend that is taken",
-    ]  # fmt: skip
+        "bpf",
+        "bpf, facts",
+        "bpf with all options, facts",
+        "the backend that is taken",
+    ]

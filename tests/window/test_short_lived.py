@@ -36,9 +36,11 @@ def from_(births: int, alike: int) -> Iterator[list[int]]:
         return result
 
     with (
-        patch("tracer.window.ingest.MANY", births), patch("tracer.window.short_lived.MANY", births),
-        patch("tracer.window.short_lived._ALIKE", alike), patch("tracer.window.ingest.find", find),
-    ):  # fmt: skip
+        patch("tracer.window.ingest.MANY", births),
+        patch("tracer.window.short_lived.MANY", births),
+        patch("tracer.window.short_lived._ALIKE", alike),
+        patch("tracer.window.ingest.find", find),
+    ):
         yield taken
 
 
@@ -60,8 +62,11 @@ def state(window: Window) -> dict[str, Any]:
         "series": {name: window.series(name) for name in SERIES},
         "cells": {
             (cell.parent.key, cell.alike): (
-                cell.alive, cell.zombies, {at: told(tally) for at, tally in cell.seconds.items()}
-            ) for cell in lives.cells
+                cell.alive,
+                cell.zombies,
+                {at: told(tally) for at, tally in cell.seconds.items()},
+            )
+            for cell in lives.cells
         },
         "lives": {
             key: (life.state, life.zombie, life.alike, life.parent.key, life.depth, life.execs, life.origin)
@@ -73,7 +78,7 @@ def state(window: Window) -> dict[str, Any]:
         "names": {cell.alike[0]: window.namer.words(cell.alike[0]) for cell in lives.cells if cell.alike[0] >= 0},
         "groups": {by: window.groups(by, 60) for by in ("template", "comm", "cgroup", "uid")},
         "ancestors": [(g.label, g.pid, g.forks, g.exits, g.statuses) for g in window.groups("ancestor", 60)],
-    }  # fmt: skip
+    }
 
 
 def told(tally: Tally) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def churn(tree: ProcessTree, shape: Shape | None = None, alike: Alike | None = N
         ),
         probing=tuple(sorted(probes(tree), key=lambda p: -p.failed)),
         wrapped=tuple(sorted(wrappers(tree, shape), key=lambda w: -w.count)),
-    )  # fmt: skip
+    )
 
 
 def _short(shape: Shape) -> Sequence[int]:
@@ -104,9 +104,14 @@ def _repeated(
 ) -> Repeated:
     lives = ordered(taken(shape.life, rows))
     return Repeated(
-        *words, tuple(rows[:_SAID]), len(rows), different(taken(shape.parent, rows)), lives[len(lives) // 2],
-        total(lives) or 0, total(taken(runtime, rows)),
-    )  # fmt: skip
+        *words,
+        tuple(rows[:_SAID]),
+        len(rows),
+        different(taken(shape.parent, rows)),
+        lives[len(lives) // 2],
+        total(lives) or 0,
+        total(taken(runtime, rows)),
+    )
 
 
 def probes(tree: ProcessTree) -> Iterator[Probing]:

@@ -179,9 +179,19 @@ def edges(tree: ProcessTree) -> Iterator[Edge]:
 def edges_of(tree: ProcessTree, rows: Iterable[int]) -> Iterator[Edge]:
     """Those that are forks of these rows, in their order."""
     names = (
-        "how", "clone_flags", "fork_ns", "pgtables_bytes", "rss_bytes", "cow_copies", "cow_before_exec",
-        "parent_cow_birth", "parent_cow_end", "exec_ns", "birth_ts", "cow_total",
-    )  # fmt: skip
+        "how",
+        "clone_flags",
+        "fork_ns",
+        "pgtables_bytes",
+        "rss_bytes",
+        "cow_copies",
+        "cow_before_exec",
+        "parent_cow_birth",
+        "parent_cow_end",
+        "exec_ns",
+        "birth_ts",
+        "cow_total",
+    )
     hows, flags, times, tables, rss, copied, early, births, ends, exec_ns, born, totals = map(tree.column, names)
     page = tree.meta.page_size
     for row in rows:

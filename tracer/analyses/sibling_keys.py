@@ -90,10 +90,14 @@ class Folder:
         self.failed = bytearray((dead & (killed | status)).tobytes())
         outcome = np.where(killed, 0, np.where(dead, np.where(code == NULL, 2, 3 + status), 1))
         own, _ = combined(
-            view(self.alike.templates)[view(self.commands.of)], tree.words("how")[0],
-            tree.words("syscall")[0], view(tree.stored("clone_flags")), view(tree.stored("exit_signal")),
-            outcome, signal,
-        )  # fmt: skip
+            view(self.alike.templates)[view(self.commands.of)],
+            tree.words("how")[0],
+            tree.words("syscall")[0],
+            view(tree.stored("clone_flags")),
+            view(tree.stored("exit_signal")),
+            outcome,
+            signal,
+        )
         return packed(own)
 
     def _sizes(self, levels: Sequence[Any]) -> tuple[array[int], array[int]]:

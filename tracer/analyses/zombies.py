@@ -131,10 +131,15 @@ def _spans(tree: ProcessTree) -> _Spans:
     gone = np.where(moved | (parent < 0), NULL, exits[parent])
     early = (gone != NULL) & (begin < gone) & (gone < end)
     return _Spans(
-        packed(rows), packed(begin), packed(end), bytearray(done.tobytes()),
-        packed(np.where(moved | (parent < 0), NULL, parent)), packed(np.where(moved, adopted, pid)),
-        packed(np.where(early, gone, end)), bytearray((done & ~early).tobytes()),
-    )  # fmt: skip
+        packed(rows),
+        packed(begin),
+        packed(end),
+        bytearray(done.tobytes()),
+        packed(np.where(moved | (parent < 0), NULL, parent)),
+        packed(np.where(moved, adopted, pid)),
+        packed(np.where(early, gone, end)),
+        bytearray((done & ~early).tobytes()),
+    )
 
 
 def _by_parent(spans: _Spans, limit: int) -> list[array[int]]:

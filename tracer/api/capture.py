@@ -127,9 +127,12 @@ class Keeper:
         self._write(lambda writer: writer.close(self._totals))
         self._finished = self._writer is not None  # the end is in the file
         return Trace(
-            self._session.meta, self.batches, status=self._session.status,
-            damage=lambda: self._damage, broken=lambda: self._damage is not None,
-        )  # fmt: skip
+            self._session.meta,
+            self.batches,
+            status=self._session.status,
+            damage=lambda: self._damage,
+            broken=lambda: self._damage is not None,
+        )
 
 
 def _last(batches: list[Batch], rows: int) -> Iterator[Batch]:

@@ -41,9 +41,16 @@ class Polls:
 
 
 def polls(
-    run: wire.Run, columns: Mapping[int, wire.Columns], reaps: Reaps, *, keys: Any, young: Any, own: Any,
-    free_keys: Any, least: int,
-) -> Polls:  # fmt: skip
+    run: wire.Run,
+    columns: Mapping[int, wire.Columns],
+    reaps: Reaps,
+    *,
+    keys: Any,
+    young: Any,
+    own: Any,
+    free_keys: Any,
+    least: int,
+) -> Polls:
     """`keys` and `free_keys`: one number for each child of ZOMBIE and FREE; `young`: where that holds, from `least`."""
     np = run.np
     z, w = columns[wire.ZOMBIE], columns.get(wire.WAIT)
@@ -71,9 +78,7 @@ def polls(
 class _Read:
     """One read, and what is known of it. `released`: number of a child: the record that lets go of it."""
 
-    def __init__(
-        self, run: wire.Run, reaps: Reaps, *, z: wire.Columns, w: wire.Columns, keys: Any, least: int
-    ) -> None:
+    def __init__(self, run: wire.Run, reaps: Reaps, *, z: wire.Columns, w: wire.Columns, keys: Any, least: int) -> None:
         self._np = run.np
         self._z, self._w = z, w
         self._ends, self._waits = run.where(wire.ZOMBIE), run.where(wire.WAIT)

@@ -82,10 +82,15 @@ def _walk(
                 continue
             told.append(
                 zombie(
-                    (pid, born), at, parent, pgid,
-                    waited=False, maybe=flags & wire.MAYBE != 0, auto=flags & wire.AUTOREAP != 0,
+                    (pid, born),
+                    at,
+                    parent,
+                    pgid,
+                    waited=False,
+                    maybe=flags & wire.MAYBE != 0,
+                    auto=flags & wire.AUTOREAP != 0,
                 )
-            )  # fmt: skip
+            )
         elif kind == wire.WAIT:
             at, pid, target = next(others[kind])
             reaps.wait(pid, at, target)
@@ -179,10 +184,14 @@ def bulk(run: wire.Run, columns: Mapping[int, wire.Columns], reaps: Reaps) -> Re
     if waits is not None:
         picked[wire.WAIT] = waits.picked(rest_w)
     picked |= {wire.ZOMBIE: z.picked(rest_z), wire.FREE: f.picked(rest_f)}
-    numbers = np.concatenate([
-        run.where(wire.ADOPT), run.where(wire.WAIT)[rest_w], run.where(wire.ZOMBIE)[rest_z],
-        run.where(wire.FREE)[rest_f],
-    ])  # fmt: skip
+    numbers = np.concatenate(
+        [
+            run.where(wire.ADOPT),
+            run.where(wire.WAIT)[rest_w],
+            run.where(wire.ZOMBIE)[rest_z],
+            run.where(wire.FREE)[rest_f],
+        ]
+    )
     numbers.sort()
     # None of these is among the late: each has a record of its own in this run, or was looked for there.
     walked = _walk(run.kinds[numbers].astype("u1").tobytes(), picked, reaps, held)
@@ -190,9 +199,7 @@ def bulk(run: wire.Run, columns: Mapping[int, wire.Columns], reaps: Reaps) -> Re
     kept[ends] = False
     kept = np.flatnonzero(kept)
     if len(kept):
-        fresh = Late(
-            pids[kept], borns[kept], reaped[kept], z.view(np, "parent_pid")[kept], lasted[kept], waited[kept]
-        )
+        fresh = Late(pids[kept], borns[kept], reaped[kept], z.view(np, "parent_pid")[kept], lasted[kept], waited[kept])
         both = fresh if late is None else Late(*(np.concatenate(pair) for pair in zip(late, fresh, strict=True)))
         order = np.argsort(_numbers(np, both.pids, both.borns, least), kind="stable")
         reaps.late = Late(*(column[order] for column in both))

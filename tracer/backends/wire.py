@@ -22,10 +22,27 @@ RING_HEADER: Final = 8
 STRIDE: Final = RECORD_SIZE + RING_HEADER
 
 # enum ft_kind
-KIND_NAMES: Final = frozenset({
-    "FORK", "EXEC", "EXIT", "ZOMBIE", "WAIT", "FREE", "RENAME", "EXISTING", "REAP", "FAULTS", "DECAY", "ALIVE",
-    "EXEC_FAILED", "FORK_FAILED", "BASE", "ADOPT", "MKDIR",
-})  # fmt: skip
+KIND_NAMES: Final = frozenset(
+    {
+        "FORK",
+        "EXEC",
+        "EXIT",
+        "ZOMBIE",
+        "WAIT",
+        "FREE",
+        "RENAME",
+        "EXISTING",
+        "REAP",
+        "FAULTS",
+        "DECAY",
+        "ALIVE",
+        "EXEC_FAILED",
+        "FORK_FAILED",
+        "BASE",
+        "ADOPT",
+        "MKDIR",
+    }
+)
 FORK, EXEC, EXIT, ZOMBIE, WAIT, FREE, RENAME, EXISTING, REAP, FAULTS, DECAY, ALIVE = range(1, 13)
 EXEC_FAILED, FORK_FAILED, BASE, ADOPT, MKDIR = 13, 14, 15, 16, 17
 
@@ -40,9 +57,21 @@ HOW: Final = (None, "root", "fork", "vfork", "clone", "posix_spawn", "io_worker"
 
 
 COUNTERS: Final = (
-    "wp_faults", "cow_heap", "cow_stack", "cow_anon", "cow_file", "cow_unknown", "cow_gup",
-    "file_copies", "zero_copies", "large_copies", "reuses", "mkwrites", "failed_wp", "ksm_copies",
-)  # fmt: skip
+    "wp_faults",
+    "cow_heap",
+    "cow_stack",
+    "cow_anon",
+    "cow_file",
+    "cow_unknown",
+    "cow_gup",
+    "file_copies",
+    "zero_copies",
+    "large_copies",
+    "reuses",
+    "mkwrites",
+    "failed_wp",
+    "ksm_copies",
+)
 _NARROW: Final = ("failed_wp", "ksm_copies")
 COPIES: Final = COUNTERS[1:7]
 """Together they are cow_copies."""
@@ -72,47 +101,110 @@ class Record(NamedTuple):
 
 
 HEAD: Final = (
-    ("time_ns", "Q"), ("born_ns", "Q"), ("pid", "I"), ("tid", "I"), ("flags", "I"), ("kind", "H"), ("cpu", "H"),
-)  # fmt: skip
+    ("time_ns", "Q"),
+    ("born_ns", "Q"),
+    ("pid", "I"),
+    ("tid", "I"),
+    ("flags", "I"),
+    ("kind", "H"),
+    ("cpu", "H"),
+)
 _FORK: Final = (
     *HEAD,
-    ("creator_born_ns", "Q"), ("parent_born_ns", "Q"), ("clone_flags", "Q"), ("fork_ns", "Q"),
-    ("pgtables_bytes", "Q"), ("rss_bytes", "Q"), ("cgroup", "Q"),
-    ("creator_pid", "I"), ("creator_tid", "I"), ("parent_pid", "I"), ("uid", "I"), ("ns_pids", "4I"),
-    ("pgid", "I"), ("sid", "I"), ("syscall", "H"), ("how", "B"), ("levels", "B"), ("exit_signal", "I"),
+    ("creator_born_ns", "Q"),
+    ("parent_born_ns", "Q"),
+    ("clone_flags", "Q"),
+    ("fork_ns", "Q"),
+    ("pgtables_bytes", "Q"),
+    ("rss_bytes", "Q"),
+    ("cgroup", "Q"),
+    ("creator_pid", "I"),
+    ("creator_tid", "I"),
+    ("parent_pid", "I"),
+    ("uid", "I"),
+    ("ns_pids", "4I"),
+    ("pgid", "I"),
+    ("sid", "I"),
+    ("syscall", "H"),
+    ("how", "B"),
+    ("levels", "B"),
+    ("exit_signal", "I"),
     ("comm", "16s"),
-)  # fmt: skip
+)
 RECORDS: Final[dict[int, Record]] = {
     FORK: Record("ft_fork", _FORK),
-    EXEC: Record("ft_exec", (
-        *HEAD,
-        ("parent_born_ns", "Q"), ("cgroup", "Q"), ("min_flt", "Q"), ("maj_flt", "Q"), ("utime_ns", "Q"),
-        ("stime_ns", "Q"), ("runtime_ns", "Q"), ("vfork_done_ns", "Q"),
-        ("parent_pid", "I"), ("uid", "I"), ("old_tid", "I"), ("wpcopy_count", "I"), ("comm", "16s"),
-    )),
-    EXIT: Record("ft_exit", _EXIT := (
-        *HEAD,
-        ("parent_born_ns", "Q"), ("min_flt", "Q"), ("maj_flt", "Q"), ("utime_ns", "Q"), ("stime_ns", "Q"),
-        ("runtime_ns", "Q"), ("max_rss_bytes", "Q"),
-        ("parent_pid", "I"), ("uid", "I"), ("status", "i"), ("killed_by", "I"), ("comm", "16s"), ("wpcopy_count", "Q"),
-    )),
-    ZOMBIE: Record("ft_zombie", (
-        *HEAD, ("parent_born_ns", "Q"), ("parent_pid", "I"), ("pgid", "I"), ("status", "i"), ("sigchld", "I"),
-    )),
+    EXEC: Record(
+        "ft_exec",
+        (
+            *HEAD,
+            ("parent_born_ns", "Q"),
+            ("cgroup", "Q"),
+            ("min_flt", "Q"),
+            ("maj_flt", "Q"),
+            ("utime_ns", "Q"),
+            ("stime_ns", "Q"),
+            ("runtime_ns", "Q"),
+            ("vfork_done_ns", "Q"),
+            ("parent_pid", "I"),
+            ("uid", "I"),
+            ("old_tid", "I"),
+            ("wpcopy_count", "I"),
+            ("comm", "16s"),
+        ),
+    ),
+    EXIT: Record(
+        "ft_exit",
+        _EXIT := (
+            *HEAD,
+            ("parent_born_ns", "Q"),
+            ("min_flt", "Q"),
+            ("maj_flt", "Q"),
+            ("utime_ns", "Q"),
+            ("stime_ns", "Q"),
+            ("runtime_ns", "Q"),
+            ("max_rss_bytes", "Q"),
+            ("parent_pid", "I"),
+            ("uid", "I"),
+            ("status", "i"),
+            ("killed_by", "I"),
+            ("comm", "16s"),
+            ("wpcopy_count", "Q"),
+        ),
+    ),
+    ZOMBIE: Record(
+        "ft_zombie",
+        (
+            *HEAD,
+            ("parent_born_ns", "Q"),
+            ("parent_pid", "I"),
+            ("pgid", "I"),
+            ("status", "i"),
+            ("sigchld", "I"),
+        ),
+    ),
     ADOPT: Record("ft_adopt", (*HEAD, ("parent_born_ns", "Q"), ("parent_pid", "I"), ("child_pid", "I"))),
     MKDIR: Record("ft_mkdir", (*HEAD, ("group", "Q"), ("above", "Q"), ("name", "112s"))),
     WAIT: Record("ft_wait", (*HEAD, ("target", "i"), ("options", "I"))),
-    FREE: Record("ft_free", (
-        *HEAD,
-        ("parent_born_ns", "Q"), ("min_flt", "Q"), ("maj_flt", "Q"), ("utime_ns", "Q"), ("stime_ns", "Q"),
-        ("runtime_ns", "Q"), ("parent_pid", "I"), ("exit_signal", "i"),
-    )),
+    FREE: Record(
+        "ft_free",
+        (
+            *HEAD,
+            ("parent_born_ns", "Q"),
+            ("min_flt", "Q"),
+            ("maj_flt", "Q"),
+            ("utime_ns", "Q"),
+            ("stime_ns", "Q"),
+            ("runtime_ns", "Q"),
+            ("parent_pid", "I"),
+            ("exit_signal", "i"),
+        ),
+    ),
     RENAME: Record("ft_rename", (*HEAD, ("comm", "16s"))),
     EXISTING: Record("ft_fork", _FORK),
     ALIVE: Record("ft_exit", _EXIT),
     BASE: Record("ft_exit", _EXIT),
     REAP: Record("ft_reap", (*HEAD, ("reaper_pid", "I"), ("unused", "I"))),
-}  # fmt: skip
+}
 RECORDS[FAULTS] = Record(
     "ft_faults",
     (
@@ -126,9 +218,21 @@ RECORDS[FAULTS] = Record(
 RECORDS[DECAY] = Record("ft_decay", (*HEAD, ("buckets", f"{DECAY_BUCKETS}i")))
 LIMIT_GROUPS: Final = ("cgroup", "pids_cgroup", "mem_cgroup")
 LIMIT_NUMBERS: Final = (
-    "pids_now", "pids_max", "pids_fails", "nproc_now", "nproc_max", "nproc_uid", "ns_now", "ns_max", "mem_now",
-    "mem_max", "data_pages", "limits", "tasks_now", "committed",
-)  # fmt: skip
+    "pids_now",
+    "pids_max",
+    "pids_fails",
+    "nproc_now",
+    "nproc_max",
+    "nproc_uid",
+    "ns_now",
+    "ns_max",
+    "mem_now",
+    "mem_max",
+    "data_pages",
+    "limits",
+    "tasks_now",
+    "committed",
+)
 L_READ, L_EXEMPT, L_NS_DEAD, L_NS_INNER, L_SECCOMP, L_TASKS = 1, 2, 4, 8, 16, 32
 NO_LIMIT: Final = 0xFFFFFFFF
 _FAILED: Final = Record(
@@ -149,31 +253,89 @@ _FAILED: Final = Record(
 RECORDS[EXEC_FAILED] = RECORDS[FORK_FAILED] = _FAILED
 OFFSETS: Final = {kind: record.offsets() for kind, record in RECORDS.items()}
 
-TEXT_HEAD: Final = Record("ft_text", (
-    ("time_ns", "Q"), ("tid", "I"), ("seq", "I"), ("argv_full", "I"), ("env_full", "I"),
-    ("exe_len", "H"), ("interp_len", "H"), ("cwd_len", "H"), ("argv_len", "H"), ("env_len", "H"), ("failed", "H"),
-    ("unused", "I"),
-))  # fmt: skip
+TEXT_HEAD: Final = Record(
+    "ft_text",
+    (
+        ("time_ns", "Q"),
+        ("tid", "I"),
+        ("seq", "I"),
+        ("argv_full", "I"),
+        ("env_full", "I"),
+        ("exe_len", "H"),
+        ("interp_len", "H"),
+        ("cwd_len", "H"),
+        ("argv_len", "H"),
+        ("env_len", "H"),
+        ("failed", "H"),
+        ("unused", "I"),
+    ),
+)
 _TEXT_STRUCT: Final = struct.Struct("=" + "".join(f for _, f in TEXT_HEAD.fields))
 
-OPTIONS: Final = Record("ft_options", tuple((n, "I") for n in (
-    "ns_level", "ns_inum", "everyone", "kernel_reads", "fork_cost", "argv_max", "env_max", "cgroup_v1",
-    "events_bytes", "sighand_size",
-    "rdonly_cast", "match", "match_v1", "page_size", "copies", "copy",
-)))  # fmt: skip
+OPTIONS: Final = Record(
+    "ft_options",
+    tuple(
+        (n, "I")
+        for n in (
+            "ns_level",
+            "ns_inum",
+            "everyone",
+            "kernel_reads",
+            "fork_cost",
+            "argv_max",
+            "env_max",
+            "cgroup_v1",
+            "events_bytes",
+            "sighand_size",
+            "rdonly_cast",
+            "match",
+            "match_v1",
+            "page_size",
+            "copies",
+            "copy",
+        )
+    ),
+)
 
 MAX_CPUS: Final = 512
-STATS: Final = Record("ft_stats", (
-    ("alive", "Q"), ("unmarked", "Q"), ("unseen", "Q"), ("added", "Q"), ("records", "Q"), ("joined", "Q"),
-    ("late_ends", "Q"),
-    ("lost_events", f"{MAX_CPUS}Q"), ("lost_texts", f"{MAX_CPUS}Q"),
-))  # fmt: skip
-MARK: Final = Record("mark", (
-    ("flags", "I"), ("kill_sig", "I"), ("kill_pid", "I"), ("kill9_pid", "I"),
-    ("copy_mm", "Q"), ("copy_ns", "Q"), ("renamed_ns", "Q"), ("wait_ns", "Q"),
-    ("min_flt", "Q"), ("maj_flt", "Q"), ("utime", "Q"), ("stime", "Q"), ("runtime", "Q"),
-    ("pid", "I"), ("tid", "I"), ("exec_id", "I"), ("orphan", "I"), ("notes", "I"), ("unused", "I"),
-))  # fmt: skip
+STATS: Final = Record(
+    "ft_stats",
+    (
+        ("alive", "Q"),
+        ("unmarked", "Q"),
+        ("unseen", "Q"),
+        ("added", "Q"),
+        ("records", "Q"),
+        ("joined", "Q"),
+        ("late_ends", "Q"),
+        ("lost_events", f"{MAX_CPUS}Q"),
+        ("lost_texts", f"{MAX_CPUS}Q"),
+    ),
+)
+MARK: Final = Record(
+    "mark",
+    (
+        ("flags", "I"),
+        ("kill_sig", "I"),
+        ("kill_pid", "I"),
+        ("kill9_pid", "I"),
+        ("copy_mm", "Q"),
+        ("copy_ns", "Q"),
+        ("renamed_ns", "Q"),
+        ("wait_ns", "Q"),
+        ("min_flt", "Q"),
+        ("maj_flt", "Q"),
+        ("utime", "Q"),
+        ("stime", "Q"),
+        ("runtime", "Q"),
+        ("pid", "I"),
+        ("tid", "I"),
+        ("exec_id", "I"),
+        ("orphan", "I"),
+        ("notes", "I"),
+        ("unused", "I"),
+    ),
+)
 MARK_ROOT, MARK_SEEN, MARK_ENDED = 1, 2, 16
 
 

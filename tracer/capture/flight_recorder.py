@@ -66,10 +66,15 @@ class Recorder:
     """`opener` and `as_caller` as for recording.Writer. Nothing here raises but `begin`."""
 
     def __init__(
-        self, *, keep_s: float = KEEP_S, keep_bytes: int = KEEP_BYTES, max_file: int = MAX_FILE,
-        opener: Callable[[str, str], IO[bytes]] | None = None, as_caller: Callable[[], Any] = contextlib.nullcontext,
+        self,
+        *,
+        keep_s: float = KEEP_S,
+        keep_bytes: int = KEEP_BYTES,
+        max_file: int = MAX_FILE,
+        opener: Callable[[str, str], IO[bytes]] | None = None,
+        as_caller: Callable[[], Any] = contextlib.nullcontext,
         clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.keep_s = keep_s
         self.keep_bytes = keep_bytes
         self.max_file = max_file

@@ -31,11 +31,33 @@ OPTION: Final = "forktrace_ignored"
 _COERCED: Final = (b"C.UTF-8", b"C.utf8", b"UTF-8")  # PEP 538's locales, in the order in which they are tried
 _PASS_ON: Final = frozenset(
     {
-        "sh", "dash", "bash", "ash", "zsh", "ksh", "ksh93", "mksh", "yash", "busybox", "env", "time", "timeout", "nice",
-        "xargs", "make", "gmake", "ninja", "setsid", "su", "runuser", "setpriv", "strace", "systemd",
+        "sh",
+        "dash",
+        "bash",
+        "ash",
+        "zsh",
+        "ksh",
+        "ksh93",
+        "mksh",
+        "yash",
+        "busybox",
+        "env",
+        "time",
+        "timeout",
+        "nice",
+        "xargs",
+        "make",
+        "gmake",
+        "ninja",
+        "setsid",
+        "su",
+        "runuser",
+        "setpriv",
+        "strace",
+        "systemd",
         "systemd-executor",
     }
-)  # fmt: skip
+)
 _SUDO: Final = frozenset({"sudo", "sudo-rs"})  # ignores SIGPIPE itself, and gives its command what it was given
 _HOPS: Final = 8
 

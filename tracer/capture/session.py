@@ -79,7 +79,7 @@ class Session:
         self.before_stop: Callable[[], None] = lambda: None
         """Called when the program was stopped from the terminal, before we stop with it."""
         self.preload: tuple[str, ...] = ()
-        """Modules that are needed once the program has ended: imported on a thread while the kernel loads the probes."""
+        """Modules needed once the program has ended: imported on a thread while the kernel loads the probes."""
         self._preloading: threading.Thread | None = None
         self._stop = False
         self._say = say
@@ -145,9 +145,16 @@ class Session:
     def _hold(self, through: Sequence[str] = ()) -> Target:
         plan = self.plan
         return Target.hold(
-            plan.argv, env=plan.env, set_env=plan.set_env, cwd=plan.cwd, as_root=plan.as_root, user=plan.user,
-            pass_fds=plan.pass_fds, through=through, limits=self._limits,
-        )  # fmt: skip
+            plan.argv,
+            env=plan.env,
+            set_env=plan.set_env,
+            cwd=plan.cwd,
+            as_root=plan.as_root,
+            user=plan.user,
+            pass_fds=plan.pass_fds,
+            through=through,
+            limits=self._limits,
+        )
 
     def _attach(self) -> None:
         plan = self.plan

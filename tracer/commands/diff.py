@@ -96,17 +96,26 @@ def _sides(files: Sequence[str], words: Sequence[str]) -> tuple[list[str], list[
 
 def _document(found: Diff, a: Sequence[str], b: Sequence[str]) -> dict[str, Any]:
     return {
-        "a": list(a), "b": list(b), "differs": found.differs, "commands": found.groups, "unknown": list(found.unknown),
+        "a": list(a),
+        "b": list(b),
+        "differs": found.differs,
+        "commands": found.groups,
+        "unknown": list(found.unknown),
         "sources": dict(zip("ab", map(list, found.sources), strict=True)),
-        "total": _values(found.total), "changes": [_change(change) for change in found.changes],
-    }  # fmt: skip
+        "total": _values(found.total),
+        "changes": [_change(change) for change in found.changes],
+    }
 
 
 def _change(change: Change) -> dict[str, Any]:
     return {
-        "kind": change.kind, "command": change.template, "below": list(change.place), **_values(change.values),
-        "ends": _values(change.ends), "ways": _values(change.ways),
-    }  # fmt: skip
+        "kind": change.kind,
+        "command": change.template,
+        "below": list(change.place),
+        **_values(change.values),
+        "ends": _values(change.ends),
+        "ways": _values(change.ways),
+    }
 
 
 def _values(values: Mapping[str, Values]) -> dict[str, Any]:

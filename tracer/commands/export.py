@@ -28,9 +28,7 @@ class Export:
         from tracer.reports import REPORTS
 
         parser.add_argument("file", metavar="FILE", help="a saved trace; - for standard input")
-        parser.add_argument(
-            "--as", dest="format", metavar="FORMAT", help=", ".join(listed.name for listed in REPORTS)
-        )
+        parser.add_argument("--as", dest="format", metavar="FORMAT", help=", ".join(listed.name for listed in REPORTS))
         parser.add_argument("--table", choices=("processes", "events"), help=f"of {_OF_TABLES}; default: processes")
         parser.add_argument(
             "--weight",

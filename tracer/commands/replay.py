@@ -45,9 +45,11 @@ class Replay:
             "--speed", type=_speed, default=1.0, metavar="N|max", help="so many times as fast as it was; default: 1"
         )
         parser.add_argument(
-            "--from", dest="begin", metavar="T",
+            "--from",
+            dest="begin",
+            metavar="T",
             help="begin there: seconds from its beginning, or the time of day as HH:MM:SS",
-        )  # fmt: skip
+        )
         parser.add_argument("--until", dest="end", metavar="T", help="end there")
         parser.add_argument("--format", choices=("lines", "jsonl"), help="no screen, but lines, or JSON lines")
 
@@ -66,10 +68,11 @@ class Replay:
             recording = Recording(args.file)
             meta = recording.meta
             play_lines(
-                recording, args,
+                recording,
+                args,
                 begin=None if begin is None else lambda first: begin(meta, first),
                 end=None if end is None else lambda first: end(meta, first),
-            )  # fmt: skip
+            )
             return 0
         bars: list[Progress] = []  # while it is looked through the first time
 
@@ -103,9 +106,13 @@ class Replay:
             raise UsageError(f"--until {args.end} is before what is to be played", "give a later time")
         player = Player(Tape(recording), outline, recording.meta, begin_ns=begins, end_ns=ends, speed=args.speed)
         screen = Playing(
-            player, outline, damage=damage, what=_what(recording.meta, args.file), color=args.color,
+            player,
+            outline,
+            damage=damage,
+            what=_what(recording.meta, args.file),
+            color=args.color,
             ascii_only=args.ascii,
-        )  # fmt: skip
+        )
         with screen:
             ended_by = screen.loop()
         if ended_by == signal.SIGINT:

@@ -128,9 +128,10 @@ class Run:
         out = parser.add_argument_group("the result")
         out.add_argument("-o", "--output", metavar="FILE", help="keep the trace (.ftrace)")
         out.add_argument(
-            "--live", action="store_true",
+            "--live",
+            action="store_true",
             help="a screen meanwhile: rates, the busiest, the tree of what is being born; the report comes at the end",
-        )  # fmt: skip
+        )
         loss.add_option(out)
         out.add_argument("--redact", action="store_true", help="take secrets out of argv before they are kept")
         out.add_argument("-t", "--times", action="store_true", help="show when each process was born")

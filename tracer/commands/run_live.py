@@ -82,9 +82,13 @@ class Beside:
         self._recorder = Recorder(opener=open_output, as_caller=as_caller)
         window = Window(60, session.meta)
         live = Live(
-            window, what=_what(session), stop=self._quit, save=self._save, color=self._args.color,
+            window,
+            what=_what(session),
+            stop=self._quit,
+            save=self._save,
+            color=self._args.color,
             ascii_only=self._args.ascii,
-        )  # fmt: skip
+        )
         self._live = self._stack.enter_context(live)
         session.wakes = (self._live.fileno(),)
         session.before_stop = self._live.leave

@@ -45,17 +45,23 @@ class Storm:
         target_options.add(what, everyone="the whole host; this is the default")
         what.add_argument("--duration", type=seconds, metavar="S", help="stop watching after S seconds")
         what.add_argument(
-            "--rate", type=_rate, metavar="N[/s]",
+            "--rate",
+            type=_rate,
+            metavar="N[/s]",
             help="a storm is what makes more than N forks a second (default: what is unusual here, and unhealthy)",
-        )  # fmt: skip
+        )
         how = parser.add_argument_group("how")
         how.add_argument("--backend", default="auto", choices=("auto", *BACKENDS), help="default: the first ready one")
         how.add_argument("--cow", choices=COW_LEVELS, default="light", help="copy-on-write; default: light")
         how.add_argument(
-            "-e", "--events", action="append", default=[], metavar="SET",
+            "-e",
+            "--events",
+            action="append",
+            default=[],
+            metavar="SET",
             help="fail: look for failed forks from the start; else only once they are suspected, as it taxes every"
             " system call",
-        )  # fmt: skip
+        )
         how.add_argument("--buffer", type=size, default=16 << 20, metavar="BYTES", help="the kernel's ring; 16M")
         kept = parser.add_argument_group("what is kept")
         kept.add_argument(
@@ -66,15 +72,19 @@ class Storm:
         kept.add_argument("--keep-bytes", type=size, default=64 << 20, metavar="BYTES", help="at most so much; 64M")
         kept.add_argument("--max-file", type=size, default=256 << 20, metavar="BYTES", help="of one file; 256M")
         kept.add_argument(
-            "--save-total", type=size, default=TOTAL, metavar="BYTES",
+            "--save-total",
+            type=size,
+            default=TOTAL,
+            metavar="BYTES",
             help="of all saved storms, those of earlier runs in DIR included; the oldest are removed first; 5G",
-        )  # fmt: skip
+        )
         out = parser.add_argument_group("what is said")
         out.add_argument("--format", choices=("text", "jsonl"), help="no live screen, but lines")
         out.add_argument(
-            "--exec", metavar="CMD",
+            "--exec",
+            metavar="CMD",
             help="run CMD with each finding as JSON on its standard input; what it writes goes to stderr",
-        )  # fmt: skip
+        )
         out.add_argument("--exec-every", type=seconds, default=10.0, metavar="S", help="but not more often; 10")
         out.add_argument("--metrics", metavar="HOST:PORT", help="serve metrics to Prometheus, as at 127.0.0.1:9464")
 
@@ -196,8 +206,12 @@ def _plan(args: argparse.Namespace) -> Plan:
         pids=chosen.pids,
         backend=args.backend,
         options=Options(
-            cow=args.cow, failures=bool(events), everyone=not chosen.pids and not chosen.match, match=chosen.match,
-            buffer_bytes=args.buffer, argv_max=_ARGV_MOST
+            cow=args.cow,
+            failures=bool(events),
+            everyone=not chosen.pids and not chosen.match,
+            match=chosen.match,
+            buffer_bytes=args.buffer,
+            argv_max=_ARGV_MOST,
         ),
         duration=args.duration,
     )

@@ -82,12 +82,20 @@ class Lines:
         busiest = groups[0] if groups and groups[0].forks else None
         forks, execs, exits, failures, alive, zombies, lost, copies = values
         return Second(
-            ts_ns=(at + 1) * _NS, forks=forks, execs=execs, exits=exits, failures=failures, alive=alive,
-            zombies=zombies, lost=lost, copies=copies, own_cpu=self._watch.own_cpu,
+            ts_ns=(at + 1) * _NS,
+            forks=forks,
+            execs=execs,
+            exits=exits,
+            failures=failures,
+            alive=alive,
+            zombies=zombies,
+            lost=lost,
+            copies=copies,
+            own_cpu=self._watch.own_cpu,
             busiest=busiest.label if busiest is not None else None,
             busiest_pid=busiest.pid if busiest is not None else None,
             busiest_share=busiest.share if busiest is not None else None,
-        )  # fmt: skip
+        )
 
     def close(self) -> None:
         """What waits may go out, for a moment."""

@@ -39,9 +39,14 @@ class OnScreen:
         pids = session.plan.pids
         what = f"pid {', '.join(map(str, pids))} and below" if pids else "whole host"
         self._live = Live(
-            watch.window, what=f"{what} · {session.meta.source}", stop=session.stop, save=watch.save,
-            own_cpu=lambda: watch.own_cpu, color=args.color, ascii_only=args.ascii,
-        )  # fmt: skip
+            watch.window,
+            what=f"{what} · {session.meta.source}",
+            stop=session.stop,
+            save=watch.save,
+            own_cpu=lambda: watch.own_cpu,
+            color=args.color,
+            ascii_only=args.ascii,
+        )
         self._live.__enter__()
         session.wakes = (self._live.fileno(),)
 

@@ -1,7 +1,7 @@
 """The options that say whom to follow of what runs already: for every verb that attaches.
 
-    add(group)                      -p -a --cgroup --container --unit --comm --exe --uid
-    chosen = selected(args)         pids, everyone, match
+add(group)                      -p -a --cgroup --container --unit --comm --exe --uid
+chosen = selected(args)         pids, everyone, match
 """
 
 from __future__ import annotations
@@ -39,10 +39,11 @@ def add(group: argparse._ArgumentGroup, *, everyone: str = "the whole host") -> 
     option("-p", "--pid", metavar="PID", text="attach to a process and all below it; may be repeated, or a list")
     group.add_argument("-a", "--all", action="store_true", help=everyone)
     option(
-        "--cgroup", metavar="PATH",
+        "--cgroup",
+        metavar="PATH",
         text="all in a control group and below it, whoever comes to be in it, and what they start; v1 or v2, a"
         " directory or a path as in /proc/PID/cgroup",
-    )  # fmt: skip
+    )
     option("--container", metavar="NAME|ID", text="a container of docker, podman, containerd, cri-o, lxc or nspawn")
     option("--unit", metavar="NAME.service", text="a systemd unit")
     option("--comm", metavar="NAME", text="of these, or of the host: processes that the kernel calls so, and all below")

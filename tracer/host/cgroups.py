@@ -21,10 +21,24 @@ from typing import Any, Final, NamedTuple
 
 _MAX_KNOWN: Final = 200_000  # groups remembered, gone ones included; beyond it the oldest are forgotten
 _MAX_JSON: Final = 16 << 20
-_CONTROLLERS: Final = frozenset({
-    "cpuset", "cpu", "cpuacct", "blkio", "memory", "devices", "freezer", "net_cls", "perf_event", "net_prio",
-    "hugetlb", "pids", "rdma", "misc",
-})  # fmt: skip
+_CONTROLLERS: Final = frozenset(
+    {
+        "cpuset",
+        "cpu",
+        "cpuacct",
+        "blkio",
+        "memory",
+        "devices",
+        "freezer",
+        "net_cls",
+        "perf_event",
+        "net_prio",
+        "hugetlb",
+        "pids",
+        "rdma",
+        "misc",
+    }
+)
 
 
 class Hierarchy(NamedTuple):
@@ -66,9 +80,11 @@ def _mounts(root: Path) -> list[tuple[int, Hierarchy]]:
         if len(fields) < 6 or fstype not in ("cgroup", "cgroup2"):
             continue
         version = 2 if fstype == "cgroup2" else 1
-        controllers = () if version == 2 else tuple(
-            sorted((w for w in options.split(",") if w in _CONTROLLERS), key=lambda w: w != "pids")
-        )  # fmt: skip
+        controllers = (
+            ()
+            if version == 2
+            else tuple(sorted((w for w in options.split(",") if w in _CONTROLLERS), key=lambda w: w != "pids"))
+        )
         top, mount = _unescape(fields[3]), _unescape(fields[4])
         found.append((len(mount), Hierarchy(version, root / mount.lstrip("/"), top, controllers)))
     return found

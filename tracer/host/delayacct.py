@@ -86,9 +86,14 @@ class Switch:
         command = [sys.executable, "-I", "-S", "-B", "-c", _WATCH, str(Path(__file__).resolve().parents[2])]
         try:
             pid = os.posix_spawn(
-                command[0], [*command, str(sysctl), str(run)], {}, file_actions=[*moves, nothing], setsid=True,
-                setsigmask=[], setsigdef=[signal.SIGINT, signal.SIGQUIT],
-            )  # fmt: skip
+                command[0],
+                [*command, str(sysctl), str(run)],
+                {},
+                file_actions=[*moves, nothing],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=[signal.SIGINT, signal.SIGQUIT],
+            )
         except BaseException:
             os.close(writing)
             raise

@@ -31,6 +31,7 @@ _NEAR_BYTES: Final = 1 << 20
 _UNITS: Final = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 _REFUSALS: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EPERM, errno.EACCES, errno.ENOSYS})
 
+
 class Bound(NamedTuple):
     """How much there is of something, how much there may be, and whose bound it is; None: not known."""
 
@@ -263,11 +264,16 @@ def _too_many(limits: Limits, host: Host) -> Cause | None:
         return Cause(Limit.THREADS_MAX, threads, evidence="measured" if limits.tasks_counted else "inferred")
     near = [
         (bound.most - bound.now, i, limit, bound)
-        for i, (limit, bound) in enumerate((
-            (Limit.NPROC, nproc), (Limit.PIDS_MAX, limits.pids), (Limit.PID_MAX, numbers), (Limit.THREADS_MAX, threads)
-        ))
+        for i, (limit, bound) in enumerate(
+            (
+                (Limit.NPROC, nproc),
+                (Limit.PIDS_MAX, limits.pids),
+                (Limit.PID_MAX, numbers),
+                (Limit.THREADS_MAX, threads),
+            )
+        )
         if bound is not None and bound.near
-    ]  # fmt: skip
+    ]
     if near and not limits.seccomp:
         _, _, limit, bound = min(near)
         return Cause(limit, bound, evidence="inferred")

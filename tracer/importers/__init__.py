@@ -59,9 +59,7 @@ def sniff(head: bytes) -> str | None:
     return best[1]
 
 
-def open_log(
-    paths: Sequence[str], *, progress: Progress | None = None
-) -> tuple[Meta, Import]:
+def open_log(paths: Sequence[str], *, progress: Progress | None = None) -> tuple[Meta, Import]:
     """What the logs at `paths` (`-`: standard input) are, and their events; what is read is what the iterator takes.
 
     `progress(done, total)` is called with bytes, the total None if unknown. Raises UsageError, NoInputError,
@@ -78,9 +76,7 @@ def open_log(
             if len(sources) > _OPEN or not sources[-1].head:
                 sources[-1].close()  # a family may have more files than a process may have open
         module: Any = importlib.import_module(f"tracer.importers.{_tool(sources)}")
-        opened: tuple[Meta, Import] = module.open_log(
-            [source for source in sources if source.head], progress=progress
-        )
+        opened: tuple[Meta, Import] = module.open_log([source for source in sources if source.head], progress=progress)
     except BaseException:
         for source in sources:
             source.close()

@@ -54,9 +54,12 @@ _MESSAGE_S: Final = 6.0
 _SAID_MOST: Final = 200
 _NS: Final = 10**9
 _FACTS: Final = (
-    ("failures", {Fact.FORK_FAILED}), ("zombies", {Fact.ZOMBIES}), ("copies", {Fact.COW}),
-    ("cpu", {Fact.CPU, Fact.REAPS}), ("tables", {Fact.FORK_COST}),
-)  # fmt: skip
+    ("failures", {Fact.FORK_FAILED}),
+    ("zombies", {Fact.ZOMBIES}),
+    ("copies", {Fact.COW}),
+    ("cpu", {Fact.CPU, Fact.REAPS}),
+    ("tables", {Fact.FORK_COST}),
+)
 
 
 class Live:
@@ -67,11 +70,18 @@ class Live:
     """
 
     def __init__(
-        self, window: Window, *, what: str = "", stop: Callable[[], None] = lambda: None,
-        save: Callable[[], str | None] | None = None, own_cpu: Callable[[], float | None] | None = None,
-        color: str = "auto", ascii_only: bool = False, device: Device | None = None,
+        self,
+        window: Window,
+        *,
+        what: str = "",
+        stop: Callable[[], None] = lambda: None,
+        save: Callable[[], str | None] | None = None,
+        own_cpu: Callable[[], float | None] | None = None,
+        color: str = "auto",
+        ascii_only: bool = False,
+        device: Device | None = None,
         now: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._device = device or Device()
         self.terminal = _facts(self._device, color, ascii_only)
         self.model = Model(self.terminal)

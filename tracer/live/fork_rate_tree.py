@@ -105,9 +105,13 @@ class Births:
         return result, left_out
 
     def _push(
-        self, todo: list[tuple[_Node, Branch]], parents: Iterable[Life], above: tuple[bool, ...],
-        key: tuple[str, ...], order: Order,
-    ) -> None:  # fmt: skip
+        self,
+        todo: list[tuple[_Node, Branch]],
+        parents: Iterable[Life],
+        above: tuple[bool, ...],
+        key: tuple[str, ...],
+        order: Order,
+    ) -> None:
         at_top = not key
         found = [(node, self._branch(node, key)) for node in self._children(parents)]
         found = [(node, branch) for node, branch in found if branch.weight or branch.failures_below]
@@ -149,11 +153,17 @@ class Births:
         one = self._one(node, own)
         first = node.cells[0] if node.cells else None
         return Branch(
-            node.label, (), one.pid if one is not None else None, one, own, below, failures,
+            node.label,
+            (),
+            one.pid if one is not None else None,
+            one,
+            own,
+            below,
+            failures,
             one.comm if one is not None else first.alike[1] if first is not None else None,
             one.cgroup if one is not None else first.alike[2] if first is not None else None,
             (*above, node.label),
-        )  # fmt: skip
+        )
 
     def _one(self, node: _Node, own: Sum) -> Life | None:
         """The process that this is, if it is one that lives and no other has come and gone beside it."""

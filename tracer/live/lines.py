@@ -150,12 +150,20 @@ class _Lines:
         busiest = groups[0] if groups and groups[0].forks else None
         forks, execs, exits, failures, alive, zombies, lost, copies = values
         second = Second(
-            ts_ns=(at + 1) * _NS, forks=forks, execs=execs, exits=exits, failures=failures, alive=alive,
-            zombies=zombies, lost=lost, copies=copies, own_cpu=None,
+            ts_ns=(at + 1) * _NS,
+            forks=forks,
+            execs=execs,
+            exits=exits,
+            failures=failures,
+            alive=alive,
+            zombies=zombies,
+            lost=lost,
+            copies=copies,
+            own_cpu=None,
             busiest=busiest.label if busiest is not None else None,
             busiest_pid=busiest.pid if busiest is not None else None,
             busiest_share=busiest.share if busiest is not None else None,
-        )  # fmt: skip
+        )
         if self._json:
             self._write(json.dumps(second_json(second, self._offset)))
             return
@@ -176,5 +184,3 @@ class _Lines:
         write(sys.stdout, line + "\n")
         if self._speed != float("inf"):
             sys.stdout.flush()
-
-

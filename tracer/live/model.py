@@ -33,9 +33,12 @@ def _of_branch(name: str) -> Order:
     def order(branch: Branch) -> tuple[object, ...]:
         tally = branch.own.tally
         values = {
-            "execs": tally.execs, "exits": tally.exits, "failed": branch.failures_below, "alive": branch.own.alive,
+            "execs": tally.execs,
+            "exits": tally.exits,
+            "failed": branch.failures_below,
+            "alive": branch.own.alive,
             "zombies": branch.own.zombies,
-        }  # fmt: skip
+        }
         return (-values[name], *busiest_first(branch))
 
     return order
@@ -107,9 +110,7 @@ class Model:
             return f"nothing here has '{clean(self.view.filter, unicode=self.terminal.unicode)}' in it"
         return f"nothing was born in the last {BACK_S} seconds"
 
-    def _scrolled(
-        self, lines: Sequence[tuple[Hashable, Spans]], at: int, room: int
-    ) -> tuple[list[Spans], int | None]:
+    def _scrolled(self, lines: Sequence[tuple[Hashable, Spans]], at: int, room: int) -> tuple[list[Spans], int | None]:
         """The part that has the selection in it, headings above it as far as they fit."""
         view = self.view
         first = 0 if at <= 1 else at  # the heading of a list is seen with its first row
@@ -150,9 +151,7 @@ class Model:
             for group in found[: most if most >= len(found) else max(most - 1, 0)]:
                 item = (by, group.life.key if group.life is not None else group.label)
                 items[item] = group
-                spans = figures.row(
-                    columns, Figures.of_group(group), snapshot.seconds, unicode=self.terminal.unicode
-                )
+                spans = figures.row(columns, Figures.of_group(group), snapshot.seconds, unicode=self.terminal.unicode)
                 lines.append((item, [*spans, *self._label(group.label, group.life is not None and not group.life.pid)]))
             if most < len(found):
                 blank = " " * figures.taken(columns)
@@ -165,11 +164,12 @@ class Model:
     def _chosen_groups(self, by: str, groups: Iterable[Group]) -> list[Group]:
         matches = self.view.matches
         found = [
-            group for group in groups
+            group
+            for group in groups
             if matches(group.label, str(group.pid or ""), group.life.cgroup if group.life is not None else None)
             and (group.forks or group.execs or group.exits or group.failures)
             and (group.forks or group.failures or group.life is None or group.life.pid)
-        ]  # fmt: skip
+        ]
         if by == "cgroup" and all(group.label == "-" for group in found):
             return []
         if self.view.sort == "name":

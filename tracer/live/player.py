@@ -28,9 +28,16 @@ class Player:
     """`begin_ns` and `end_ns`: what is played; default: all of it."""
 
     def __init__(
-        self, tape: Tape, outline: Outline, meta: Meta, *, begin_ns: int | None = None, end_ns: int | None = None,
-        speed: float = 1.0, seconds: int = 60,
-    ) -> None:  # fmt: skip
+        self,
+        tape: Tape,
+        outline: Outline,
+        meta: Meta,
+        *,
+        begin_ns: int | None = None,
+        end_ns: int | None = None,
+        speed: float = 1.0,
+        seconds: int = 60,
+    ) -> None:
         self._tape = tape
         self._meta = meta
         self._seconds = seconds

@@ -147,6 +147,9 @@ class Playing(Live):
         curve = sparks(spread(self._outline.births, room), room, unicode=unicode)
         head = "┃" if unicode else "|"
         return [
-            (left, "bold"), (curve[:place], "spark"), (head, "mark"), (curve[place + 1 :], "dim"), (right, "dim"),
-        ]  # fmt: skip
-
+            (left, "bold"),
+            (curve[:place], "spark"),
+            (head, "mark"),
+            (curve[place + 1 :], "dim"),
+            (right, "dim"),
+        ]

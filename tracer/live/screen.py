@@ -17,9 +17,21 @@ from tracer.reports.terminal import cells
 
 # The sixteen colours are the user's own, and so are right on light and on dark. Quiet: most of it has none.
 STYLES: Final = {
-    "dim": "2", "bold": "1", "title": "1", "heading": "2", "key": "1", "spark": "36", "guide": "2", "ok": "32",
-    "warn": "33", "bad": "31", "alarm": "1;31", "mark": "1;36", "selected": "7", "note": "33",
-}  # fmt: skip
+    "dim": "2",
+    "bold": "1",
+    "title": "1",
+    "heading": "2",
+    "key": "1",
+    "spark": "36",
+    "guide": "2",
+    "ok": "32",
+    "warn": "33",
+    "bad": "31",
+    "alarm": "1;31",
+    "mark": "1;36",
+    "selected": "7",
+    "note": "33",
+}
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"  # shown at once, by terminals that can; others ignore it
 
 

@@ -1,4 +1,4 @@
-"""Events as batches of columns. Every backend and importer yields batches; the tree, the file and the exports take them.
+"""Events as batches of columns: what backends and importers yield, and the tree, the file and the exports take.
 
 A batch holds rows in stream order, grouped by kind into dense columns, and makes no Python object per event:
 

@@ -34,8 +34,12 @@ def record(cls: type[T]) -> type[T]:
         self.__dict__.update((name, whole[name]) for name in names)
 
     for name, function in (
-        ("__init__", init), ("__setattr__", _frozen), ("__delattr__", _frozen), ("__eq__", _equal), ("__hash__", _hash),
-    ):  # fmt: skip
+        ("__init__", init),
+        ("__setattr__", _frozen),
+        ("__delattr__", _frozen),
+        ("__eq__", _equal),
+        ("__hash__", _hash),
+    ):
         setattr(cls, name, function)
     if cls.__repr__ is object.__repr__:
         cls.__repr__ = _repr  # type: ignore[method-assign]

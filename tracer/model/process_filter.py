@@ -49,7 +49,9 @@ class Match(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """JSON types, without what was not given."""
         found = {
-            "cgroups": [group.path for group in self.groups], "comms": list(self.comms), "exes": list(self.exes),
+            "cgroups": [group.path for group in self.groups],
+            "comms": list(self.comms),
+            "exes": list(self.exes),
             "uids": list(self.uids),
-        }  # fmt: skip
+        }
         return {name: values for name, values in found.items() if values}

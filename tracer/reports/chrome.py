@@ -38,9 +38,12 @@ class Chrome:
         """As the module says."""
         meta = trace.meta
         about = {
-            "source": name(meta.source), "host": name(meta.host), "kernel": name(meta.kernel),
-            "command": joined(meta.command), "version": name(meta.version),
-        }  # fmt: skip
+            "source": name(meta.source),
+            "host": name(meta.host),
+            "kernel": name(meta.kernel),
+            "command": joined(meta.command),
+            "version": name(meta.version),
+        }
         if notes := sentences(meta):
             about["notes"] = " ".join(name(note, _NOTE_MOST) for note in notes)
         line = Timeline(trace.tree)

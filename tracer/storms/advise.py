@@ -24,9 +24,16 @@ _FEWEST: Final = 64
 
 
 def advise(
-    who: Who | None, shape: str | None, *, alive: int, usual_alive: int, statuses: Sequence[tuple[str, int]],
-    causes: Sequence[tuple[str, int]], version: int = 2, mount: str = "/sys/fs/cgroup",
-) -> tuple[Advice, ...]:  # fmt: skip
+    who: Who | None,
+    shape: str | None,
+    *,
+    alive: int,
+    usual_alive: int,
+    statuses: Sequence[tuple[str, int]],
+    causes: Sequence[tuple[str, int]],
+    version: int = 2,
+    mount: str = "/sys/fs/cgroup",
+) -> tuple[Advice, ...]:
     """What to do, most urgent first. `usual_alive`: below it before the storm; `mount`: of the control groups."""
     if who is None:
         return (Advice("no one process is behind it: see who comes first in", "forktrace storm --format text"),)
@@ -115,8 +122,12 @@ def _bound(who: Who, shape: str | None, limit: int, *, version: int, mount: str)
         return [Advice("bound it", f"echo {limit} > {_q(tree + (who.cgroup or '') + '/pids.max')}")]
     if who.uid and who.alive:
         return [Advice("bound its user's processes", f"prlimit --pid {who.pid} --nproc={limit}:{limit}")]
-    return [Advice("bound it: no limit on processes holds root outside of a control group; start it in one of its own",
-                   f"systemd-run --scope -p TasksMax={limit} COMMAND")]  # fmt: skip
+    return [
+        Advice(
+            "bound it: no limit on processes holds root outside of a control group; start it in one of its own",
+            f"systemd-run --scope -p TasksMax={limit} COMMAND",
+        )
+    ]
 
 
 def _own_group(who: Who) -> bool:

@@ -77,12 +77,21 @@ def who_is(life: Life, seconds: range, before: Who | None, *, share: float) -> W
     pid, born = key_of(life)
     pids = living_of(life)
     return Who(
-        pid=pid, born_ns=born, comm=life.comm, argv=None if life.argv is None else tuple(life.argv),
-        uid=None if life.uid == NULL else life.uid, cgroup=group, unit=where.unit if where else None,
-        container=where.container if where else None, runtime=where.runtime if where else None,
-        pod=where.pod if where else None, alive=bool(pids), pids=pids,
-        above=before.above if before is not None else tuple(above), share=share,
-    )  # fmt: skip
+        pid=pid,
+        born_ns=born,
+        comm=life.comm,
+        argv=None if life.argv is None else tuple(life.argv),
+        uid=None if life.uid == NULL else life.uid,
+        cgroup=group,
+        unit=where.unit if where else None,
+        container=where.container if where else None,
+        runtime=where.runtime if where else None,
+        pod=where.pod if where else None,
+        alive=bool(pids),
+        pids=pids,
+        above=before.above if before is not None else tuple(above),
+        share=share,
+    )
 
 
 def _busiest_group(life: Life, seconds: range) -> str | None:

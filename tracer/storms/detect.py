@@ -45,9 +45,13 @@ class Detector:
     """
 
     def __init__(
-        self, window: Window, *, rate: float | None = None, usual: float | None = None,
+        self,
+        window: Window,
+        *,
+        rate: float | None = None,
+        usual: float | None = None,
         cgroups: tuple[int, str] = (2, "/sys/fs/cgroup"),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.window = window
         self.baseline = Baseline(usual)
         self.suspected = False
@@ -184,12 +188,15 @@ class Detector:
             if below is not None:
                 # Of a storm below it, unless that has an entry of its own, or is on the way to one.
                 parts = [
-                    below.whole[maker] for maker in makers
-                    if maker in below.whole and inside(maker, life) and not any(
+                    below.whole[maker]
+                    for maker in makers
+                    if maker in below.whole
+                    and inside(maker, life)
+                    and not any(
                         each is not life and inside(each, life) and (inside(maker, each) or inside(each, maker))
                         for each, _ in entries
                     )
-                ]  # fmt: skip
+                ]
                 total = total.less(parts) if parts else total
             found.append((life, total))
         return sorted(found, key=lambda each: -weight(each[1].tally))
@@ -212,11 +219,15 @@ class Detector:
         if life is not None and self._storms:  # another's excess may have been there before it
             began = min(max(began, key_of(life)[1] // _NS), at)
         storm = Storm(
-            key=key_of(life) if life is not None else None, began=began,
+            key=key_of(life) if life is not None else None,
+            began=began,
             reason="baseline" if self._rate is None else "rate",
-            signs=tuple(sign.words for sign in bad), usual=self.baseline.level,
-            warm=self.baseline.warm, limit=self.limit, cgroups=self._cgroups,
-        )  # fmt: skip
+            signs=tuple(sign.words for sign in bad),
+            usual=self.baseline.level,
+            warm=self.baseline.warm,
+            limit=self.limit,
+            cgroups=self._cgroups,
+        )
         self._storms.append(storm)
         if life is not None:
             storm.usual_alive = self._alive.get(began - 1, {}).get(key_of(life), 0)
@@ -242,6 +253,7 @@ class Detector:
 
     def _total(self, seconds: Iterable[int]) -> int:
         return sum(self.window.attempts(at) for at in seconds)
+
 
 def storms(
     batches: Iterable[Batch], meta: Meta, *, rate: float | None = None, usual: float | None = None

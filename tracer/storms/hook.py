@@ -31,9 +31,13 @@ class Hook:
     """`say` is told what goes wrong. Raises UsageError for a command that is not there."""
 
     def __init__(
-        self, command: str, *, every_s: float = EVERY_S, say: Callable[[str], None] = lambda line: None,
+        self,
+        command: str,
+        *,
+        every_s: float = EVERY_S,
+        say: Callable[[str], None] = lambda line: None,
         clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+    ) -> None:
         try:
             self._argv = shlex.split(command)
         except ValueError as e:
@@ -80,11 +84,14 @@ class Hook:
                 file.write(text.encode("utf-8", "surrogateescape") + b"\n")
             os.lseek(fd, 0, os.SEEK_SET)
             pid = os.posix_spawnp(
-                self._argv[0], self._argv, os.environ,
-                file_actions=[(os.POSIX_SPAWN_DUP2, fd, 0), *self._outputs()], setsigmask=[],
+                self._argv[0],
+                self._argv,
+                os.environ,
+                file_actions=[(os.POSIX_SPAWN_DUP2, fd, 0), *self._outputs()],
+                setsigmask=[],
                 setsigdef=[*WATCHED, *IGNORED_BY_PYTHON - ignored(), signal.SIGTTOU, signal.SIGTSTP],
                 setpgroup=0,
-            )  # fmt: skip
+            )
             self._running[pid] = now
         except OSError as e:  # in a storm a fork may fail: that must not end us
             self._say(f"--exec could not be run: {(e.strerror or str(e)).lower()}")

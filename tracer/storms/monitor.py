@@ -38,18 +38,26 @@ class Watch:
     """`save`: where what the recorder keeps is saved, None for nowhere. `found` is called with each finding."""
 
     def __init__(
-        self, session: Session, recorder: Recorder, *, rate: float | None = None, save: StormFiles | None = None,
-        seconds: int = 60, found: Callable[[Finding], None] = lambda finding: None,
+        self,
+        session: Session,
+        recorder: Recorder,
+        *,
+        rate: float | None = None,
+        save: StormFiles | None = None,
+        seconds: int = 60,
+        found: Callable[[Finding], None] = lambda finding: None,
         say: Callable[[str], None] = lambda line: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.session = session
         self.recorder = recorder
         self.window = Window(seconds, session.meta)
         place = hierarchy()
         self.detector = Detector(
-            self.window, rate=rate, usual=usual_rate(),
+            self.window,
+            rate=rate,
+            usual=usual_rate(),
             cgroups=(place.version, str(place.mount)) if place is not None else (2, "/sys/fs/cgroup"),
-        )  # fmt: skip
+        )
         self.storms = 0
         """Found so far."""
         self.own_cpu = 0.0

@@ -28,9 +28,13 @@ class StormFiles:
     """`as_caller`: a context in which files are removed as whoever writes them. `say` is given what was removed."""
 
     def __init__(
-        self, where: str, total: int = TOTAL, *, as_caller: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        self,
+        where: str,
+        total: int = TOTAL,
+        *,
+        as_caller: Callable[[], AbstractContextManager[Any]] = nullcontext,
         say: Callable[[str], None] = lambda line: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.where = where
         self.total = total
         self._as_caller, self._say = as_caller, say

@@ -23,11 +23,40 @@ SHELLS: Final = frozenset(
 # They start the same few commands for a living, and end by themselves.
 BUILDERS: Final = frozenset(
     {
-        "make", "gmake", "ninja", "samu", "cmake", "ctest", "meson", "configure", "autoreconf", "autoconf", "libtool",
-        "bazel", "scons", "waf", "gradle", "mvn", "cargo", "go", "cabal", "stack", "dune", "bitbake", "portage",
-        "emerge", "makepkg", "rpmbuild", "dpkg-buildpacka", "debuild", "sbuild", "xcodebuild", "distcc", "ccache",
+        "make",
+        "gmake",
+        "ninja",
+        "samu",
+        "cmake",
+        "ctest",
+        "meson",
+        "configure",
+        "autoreconf",
+        "autoconf",
+        "libtool",
+        "bazel",
+        "scons",
+        "waf",
+        "gradle",
+        "mvn",
+        "cargo",
+        "go",
+        "cabal",
+        "stack",
+        "dune",
+        "bitbake",
+        "portage",
+        "emerge",
+        "makepkg",
+        "rpmbuild",
+        "dpkg-buildpacka",
+        "debuild",
+        "sbuild",
+        "xcodebuild",
+        "distcc",
+        "ccache",
     }
-)  # fmt: skip
+)
 
 DYING: Final = 0.5  # of the ends
 _SAME: Final = 0.85  # of the births, by the three most frequent commands

@@ -110,22 +110,47 @@ class Storm:
         if who is not None and _ended(window.lives, who):
             who = replace(who, alive=False, pids=())
         return Finding(
-            began_ns=self.began * _NS, found_ns=window.now_ns, ended_ns=ended, reason=self.reason,
-            signs=self.signs, usual=self.usual, warm=self.warm, limit=self.limit,
-            rate=sum(recent) / len(recent), peak=max(lasting),
-            who=who, shape=self.shape, commands=self.commands,
-            forks=tally.forks, execs=tally.execs, exits=tally.exits,
-            failures=tally.failures if Fact.FORK_FAILED in facts else None, causes=causes,
-            alive=self.total.alive, zombies=self.total.zombies if Fact.ZOMBIES in facts else None,
-            statuses=statuses, life_ns=quantile(tally, 0.5), life_long_ns=quantile(tally, 0.9),
-            fork_ns=tally.fork_ns if tally.timed else None, copies=tally.copies if Fact.COW in facts else None,
+            began_ns=self.began * _NS,
+            found_ns=window.now_ns,
+            ended_ns=ended,
+            reason=self.reason,
+            signs=self.signs,
+            usual=self.usual,
+            warm=self.warm,
+            limit=self.limit,
+            rate=sum(recent) / len(recent),
+            peak=max(lasting),
+            who=who,
+            shape=self.shape,
+            commands=self.commands,
+            forks=tally.forks,
+            execs=tally.execs,
+            exits=tally.exits,
+            failures=tally.failures if Fact.FORK_FAILED in facts else None,
+            causes=causes,
+            alive=self.total.alive,
+            zombies=self.total.zombies if Fact.ZOMBIES in facts else None,
+            statuses=statuses,
+            life_ns=quantile(tally, 0.5),
+            life_long_ns=quantile(tally, 0.9),
+            fork_ns=tally.fork_ns if tally.timed else None,
+            copies=tally.copies if Fact.COW in facts else None,
             cpu_ns=tally.cpu_ns if tally.exits and Fact.CPU in facts and Fact.REAPS in facts else None,
-            lost=self.lost, beside=beside,
-            advice=() if ended is not None and who is not None and not who.alive else advise(
-                who, self.shape, alive=self.total.alive, usual_alive=self.usual_alive, statuses=statuses,
-                causes=causes, version=version, mount=mount,
+            lost=self.lost,
+            beside=beside,
+            advice=()
+            if ended is not None and who is not None and not who.alive
+            else advise(
+                who,
+                self.shape,
+                alive=self.total.alive,
+                usual_alive=self.usual_alive,
+                statuses=statuses,
+                causes=causes,
+                version=version,
+                mount=mount,
             ),
-        )  # fmt: skip
+        )
 
 
 def find(lives: Lives, key: Key) -> Life | None:

@@ -132,7 +132,6 @@ NUMBERS: Final[Mapping[str, Callable[[Columns], array[int]]]] = {
 }
 
 
-
 def _flags(bits: int) -> list[str] | None:
     return None if bits == NULL else flag_names(bits)
 

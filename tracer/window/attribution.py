@@ -100,13 +100,22 @@ def busiest(lives: Lives, namer: Namer, by: str, seconds: Collection[int], facts
 def _group(label: str, life: Life | None, total: Sum, all_forks: int, facts: Collection[str]) -> Group:
     t = total.tally
     return Group(
-        label, life, t.forks, t.execs, t.exits,
+        label,
+        life,
+        t.forks,
+        t.execs,
+        t.exits,
         t.failures if Fact.FORK_FAILED in facts else None,
-        total.alive, total.zombies if Fact.ZOMBIES in facts else None,
-        t.forks / all_forks if all_forks else 0.0, t.statuses, t.spans, t.causes,
-        t.fork_ns if t.timed else None, t.copies if Fact.COW in facts else None,
+        total.alive,
+        total.zombies if Fact.ZOMBIES in facts else None,
+        t.forks / all_forks if all_forks else 0.0,
+        t.statuses,
+        t.spans,
+        t.causes,
+        t.fork_ns if t.timed else None,
+        t.copies if Fact.COW in facts else None,
         t.cpu_ns if Fact.CPU in facts and Fact.REAPS in facts else None,
-    )  # fmt: skip
+    )
 
 
 def _kinds(lives: Lives, namer: Namer, by: str, seconds: Collection[int]) -> Iterable[tuple[str, Sum]]:

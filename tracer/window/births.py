@@ -42,10 +42,17 @@ class Coming(Ticking):
         parent: Any = None
         alike: Any = None
         for key, tid, ts, above_key, how, comm, cgroup, uid, fork_ns in zip(
-            zip(pids, borns, strict=True), part.get("tid") or pids, part.get("ts_ns") or nothing,
-            zip(above[0] or nothing, above[1] or nothing, strict=True), part.get("how") or none,
-            part.get("comm") or none, part.get("cgroup") or none, part.get("uid") or nothing, fork_times, strict=True,
-        ):  # fmt: skip
+            zip(pids, borns, strict=True),
+            part.get("tid") or pids,
+            part.get("ts_ns") or nothing,
+            zip(above[0] or nothing, above[1] or nothing, strict=True),
+            part.get("how") or none,
+            part.get("comm") or none,
+            part.get("cgroup") or none,
+            part.get("uid") or nothing,
+            fork_times,
+            strict=True,
+        ):
             if tid != key[0]:
                 continue
             if not at * _NS <= ts < until:
@@ -178,10 +185,16 @@ class Coming(Ticking):
         if numbers is None:
             numbers = self._numbers(part)
         for number, key, ts, argv, exe, comm, cgroup, uid in zip(
-            numbers, zip(part["pid"], part["born_ns"], strict=True), part.get("ts_ns") or [NULL] * n,
-            part.get("argv") or none, part.get("exe") or none, part.get("comm") or none, part.get("cgroup") or none,
-            part.get("uid") or [NULL] * n, strict=True,
-        ):  # fmt: skip
+            numbers,
+            zip(part["pid"], part["born_ns"], strict=True),
+            part.get("ts_ns") or [NULL] * n,
+            part.get("argv") or none,
+            part.get("exe") or none,
+            part.get("comm") or none,
+            part.get("cgroup") or none,
+            part.get("uid") or [NULL] * n,
+            strict=True,
+        ):
             at, second = self._second(ts)
             second.execs += 1
             life = of.get(key) or self._stranger(key)
@@ -191,8 +204,11 @@ class Coming(Ticking):
             if comm is None:
                 comm = exe.rpartition("/")[2][:15] if exe else old_comm
             alike = (
-                number, comm, old_cgroup if cgroup is None else cgroup, old_uid if uid == NULL else uid,
-            )  # fmt: skip
+                number,
+                comm,
+                old_cgroup if cgroup is None else cgroup,
+                old_uid if uid == NULL else uid,
+            )
             lives.resort(life, alike)
             if life.kids:
                 self._hand_down(life, ts)
@@ -233,9 +249,11 @@ def _became(group: Group, parent: Life) -> Alike:
         return parent.alike[0], group.comm, group.cgroup, group.uid
     number, comm, cgroup, uid = group.exec
     return (
-        number, group.comm if comm is None else comm, group.cgroup if cgroup is None else cgroup,
+        number,
+        group.comm if comm is None else comm,
+        group.cgroup if cgroup is None else cgroup,
         group.uid if uid == NULL else uid,
-    )  # fmt: skip
+    )
 
 
 def cell_of(life: Life) -> Cell:

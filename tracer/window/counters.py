@@ -25,9 +25,20 @@ class Tally:
     """What happened in one cell in one second. Times in ns; `spans` counts life times by bit length of the ns."""
 
     __slots__ = (
-        "causes", "copies", "cpu_ns", "deepest", "execs", "exits", "failures", "fork_ns", "forks", "moved",
-        "spans", "statuses", "timed",
-    )  # fmt: skip
+        "causes",
+        "copies",
+        "cpu_ns",
+        "deepest",
+        "execs",
+        "exits",
+        "failures",
+        "fork_ns",
+        "forks",
+        "moved",
+        "spans",
+        "statuses",
+        "timed",
+    )
 
     def __init__(self) -> None:
         self.forks = self.execs = self.exits = self.failures = 0
@@ -106,9 +117,22 @@ class Life:
     """
 
     __slots__ = (
-        "alike", "argv", "cell", "cells", "depth", "execs", "gap", "key", "kids", "origin", "parent", "resting",
-        "second", "state", "zombie",
-    )  # fmt: skip
+        "alike",
+        "argv",
+        "cell",
+        "cells",
+        "depth",
+        "execs",
+        "gap",
+        "key",
+        "kids",
+        "origin",
+        "parent",
+        "resting",
+        "second",
+        "state",
+        "zombie",
+    )
 
     def __init__(self, key: Key, parent: Life | None, alike: Alike, second: int) -> None:
         self.key = key

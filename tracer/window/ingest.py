@@ -101,9 +101,11 @@ class Feeding(Coming):
     def _faults(self, part: Part) -> None:
         n = len(part["pid"])
         for key, ts, copies in zip(
-            zip(part["pid"], part["born_ns"], strict=True), part.get("ts_ns") or [NULL] * n,
-            part.get("cow_copies") or [NULL] * n, strict=True,
-        ):  # fmt: skip
+            zip(part["pid"], part["born_ns"], strict=True),
+            part.get("ts_ns") or [NULL] * n,
+            part.get("cow_copies") or [NULL] * n,
+            strict=True,
+        ):
             if copies > 0:
                 at, second = self._second(ts)
                 second.copies += copies
@@ -115,9 +117,13 @@ class Feeding(Coming):
         n = len(part["pid"])
         none: Sequence[None] = [None] * n
         for key, ts, error, cause, uid in zip(
-            zip(part["pid"], part["born_ns"], strict=True), part.get("ts_ns") or [NULL] * n,
-            part.get("error") or none, part.get("cause") or none, part.get("uid") or [NULL] * n, strict=True,
-        ):  # fmt: skip
+            zip(part["pid"], part["born_ns"], strict=True),
+            part.get("ts_ns") or [NULL] * n,
+            part.get("error") or none,
+            part.get("cause") or none,
+            part.get("uid") or [NULL] * n,
+            strict=True,
+        ):
             at, second = self._second(ts)
             second.failures += 1
             life = self.lives.of.get(key) or self._stranger(key)
@@ -140,9 +146,13 @@ class Feeding(Coming):
         cell: Cell | None = None
         tally: Any = None
         for key, ts, end, code, signal in zip(
-            zip(part["pid"], part["born_ns"], strict=True), part.get("ts_ns") or nothing, last,
-            part.get("exit_code") or nothing, part.get("signal") or nothing, strict=True,
-        ):  # fmt: skip
+            zip(part["pid"], part["born_ns"], strict=True),
+            part.get("ts_ns") or nothing,
+            last,
+            part.get("exit_code") or nothing,
+            part.get("signal") or nothing,
+            strict=True,
+        ):
             if end != 1:
                 continue
             if not at * _NS <= ts < until:
@@ -183,9 +193,11 @@ class Feeding(Coming):
         at, until = -1, 0
         second: Any = None
         for key, ts, evidence in zip(
-            zip(part["pid"], part["born_ns"], strict=True), part.get("ts_ns") or [NULL] * n,
-            part.get("evidence") or [None] * n, strict=True,
-        ):  # fmt: skip
+            zip(part["pid"], part["born_ns"], strict=True),
+            part.get("ts_ns") or [NULL] * n,
+            part.get("evidence") or [None] * n,
+            strict=True,
+        ):
             life = of.get(key)
             if life is None or life.zombie:
                 continue
@@ -215,10 +227,14 @@ class Feeding(Coming):
         cell: Cell | None = None
         tally: Tally | None = None
         for key, tid, ts, runtime, utime, stime in zip(
-            zip(part["pid"], part["born_ns"], strict=True), part.get("tid") or part["pid"],
-            part.get("ts_ns") or nothing, part.get("runtime_ns") or nothing, part.get("utime_ns") or nothing,
-            part.get("stime_ns") or nothing, strict=True,
-        ):  # fmt: skip
+            zip(part["pid"], part["born_ns"], strict=True),
+            part.get("tid") or part["pid"],
+            part.get("ts_ns") or nothing,
+            part.get("runtime_ns") or nothing,
+            part.get("utime_ns") or nothing,
+            part.get("stime_ns") or nothing,
+            strict=True,
+        ):
             if tid != key[0]:
                 continue
             rest = resting.pop(key, None)

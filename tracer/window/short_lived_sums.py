@@ -18,14 +18,27 @@ from tracer.window.lineage import Key
 
 _NS: Final = 10**9
 USED: Final[Mapping[int, Sequence[str]]] = {
-    Kind.FORK: ("pid", "born_ns", "tid", "ts_ns", "creator_pid", "creator_born_ns", "ppid", "parent_born_ns", "how",
-                "comm", "cgroup", "uid", "fork_ns"),
+    Kind.FORK: (
+        "pid",
+        "born_ns",
+        "tid",
+        "ts_ns",
+        "creator_pid",
+        "creator_born_ns",
+        "ppid",
+        "parent_born_ns",
+        "how",
+        "comm",
+        "cgroup",
+        "uid",
+        "fork_ns",
+    ),
     Kind.EXEC: ("pid", "born_ns", "ts_ns", "argv", "exe", "comm", "cgroup", "uid"),
     Kind.EXIT: ("pid", "born_ns", "ts_ns", "last", "exit_code", "signal"),
     Kind.ZOMBIE: ("pid", "born_ns", "ts_ns", "evidence"),
     Kind.REAP: ("pid", "born_ns", "tid", "ts_ns", "runtime_ns", "utime_ns", "stime_ns"),
     Kind.FAULTS: ("pid", "born_ns", "ts_ns", "cow_copies"),
-}  # fmt: skip
+}
 """Columns that a window looks at, of the kinds that lives are taken out of."""
 
 

@@ -90,16 +90,22 @@ class Window(Feeding):
                 (
                     Kind.EXISTING,
                     {
-                        "pid": life.pid, "tid": life.pid, "born_ns": life.born_ns, "how": "existing",
+                        "pid": life.pid,
+                        "tid": life.pid,
+                        "born_ns": life.born_ns,
+                        "how": "existing",
                         "ppid": None if life.parent is self.lives.outside else life.parent.pid,
                         "parent_born_ns": None if life.parent is self.lives.outside else life.parent.born_ns,
-                        "comm": life.comm, "cgroup": life.cgroup, "uid": None if life.uid == NULL else life.uid,
-                        "exe": life.argv[0] if life.argv else None, "argv": life.argv or None,
+                        "comm": life.comm,
+                        "cgroup": life.cgroup,
+                        "uid": None if life.uid == NULL else life.uid,
+                        "exe": life.argv[0] if life.argv else None,
+                        "argv": life.argv or None,
                     },
                 )
                 for life in self.living()
             ]
-        )  # fmt: skip
+        )
 
     def life(self, key: Key) -> Life | None:
         """One that lives, or waits to be released."""

@@ -27,7 +27,7 @@ from tests.build import (
     tree,
     vfork,
     zombie,
-)  # fmt: skip
+)
 from tests.strategies import META as ANY
 from tests.strategies import PROFILE, History, histories
 from tracer.analyses.findings.advice import Finding, advise
@@ -55,8 +55,10 @@ def fork_execs(n: int, fork_ns: int | None, copies: int = 0, **fields: Any) -> l
         steps += [
             fork(1, pid, fork_ns=fork_ns, rss_bytes=300 * MIB, **fields),
             faults(pid, cow_copies=copies, before_exec=True, parent_cow_birth=0, parent_cow_end=7),
-            exec_(pid, "true"), exit_(pid), reap(pid, 1),
-        ]  # fmt: skip
+            exec_(pid, "true"),
+            exit_(pid),
+            reap(pid, 1),
+        ]
     return steps
 
 
@@ -68,8 +70,11 @@ def test_fork_and_exec_by_a_large_parent() -> None:
 
     assert (finding.kind, finding.maker, finding.rows) == ("fork_exec", 0, tuple(range(1, 8)))
     assert finding.figures == {
-        "forks": 7, "fork_ns": 56 * MS, "copied_bytes": 7 * 67 * PAGE, "rss_bytes": 300 * MIB,
-    }  # fmt: skip
+        "forks": 7,
+        "fork_ns": 56 * MS,
+        "copied_bytes": 7 * 67 * PAGE,
+        "rss_bytes": 300 * MIB,
+    }
 
 
 @pytest.mark.parametrize(
@@ -96,9 +101,14 @@ def test_pages_copied_between_fork_and_exec() -> None:
 
 def snapshot(parent: int, child: int, rss: int | None) -> list[Step]:
     return [
-        root(1, "redis-server"), fork(1, 2, rss_bytes=rss), after(500),
-        faults(2, cow_copies=child, parent_cow_birth=3, parent_cow_end=3 + parent), exit_(2), reap(2, 1), exit_(1),
-    ]  # fmt: skip
+        root(1, "redis-server"),
+        fork(1, 2, rss_bytes=rss),
+        after(500),
+        faults(2, cow_copies=child, parent_cow_birth=3, parent_cow_end=3 + parent),
+        exit_(2),
+        reap(2, 1),
+        exit_(1),
+    ]
 
 
 def test_a_snapshot_that_copies_most_of_its_parent() -> None:
@@ -146,8 +156,9 @@ def test_a_collector_is_named_only_where_stacks_name_one() -> None:
     assert only(*workers(3300, *named)).kind == "collector"
     assert only(*workers(3300, *named)).figures["part"] == pytest.approx(3000 / 3200)
     assert (only(*workers(3300, *other)).kind, only(*workers(3300, *other)).figures["function"]) == (
-        "workers_copy", "memset",
-    )  # fmt: skip
+        "workers_copy",
+        "memset",
+    )
 
 
 def test_workers_that_are_well() -> None:
@@ -160,14 +171,21 @@ def test_workers_that_are_well() -> None:
 
 def test_failed_forks_come_first_and_by_cause() -> None:
     first, second = found(
-        root(1, "server"), fork_failed(1, cause="pids.max 50/50 of /x", evidence="measured"), fork_failed(1, "EAGAIN"),
-        fork_failed(1, cause="pids.max 50/50 of /x", evidence="measured"), exit_(1),
-    )  # fmt: skip
+        root(1, "server"),
+        fork_failed(1, cause="pids.max 50/50 of /x", evidence="measured"),
+        fork_failed(1, "EAGAIN"),
+        fork_failed(1, cause="pids.max 50/50 of /x", evidence="measured"),
+        exit_(1),
+    )
 
     assert first.breaks
     assert first.figures == {
-        "failed": 2, "callers": 1, "error": "EAGAIN", "cause": "pids.max 50/50 of /x", "sure": True,
-    }  # fmt: skip
+        "failed": 2,
+        "callers": 1,
+        "error": "EAGAIN",
+        "cause": "pids.max 50/50 of /x",
+        "sure": True,
+    }
     assert (second.figures["failed"], second.figures["cause"]) == (1, None)
 
 
@@ -175,9 +193,12 @@ def runs(n: int, *argv: str, code: int = 0, signal: int | None = None, pause: fl
     steps = [root(1, "keeper")]
     for pid in range(10, 10 + n):
         steps += [
-            vfork(1, pid), exec_(pid, *argv), exit_(pid, code, signal=signal),
-            reap(pid, 1, runtime_ns=MS), after(pause),
-        ]  # fmt: skip
+            vfork(1, pid),
+            exec_(pid, *argv),
+            exit_(pid, code, signal=signal),
+            reap(pid, 1, runtime_ns=MS),
+            after(pause),
+        ]
     return [*steps, exit_(1)]
 
 
@@ -186,9 +207,14 @@ def test_what_dies_and_is_started_again() -> None:
 
     assert (finding.kind, finding.breaks, finding.maker) == ("respawn", True, 0)
     assert {**finding.figures, "forks_per_s": None} == {
-        "times": 13, "failed": 13, "outcome": 3, "life_ns": 2 * MS, "pause_ns": 3 * MS, "cpu_ns": 13 * MS,
+        "times": 13,
+        "failed": 13,
+        "outcome": 3,
+        "life_ns": 2 * MS,
+        "pause_ns": 3 * MS,
+        "cpu_ns": 13 * MS,
         "forks_per_s": None,
-    }  # fmt: skip
+    }
     assert only(*runs(13, "server", signal=11)).figures["outcome"] == "SIGSEGV"
     assert only(*runs(130, "server", code=3)).kind == "respawn"  # and not also as one command again and again
 
@@ -236,8 +262,13 @@ def test_a_search_along_the_path() -> None:
 
     assert (finding.kind, finding.weight_ns) == ("path_search", 18 * MS)
     assert finding.figures == {
-        "failed": 24, "processes": 6, "names": 1, "name": "cc", "wasted_ns": 18 * MS, "missing": 0,
-    }  # fmt: skip
+        "failed": 24,
+        "processes": 6,
+        "names": 1,
+        "name": "cc",
+        "wasted_ns": 18 * MS,
+        "missing": 0,
+    }
     assert found(*searches(4)) == []
 
 
@@ -282,11 +313,20 @@ def test_what_breaks_comes_first_then_what_costs_most() -> None:
     kinds = [
         f.kind
         for f in found(
-            root(1, "server"), thread(1, 50), fork(1, 5), exit_(5), reap(5, 1), *fork_execs(7, 8 * MS), fork_failed(1),
-            fork(1, 2, rss_bytes=100 * MIB), faults(2, cow_copies=1, parent_cow_birth=0, parent_cow_end=20_000),
-            exit_(2), reap(2, 1), exit_(1),
+            root(1, "server"),
+            thread(1, 50),
+            fork(1, 5),
+            exit_(5),
+            reap(5, 1),
+            *fork_execs(7, 8 * MS),
+            fork_failed(1),
+            fork(1, 2, rss_bytes=100 * MIB),
+            faults(2, cow_copies=1, parent_cow_birth=0, parent_cow_end=20_000),
+            exit_(2),
+            reap(2, 1),
+            exit_(1),
         )
-    ]  # fmt: skip
+    ]
 
     assert kinds == ["failed_forks", "fork_exec", "snapshot", "threads"]
 

@@ -55,8 +55,12 @@ def shell(script: str) -> Iterator[subprocess.Popen[str]]:
     """It waits for a line before it runs `script`."""
     one = subprocess.Popen(
         ["sh", "-c", f"read go; {script}"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, start_new_session=True,
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        start_new_session=True,
+    )
     try:
         yield one
     finally:
@@ -92,9 +96,22 @@ def test_one_run_is_told_as_bpf_tells_it(name: str) -> None:
     assert len(ours) > 1
     for pid, row in ours.items():
         same = (
-            "ppid", "creator_pid", "how", "syscall", "flags", "comm", "exe", "argv", "execs", "exit_code", "signal",
-            "core_dumped", "killed_by", "threads", "uid",
-        )  # fmt: skip
+            "ppid",
+            "creator_pid",
+            "how",
+            "syscall",
+            "flags",
+            "comm",
+            "exe",
+            "argv",
+            "execs",
+            "exit_code",
+            "signal",
+            "core_dumped",
+            "killed_by",
+            "threads",
+            "uid",
+        )
         assert {n: row[n] for n in same if n != "ppid"} == {n: theirs[pid][n] for n in same if n != "ppid"}
         assert row["ppid"] == theirs[pid]["ppid"]
         if row["how"] != "root":
@@ -162,8 +179,12 @@ def test_any_interpreter_will_do_and_nothing_is_printed_or_left(tmp_path: Path) 
     env = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
-        env=env, capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
 
     assert (done.stderr, done.stdout) == ("", "[['true']] []\n")
 

@@ -67,9 +67,10 @@ def test_the_version_of_a_release(release: str, version: tuple[int, int, int], t
     headers.write(tmp_path, release)
 
     assert headers.version_code(release) == version
-    assert f"KERNEL_VERSION({version[0]}, {version[1]}, {version[2]})" in (
-        tmp_path / "include/linux/version.h"
-    ).read_text()
+    assert (
+        f"KERNEL_VERSION({version[0]}, {version[1]}, {version[2]})"
+        in (tmp_path / "include/linux/version.h").read_text()
+    )
 
 
 def test_the_private_tree_is_there_as_long_as_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:

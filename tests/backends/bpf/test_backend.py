@@ -455,7 +455,9 @@ def test_nothing_is_left_after_close_and_closing_twice_is_fine(cow: str) -> None
 @kernel
 def test_a_start_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     files = open_files()
-    monkeypatch.setattr("tracer.backends.bpf.backend.Ring", lambda fd, size: (_ for _ in ()).throw(ProbesRefusedError("no")))
+    monkeypatch.setattr(
+        "tracer.backends.bpf.backend.Ring", lambda fd, size: (_ for _ in ()).throw(ProbesRefusedError("no"))
+    )
     backend = Backend(Options(cow="full"))
     with pytest.raises(ProbesRefusedError):
         backend.start()

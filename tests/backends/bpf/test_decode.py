@@ -58,22 +58,60 @@ def test_nothing_becomes_nothing(decoder: Decoder) -> None:
 
 def test_a_birth_with_all_its_facts(decoder: Decoder) -> None:
     raw = packed(
-        wire.FORK, pid=11, tid=11, born_ns=95, creator_born_ns=3, parent_born_ns=4, clone_flags=0x1200011,
-        fork_ns=12, pgtables_bytes=4096, rss_bytes=8192, cgroup=5, creator_pid=8, creator_tid=9, parent_pid=10, uid=33,
-        ns_pids=[11, 2, 1, 0], pgid=6, sid=5, syscall=57, how=2, levels=3, exit_signal=17, comm=b"sh\0junk",
-    )  # fmt: skip
+        wire.FORK,
+        pid=11,
+        tid=11,
+        born_ns=95,
+        creator_born_ns=3,
+        parent_born_ns=4,
+        clone_flags=0x1200011,
+        fork_ns=12,
+        pgtables_bytes=4096,
+        rss_bytes=8192,
+        cgroup=5,
+        creator_pid=8,
+        creator_tid=9,
+        parent_pid=10,
+        uid=33,
+        ns_pids=[11, 2, 1, 0],
+        pgid=6,
+        sid=5,
+        syscall=57,
+        how=2,
+        levels=3,
+        exit_signal=17,
+        comm=b"sh\0junk",
+    )
 
     assert rows(decoder, raw) == [
         (
             Kind.FORK,
             {
-                "ts_ns": 100, "pid": 11, "tid": 11, "born_ns": 95, "creator_pid": 8, "creator_tid": 9,
-                "creator_born_ns": 3, "ppid": 10, "parent_born_ns": 4, "how": "fork", "syscall": "fork",
-                "clone_flags": 0x1200011, "exit_signal": 17, "ns_pids": (11, 2, 1), "pgid": 6, "sid": 5, "uid": 33,
-                "cgroup": "/user.slice", "fork_ns": 12, "pgtables_bytes": 4096, "rss_bytes": 8192, "comm": "sh",
+                "ts_ns": 100,
+                "pid": 11,
+                "tid": 11,
+                "born_ns": 95,
+                "creator_pid": 8,
+                "creator_tid": 9,
+                "creator_born_ns": 3,
+                "ppid": 10,
+                "parent_born_ns": 4,
+                "how": "fork",
+                "syscall": "fork",
+                "clone_flags": 0x1200011,
+                "exit_signal": 17,
+                "ns_pids": (11, 2, 1),
+                "pgid": 6,
+                "sid": 5,
+                "uid": 33,
+                "cgroup": "/user.slice",
+                "fork_ns": 12,
+                "pgtables_bytes": 4096,
+                "rss_bytes": 8192,
+                "comm": "sh",
             },
         )
-    ]  # fmt: skip
+    ]
 
 
 def test_what_the_probes_could_not_tell_is_null(decoder: Decoder) -> None:
@@ -83,9 +121,17 @@ def test_what_the_probes_could_not_tell_is_null(decoder: Decoder) -> None:
     [(_, birth)] = rows(decoder, raw)
 
     assert birth.keys() == {
-        "ts_ns", "born_ns", "creator_born_ns", "parent_born_ns", "how", "clone_flags", "exit_signal", "ns_pids", "uid",
+        "ts_ns",
+        "born_ns",
+        "creator_born_ns",
+        "parent_born_ns",
+        "how",
+        "clone_flags",
+        "exit_signal",
+        "ns_pids",
+        "uid",
         "comm",
-    }  # fmt: skip
+    }
     assert birth["ns_pids"] == ()
 
 
@@ -142,8 +188,15 @@ def test_rows_stand_in_the_order_of_the_ring(decoder: Decoder) -> None:
     told = rows(decoder, raw)
 
     assert [(kind.name, row["pid"]) for kind, row in told] == [
-        ("FORK", 1), ("EXEC", 2), ("EXIT", 3), ("FORK", 4), ("RENAME", 6), ("EXIT", 7), ("REAP", 8), ("FORK", 9),
-    ]  # fmt: skip
+        ("FORK", 1),
+        ("EXEC", 2),
+        ("EXIT", 3),
+        ("FORK", 4),
+        ("RENAME", 6),
+        ("EXIT", 7),
+        ("REAP", 8),
+        ("FORK", 9),
+    ]
 
 
 # Words
@@ -162,8 +215,12 @@ def test_an_exec_takes_its_own_words(decoder: Decoder) -> None:
 
     assert told[0] == {"exe": "/bin/\udcff", "interpreter": None, "cwd": None, "argv": [""], "env": None}
     assert told[1] == {
-        "exe": "/bin/a", "interpreter": "/bin/sh", "cwd": "/a/b", "argv": ["a", "-x"], "env": ["HOME=/r"],
-    }  # fmt: skip
+        "exe": "/bin/a",
+        "interpreter": "/bin/sh",
+        "cwd": "/a/b",
+        "argv": ["a", "-x"],
+        "env": ["HOME=/r"],
+    }
     assert set(told[2].values()) == {None}
 
 
@@ -195,9 +252,7 @@ def test_argv_is_the_same_however_it_is_cut(words: list[bytes], cuts: list[int],
     words = [word.replace(b"\0", b"") for word in words]
     raw = b"".join(word + b"\0" for word in words)
     edges = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
-    pieces = [
-        text(seq, argv=raw[a:b], argv_full=len(raw)) for seq, (a, b) in enumerate(pairwise(edges))
-    ]
+    pieces = [text(seq, argv=raw[a:b], argv_full=len(raw)) for seq, (a, b) in enumerate(pairwise(edges))]
     decoder = Decoder(lambda _: None)
     early = data.draw(st.integers(0, len(pieces)))
     decoder.batch(b"", pieces[:early])
@@ -235,8 +290,10 @@ def test_a_reap_is_told_with_the_release_and_a_zombie_when_nobody_waited(decoder
     assert [kind for kind, _ in told] == [Kind.ZOMBIE, Kind.REAP, Kind.REAP, Kind.REAP]
     assert told[0][1] == {"ts_ns": 100, "pid": 11, "tid": 11, "born_ns": 1, "ppid": 7}
     assert [tuple(row.get(name) for name in fields) for _, row in told[1:]] == [
-        (11, 7, 150, 50, 0), (12, 7, 100, 0, 0), (13, None, None, None, 4),
-    ]  # fmt: skip
+        (11, 7, 150, 50, 0),
+        (12, 7, 100, 0, 0),
+        (13, None, None, None, 4),
+    ]
 
 
 def test_nobody_reaps_whose_end_nobody_was_told(decoder: Decoder) -> None:

@@ -190,7 +190,9 @@ def own_kernel() -> Iterator[str]:
     """Skips where the kernel is shared: what these set, all its processes are under. How sure a cause can be."""
     need("bpf", "cc", "root")
     if not Path("/run/vm/job").exists():
-        pytest.skip("needs a kernel of its own: ./run guest newest 'python3 -m pytest tests/backends/bpf/test_failures.py'")
+        pytest.skip(
+            "needs a kernel of its own: ./run guest newest 'python3 -m pytest tests/backends/bpf/test_failures.py'"
+        )
     settings = [Path("/proc/sys") / name for name in ("vm/overcommit_memory", "kernel/threads-max", "kernel/pid_max")]
     before = [path.read_text() for path in settings]
     yield "measured" if " vm_committed_as\n" in Path("/proc/kallsyms").read_text() else "inferred"

@@ -188,16 +188,12 @@ def test_without_the_privilege_the_mend_is_one_that_helps(user: str, mend: str) 
 
     assert done.stderr == ""
     refusal = "the kernel refused attach.bpf.o: Operation not permitted"
-    assert re.fullmatch(
-        rf"NoPermissionError {refusal} \(CAP_BPF and CAP_PERFMON not held\); {mend}\n", done.stdout
-    )
+    assert re.fullmatch(rf"NoPermissionError {refusal} \(CAP_BPF and CAP_PERFMON not held\); {mend}\n", done.stdout)
 
 
 @kernel
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES])
-def test_root_who_is_refused_is_not_sent_to_sudo(
-    code: int, walks: BpfObject, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_root_who_is_refused_is_not_sent_to_sudo(code: int, walks: BpfObject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lockdown, a seccomp profile: whoever has all capabilities already is told where to look."""
     need("root")
     monkeypatch.setattr(walks._lib, "bpf_object__load", lambda _: -code)

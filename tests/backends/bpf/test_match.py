@@ -183,8 +183,9 @@ def test_members_under_churn_are_all_found(group: Path, tmp_path: Path) -> None:
     with said.open("wb") as out:
         process = subprocess.Popen(
             ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$0" 4 20000', str(build("churn"))],
-            stdin=subprocess.PIPE, stdout=out,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=out,
+        )
     assert process.stdin is not None
     try:
         wait_until("it has made some", lambda: said.stat().st_size > 400)

@@ -21,10 +21,15 @@ from tracer.model.schema import TYPES
 
 kernel = pytest.mark.kernel
 _SECTIONS = {
-    "on_signal": "tp_btf/signal_generate", "on_wait": "tp_btf/sched_process_wait", "on_oom": "tp_btf/mark_victim",
-    "on_free": "tp_btf/sched_process_free", "on_exec": "tp_btf/sched_process_exec", "on_rename": "tp_btf/task_rename",
-    "on_newtask": "tp_btf/task_newtask", "on_exit": "tp_btf/sched_process_exit",
-}  # fmt: skip
+    "on_signal": "tp_btf/signal_generate",
+    "on_wait": "tp_btf/sched_process_wait",
+    "on_oom": "tp_btf/mark_victim",
+    "on_free": "tp_btf/sched_process_free",
+    "on_exec": "tp_btf/sched_process_exec",
+    "on_rename": "tp_btf/task_rename",
+    "on_newtask": "tp_btf/task_newtask",
+    "on_exit": "tp_btf/sched_process_exit",
+}
 
 
 @pytest.mark.parametrize("name", _programs.OPTIONAL)

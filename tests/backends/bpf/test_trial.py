@@ -31,8 +31,13 @@ def test_on_this_kernel_nothing_is_lost() -> None:
 
     assert (found.readiness.ok, found.lost) == (True, frozenset())
     assert {verdict.object for verdict in found.verdicts} == {
-        "lifecycle", "attach", "failures", "faults", "faults_walk", "stacks",
-    }  # fmt: skip
+        "lifecycle",
+        "attach",
+        "failures",
+        "faults",
+        "faults_walk",
+        "stacks",
+    }
 
 
 @pytest.mark.parametrize(

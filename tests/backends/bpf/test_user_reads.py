@@ -23,9 +23,12 @@ def instruction(code: int, registers: int, immediate: int) -> bytes:
 def test_calls_of_the_old_helpers_alone_are_changed() -> None:
     kept = [
         instruction(CALL, PSEUDO_CALL >> 8, 4),  # of another function of the program, 4 instructions further on
-        instruction(MOVE, 1, 4), instruction(MOVE, 0, 45), instruction(CALL, 0, 1), instruction(CALL, 0, 113),
+        instruction(MOVE, 1, 4),
+        instruction(MOVE, 0, 45),
+        instruction(CALL, 0, 1),
+        instruction(CALL, 0, 113),
         instruction(0x95, 0, 0),
-    ]  # fmt: skip
+    ]
     rewritten = [instruction(CALL, 0, 4), *kept, instruction(CALL, 0, 45)]
 
     found = restored(b"".join(rewritten))

@@ -40,9 +40,7 @@ class Program:
 
     def __init__(self, script: str) -> None:
         command = ["sh", "-c", f"read go; exec 3<&0; {script}"]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.pid = self.process.pid
 
     def say(self, line: str = "") -> None:
@@ -195,8 +193,10 @@ def test_a_living_tree_and_what_it_does_next() -> None:
     (fork,) = (e for e in got if e.kind == Kind.FORK)
     assert (fork.ppid, fork.parent_born_ns) == (child, below.born_ns)
     assert [(e.pid == fork.pid, e.exit_code) for e in got if e.kind == Kind.EXIT] == [
-        (True, 7), (False, 0), (False, 2),
-    ]  # fmt: skip
+        (True, 7),
+        (False, 0),
+        (False, 2),
+    ]
 
 
 def test_threads_of_who_lives_already() -> None:
@@ -263,9 +263,13 @@ def test_everyone_is_there_and_who_lives_says_what_it_used() -> None:
 def python(code: str, *before: str) -> Any:
     """What the code prints as JSON, in an interpreter of its own, behind the words of another command."""
     done = subprocess.run(
-        [*before, sys.executable, "-W", "error", "-c", textwrap.dedent(code)], cwd=ROOT, capture_output=True, text=True,
-        check=False, timeout=60,
-    )  # fmt: skip
+        [*before, sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -315,8 +319,11 @@ def test_elsewhere_than_in_the_hosts_namespaces_nobody_answers() -> None:
         print(json.dumps([state.ok, state.why, said, time.monotonic() - begin]))
         connector.close()
         """,
-        "unshare", "--pid", "--fork", "--mount-proc",
-    )  # fmt: skip
+        "unshare",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+    )
 
     ok, why, said, seconds = found
     assert not ok

@@ -86,9 +86,13 @@ class World:
 
     def stats(self, tid: int, tgid: int, flag: int = 0, **fields: Any) -> World:
         known: dict[str, Any] = dict.fromkeys(Stats._fields, 0) | {
-            "ac_pid": tid, "ac_tgid": tgid, "ac_flag": flag, "ac_comm": b"sh".ljust(32, b"\0"),
-            "cpu_run_virtual_total": 3000, **fields,
-        }  # fmt: skip
+            "ac_pid": tid,
+            "ac_tgid": tgid,
+            "ac_flag": flag,
+            "ac_comm": b"sh".ljust(32, b"\0"),
+            "cpu_run_virtual_total": 3000,
+            **fields,
+        }
         self.family.stats.add([tuple(Stats(**known))])
         return self
 
@@ -144,8 +148,18 @@ def test_core_and_signal() -> None:
 
 def test_figures_come_with_the_end() -> None:
     world = World().fork(ROOT, 11)
-    world.exit(11, ac_minflt=23, ac_majflt=2, ac_utime=4000, ac_stime=1, cpu_run_virtual_total=77, hiwater_rss=5,
-               wpcopy_count=3, ac_uid=65534, ac_comm=b"\xffname\n".ljust(32, b"\0"))  # fmt: skip
+    world.exit(
+        11,
+        ac_minflt=23,
+        ac_majflt=2,
+        ac_utime=4000,
+        ac_stime=1,
+        cpu_run_virtual_total=77,
+        hiwater_rss=5,
+        wpcopy_count=3,
+        ac_uid=65534,
+        ac_comm=b"\xffname\n".ljust(32, b"\0"),
+    )
 
     end = world.read()[1]
 
@@ -200,8 +214,13 @@ def test_a_process_ends_with_its_last_task() -> None:
     events = world.read()
 
     assert steps(events) == [
-        ("FORK", 11, 11), ("FORK", 11, 12), ("FORK", 11, 13), ("EXIT", 11, 11), ("EXIT", 11, 13), ("EXIT", 11, 12),
-    ]  # fmt: skip
+        ("FORK", 11, 11),
+        ("FORK", 11, 12),
+        ("FORK", 11, 13),
+        ("EXIT", 11, 11),
+        ("EXIT", 11, 13),
+        ("EXIT", 11, 12),
+    ]
     assert [e.last for e in events[3:]] == [False, False, True]
     assert (events[3].exit_code, events[5].exit_code) == (None, 5)
     assert world.family.alive() == 1
@@ -272,8 +291,10 @@ def test_exec_by_a_thread_when_all_ends_are_told_before() -> None:
 
     assert only(events, Kind.EXEC, 11).old_tid == 12
     assert [(e.tid, e.last, e.exit_code) for e in events if e.kind == Kind.EXIT] == [
-        (13, False, None), (11, False, None), (11, True, 17),
-    ]  # fmt: skip
+        (13, False, None),
+        (11, False, None),
+        (11, True, 17),
+    ]
 
 
 @pytest.mark.parametrize("stats", [True, False])
@@ -439,7 +460,8 @@ def test_who_is_gone_has_ended_we_do_not_know_how() -> None:
     events = list(world.read())
 
     assert [(e.pid, e.ts_ns, e.exit_code, e.signal, e.last, e.evidence) for e in events] == [
-        (11, None, None, None, True, "snapshot"), (ROOT, None, None, None, True, "snapshot"),
         (11, None, None, None, True, "snapshot"),
-    ]  # fmt: skip
+        (ROOT, None, None, None, True, "snapshot"),
+        (11, None, None, None, True, "snapshot"),
+    ]
     assert world.family.alive() == 0

@@ -153,8 +153,10 @@ def test_a_thread_is_no_process(backend: strace.Backend) -> None:
 
 
 def test_reasons(monkeypatch: pytest.MonkeyPatch, family: tuple[int, int]) -> None:
-    said: list[Any] = [refused(family[0], f"strace: attach: ptrace(PTRACE_SEIZE, {family[0]}): {why}") for why in (
-        "Operation not permitted", "Input/output error")]  # fmt: skip
+    said: list[Any] = [
+        refused(family[0], f"strace: attach: ptrace(PTRACE_SEIZE, {family[0]}): {why}")
+        for why in ("Operation not permitted", "Input/output error")
+    ]
 
     assert "may not be traced" in said[0].message
     assert said[0].exit_status == 77

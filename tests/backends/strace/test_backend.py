@@ -38,8 +38,14 @@ FORKTRACE = [sys.executable, "-m", "tracer"]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
 MODES = pytest.mark.parametrize("mode", [[], ["--strace-safe"]], ids=["seccomp", "safe"])
 # An unprivileged user that may read files all the same: Python may stand in root's home.
-NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--inh-caps=+dac_read_search",
-          "--ambient-caps=+dac_read_search"]  # fmt: skip
+NOBODY = [
+    "setpriv",
+    "--reuid=nobody",
+    "--regid=nogroup",
+    "--clear-groups",
+    "--inh-caps=+dac_read_search",
+    "--ambient-caps=+dac_read_search",
+]
 pytestmark = pytest.mark.programs
 
 
@@ -297,7 +303,7 @@ def test_a_limit_that_ends_strace_does_not_end_the_program() -> None:
 
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
     need("root", "unshare")
-    mount = f"mount -t tmpfs -o size=16k,mode=1777 tmpfs {shlex.quote(str(tmp_path))} && exec \"$@\""
+    mount = f'mount -t tmpfs -o size=16k,mode=1777 tmpfs {shlex.quote(str(tmp_path))} && exec "$@"'
     tmp_path.chmod(0o755)
     for folder in tmp_path.parents[:2]:
         folder.chmod(0o755)
@@ -410,8 +416,12 @@ def test_without_privilege_strace_is_taken_and_named(namespace: tuple[str, ...])
     need("root", "setpriv", "unshare")
     done = subprocess.run(
         [*namespace, *NOBODY, *FORKTRACE, "--", "sh", "-c", "/bin/true; id -u; exit 3"],
-        env=ENV, capture_output=True, text=True, timeout=DEADLINE_S, check=False,
-    )  # fmt: skip
+        env=ENV,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
     said = [line for line in done.stderr.splitlines() if line.startswith("forktrace: ")]
 
     assert (done.returncode, done.stdout) == (3, f"{pwd.getpwnam('nobody').pw_uid}\n")
@@ -447,10 +457,23 @@ def test_under_sudo_strace_is_the_callers(tmp_path: Path) -> None:
         rule.write_text(f"{name} ALL=(ALL) NOPASSWD: ALL\n")
         body = "id -un; ps -o user= -p $(sed -n 's/TracerPid:.//p' /proc/$$/status)"
         done = subprocess.run(
-            ["setpriv", f"--reuid={name}", f"--regid={name}", "--init-groups",
-             "sudo", "-n", "env", f"PYTHONPATH={ROOT}", *command("sh", "-c", body)],
-            cwd="/", capture_output=True, text=True, timeout=DEADLINE_S, check=False,
-        )  # fmt: skip
+            [
+                "setpriv",
+                f"--reuid={name}",
+                f"--regid={name}",
+                "--init-groups",
+                "sudo",
+                "-n",
+                "env",
+                f"PYTHONPATH={ROOT}",
+                *command("sh", "-c", body),
+            ],
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
     finally:
         rule.unlink(missing_ok=True)
         subprocess.run(["userdel", name], check=True)
@@ -610,9 +633,11 @@ def test_a_thread_that_execs_loses_no_process() -> None:
     try:
         env = {**os.environ}
         trace = tracer.run(
-            [sys.executable, "-c", f"import os; os.dup2({stdin[0]}, 0); {code}"], backend="strace", env=env,
+            [sys.executable, "-c", f"import os; os.dup2({stdin[0]}, 0); {code}"],
+            backend="strace",
+            env=env,
             pass_fds=[stdin[0]],
-        )  # fmt: skip
+        )
     finally:
         os.close(stdin[0])
         os.close(stdin[1])
@@ -662,14 +687,22 @@ def test_samples_without_privilege(sample: Sample, tmp_path: Path) -> None:
     told, out = tmp_path / "truth", tmp_path / "o.ftrace"
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o777)
-    options = [f"--env={','.join(value)}" if name == "record_env" else f"-s{value}" for name, value in
-               sample.options.items() if name in ("record_env", "argv_max")]  # fmt: skip
+    options = [
+        f"--env={','.join(value)}" if name == "record_env" else f"-s{value}"
+        for name, value in sample.options.items()
+        if name in ("record_env", "argv_max")
+    ]
     with told.open("ab") as truth:
         env = {**ENV, "FORKTRACE_TRUTH_FD": str(truth.fileno()), "TMPDIR": str(tmp_path)}
         done = subprocess.run(
             [*NOBODY, *command(*sample.argv(), options=["-q", "-o", str(out), *options])],
-            env=env, pass_fds=[truth.fileno()], stderr=subprocess.PIPE, text=True, timeout=60, check=False,
-        )  # fmt: skip
+            env=env,
+            pass_fds=[truth.fileno()],
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
     trace = tracer.load(str(out))
     lives = samples.read_truth(told.read_bytes())
     wrong = judge.differences(lives, trace.tree.records(), trace.events(), trace.meta.facts)

@@ -114,9 +114,7 @@ def test_no_place_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         Log()
 
 
-def test_a_place_that_others_may_not_enter_is_passed_over(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_place_that_others_may_not_enter_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Root's strace may have to run as somebody else."""
     if os.geteuid() != 0:
         pytest.skip("not root: strace runs as we do")

@@ -105,8 +105,12 @@ def test_a_thread_that_execs_ends_as_a_thread() -> None:
 
     events = [event for batch in batches for event in batch.events() if event.pid == 25048]
     assert [(e.tid, e.last) for e in events if e.kind == Kind.EXIT] == [
-        (25048, False), (25049, False), (25050, False), (25051, False), (25048, True)
-    ]  # fmt: skip
+        (25048, False),
+        (25049, False),
+        (25050, False),
+        (25051, False),
+        (25048, True),
+    ]
     assert [e.old_tid for e in events if e.kind == Kind.EXEC] == [25051]
 
 
@@ -128,8 +132,7 @@ _HEAD = " sh 100 [000] 1.000001: sched:sched_process_exec: filename=/bin/sh pid=
 def test_names_that_look_like_fields(tmp_path: Path) -> None:
     _, batches, run = read(
         tmp_path,
-        _HEAD
-        + " sh 100 [000] 1.1: x:y: z\n sh 100 [000] 1.000002: sched:sched_process_fork: "
+        _HEAD + " sh 100 [000] 1.1: x:y: z\n sh 100 [000] 1.000002: sched:sched_process_fork: "
         "comm=a pid=1 c=2 pid=100 child_comm=b child_pid=9 child_pid=101\n"
         " a pid=1 prio=1 101 [001] 1.000003: sched:sched_process_exit: comm=a pid=1 prio=1 pid=101 prio=120\n",
     )

@@ -207,10 +207,24 @@ def test_a_log_cut_anywhere_tells_nothing_false(history: History, style: Style, 
 
 
 _STRANGE = (
-    b"hello", b"", b"foo(bar) = 3", b"\xff\xfe\x00", b"[pid 5", b"12:00", b"+++ exited", b"--- SIG", b"<... ",
-    b"strace: ", b'"' * 20, b"execve(", b"99999999999999999999 x(", b" > lib.so(f+0x3) [0x12]", b"x" * 5000,
-    b"\x1b[31mred", b"% time     seconds",
-)  # fmt: skip
+    b"hello",
+    b"",
+    b"foo(bar) = 3",
+    b"\xff\xfe\x00",
+    b"[pid 5",
+    b"12:00",
+    b"+++ exited",
+    b"--- SIG",
+    b"<... ",
+    b"strace: ",
+    b'"' * 20,
+    b"execve(",
+    b"99999999999999999999 x(",
+    b" > lib.so(f+0x3) [0x12]",
+    b"x" * 5000,
+    b"\x1b[31mred",
+    b"% time     seconds",
+)
 
 
 @few

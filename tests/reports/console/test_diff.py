@@ -25,10 +25,15 @@ def run(workers: int, *, how: Any = fork, copies: int = 10, slow: float = 5, cod
     for i in range(workers):
         pid, helper = 10 + i, 100 + i
         steps += [
-            how(1, pid), exec_(pid, "/usr/lib/server/worker", f"--id={i}"), faults(pid, cow_copies=copies + i),
-            fork(pid, helper), exec_(helper, "sh", "-c", f"convert {i}.png"), after(slow), exit_(helper, code=code),
+            how(1, pid),
+            exec_(pid, "/usr/lib/server/worker", f"--id={i}"),
+            faults(pid, cow_copies=copies + i),
+            fork(pid, helper),
+            exec_(helper, "sh", "-c", f"convert {i}.png"),
+            after(slow),
+            exit_(helper, code=code),
             exit_(pid),
-        ]  # fmt: skip
+        ]
     if workers > 2:
         steps += [fork(1, 50), exec_(50, "bash", "/opt/rotate.sh", "now"), exit_(50, signal=9)]
     return tree(*steps, exit_(1), **changes)

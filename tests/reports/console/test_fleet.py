@@ -13,13 +13,26 @@ from tracer.reports.terminal import Terminal, cells
 NOON = datetime.datetime(2026, 1, 1, 12)
 HOSTS = Answer(
     "hosts",
-    ("host", "traces", "watched_s", "forks_per_s", "peak_per_s", "forks", "failed", "cpu_ns", "fork_ns", "copied_pages",
-     "zombies", "failed_forks", "lost"),
+    (
+        "host",
+        "traces",
+        "watched_s",
+        "forks_per_s",
+        "peak_per_s",
+        "forks",
+        "failed",
+        "cpu_ns",
+        "fork_ns",
+        "copied_pages",
+        "zombies",
+        "failed_forks",
+        "lost",
+    ),
     (
         ("web1.example", 31, 7200.0, 0.42, 310, 3024, 17, 5_400_000_000, 93_000_000, 131_072, 3, 2, 0),
         ("\x1b[2Jdb", 1, 60.0, 120.0, 400, 7200, None, None, None, None, 0, None, 5),
     ),
-)  # fmt: skip
+)
 TIMES = Answer(
     "over_time",
     ("group", "ts", "forks", "copied_pages"),
@@ -68,8 +81,16 @@ def test_it_fits_and_nothing_moves_the_cursor(width: int, unicode: bool) -> None
 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
-    [("cpu_ns", None, "-"), ("cpu_ns", 1500, "1.50 µs"), ("copied_pages", 256, "1 MiB"), ("forks_per_s", 0.42, "0.4"),
-     ("forks_per_s", 4100.0, "4,100"), ("watched_s", 60.0, "1 min"), ("share", 0.97, "97%"), ("lost", 0, "0")],
-)  # fmt: skip
+    [
+        ("cpu_ns", None, "-"),
+        ("cpu_ns", 1500, "1.50 µs"),
+        ("copied_pages", 256, "1 MiB"),
+        ("forks_per_s", 0.42, "0.4"),
+        ("forks_per_s", 4100.0, "4,100"),
+        ("watched_s", 60.0, "1 min"),
+        ("share", 0.97, "97%"),
+        ("lost", 0, "0"),
+    ],
+)
 def test_cells(name: str, value: Any, said: str) -> None:
     assert cell(name, value) == said

@@ -79,10 +79,19 @@ def test_faults_that_copied_nothing_are_named() -> None:
     t = tree(
         root(1, "a"),
         fork(1, 2, fork_ns=2_000_000),
-        faults(2, cow_copies=7, wp_faults=40, reuses=11, mkwrites=5, zero_copies=13, file_copies=17, large_copies=0,
-               failed_wp=2),
+        faults(
+            2,
+            cow_copies=7,
+            wp_faults=40,
+            reuses=11,
+            mkwrites=5,
+            zero_copies=13,
+            file_copies=17,
+            large_copies=0,
+            failed_wp=2,
+        ),
         exit_(2),
-    )  # fmt: skip
+    )
 
     assert " ".join("\n".join(_lines(t, 200)).split()).endswith(
         "faults 40 write-protect faults · 11 re-used the page, no copy · 5 made a page of a shared file writable ·"
@@ -103,7 +112,7 @@ def test_folders_go_first_and_no_parent_is_half_a_word(width: int, who: str) -> 
         root(1, "/opt/python/3.12/bin/python3", "server.py", comm="python3"),
         fork(1, 2, fork_ns=3_400_000, pgtables_bytes=180 << 10, rss_bytes=50 * MIB),
         faults(2, cow_copies=2400, parent_cow_birth=0, parent_cow_end=1024),
-    )  # fmt: skip
+    )
 
     assert _lines(t, width)[1].endswith(f"  {who}")
 

@@ -39,7 +39,7 @@ from tests.build import (
     trace,
     vfork,
     zombie,
-)  # fmt: skip
+)
 from tests.strategies import META, PROFILE, History, histories
 from tracer.api.trace import Trace
 from tracer.errors import CannotWriteError
@@ -98,10 +98,14 @@ def make(files: int = 300) -> list[Step]:
         cc, cc1, assembler = (1000 + 3 * i + k for k in range(3))
         fails = i == 170
         steps += [
-            spawn(100, cc), exec_(cc, "cc", "-c", f"f{i}.c", "-o", f"f{i}.o"),
-            vfork(cc, cc1), exec_(cc1, f"{GCC}/cc1", "-quiet", f"f{i}.c", "-o", f"/tmp/{i}.s"),
-            after(i % 7), exit_(cc1, int(fails)), reap(cc1, cc),
-        ]  # fmt: skip
+            spawn(100, cc),
+            exec_(cc, "cc", "-c", f"f{i}.c", "-o", f"f{i}.o"),
+            vfork(cc, cc1),
+            exec_(cc1, f"{GCC}/cc1", "-quiet", f"f{i}.c", "-o", f"/tmp/{i}.s"),
+            after(i % 7),
+            exit_(cc1, int(fails)),
+            reap(cc1, cc),
+        ]
         if not fails:
             steps += [vfork(cc, assembler), exec_(assembler, "as", "-o", f"f{i}.o", f"/tmp/{i}.s"), exit_(assembler)]
         steps += [exit_(cc, int(fails)), reap(cc, 100)]
@@ -112,18 +116,41 @@ def ends() -> list[Step]:
     """Every way to end, or not to."""
     return [
         root(10, "server"),
-        fork(10, 11), exit_(11, 3),
-        fork(10, 12), exit_(12, signal=9, killed_by=10),
-        fork(10, 13), exit_(13, signal=11, core=True),
-        fork(10, 14), exit_(14, signal=6, core=True, killed_by=14),
-        fork(10, 15), exit_(15, signal=9, oom_killed=True),
-        fork(10, 16), exit_(16, 0), zombie(16), after(300), reap(16, 10, zombie_ms=300),
-        fork(10, 17), exit_(17, 1), zombie(17),
-        fork(10, 18), fork(18, 19), exit_(18), exec_(19, "sleep", "9", ppid=1),
-        exit_(21), fork(21, 22), exit_(22, None),
-        exec_failed(10, "nothere"), exec_failed(10, "no-rights", error="EACCES"), fork_failed(10),
-        lost(17, "ring"), lost(None, "spool"), exit_(10), after(1200), alive(19, ppid=1), end(),
-    ]  # fmt: skip
+        fork(10, 11),
+        exit_(11, 3),
+        fork(10, 12),
+        exit_(12, signal=9, killed_by=10),
+        fork(10, 13),
+        exit_(13, signal=11, core=True),
+        fork(10, 14),
+        exit_(14, signal=6, core=True, killed_by=14),
+        fork(10, 15),
+        exit_(15, signal=9, oom_killed=True),
+        fork(10, 16),
+        exit_(16, 0),
+        zombie(16),
+        after(300),
+        reap(16, 10, zombie_ms=300),
+        fork(10, 17),
+        exit_(17, 1),
+        zombie(17),
+        fork(10, 18),
+        fork(18, 19),
+        exit_(18),
+        exec_(19, "sleep", "9", ppid=1),
+        exit_(21),
+        fork(21, 22),
+        exit_(22, None),
+        exec_failed(10, "nothere"),
+        exec_failed(10, "no-rights", error="EACCES"),
+        fork_failed(10),
+        lost(17, "ring"),
+        lost(None, "spool"),
+        exit_(10),
+        after(1200),
+        alive(19, ppid=1),
+        end(),
+    ]
 
 
 def ways() -> list[Step]:
@@ -131,19 +158,50 @@ def ways() -> list[Step]:
     c = CloneFlags
     return [
         root(1, "ways"),
-        fork(1, 2), exit_(2), fork(1, 3, c.CLONE_NEWPID, c.CLONE_NEWNS, c.CLONE_NEWUSER), exit_(3),
-        fork(1, 4, c.CLONE_FILES), exit_(4), vfork(1, 5), exec_(5, "true"), exit_(5), spawn(1, 6), exec_(6, "true"),
-        exit_(6), clone(1, 7, c.CLONE_VM, exit_signal=0), exit_(7),
-        clone(1, 8, c.CLONE_VM, c.CLONE_FS, c.CLONE_FILES, c.CLONE_SIGHAND, c.CLONE_IO, syscall="clone3"), exit_(8),
-        fork(1, 9, c.CLONE_PARENT, creator_pid=2), exit_(9), exit_(1), end(),
-    ]  # fmt: skip
+        fork(1, 2),
+        exit_(2),
+        fork(1, 3, c.CLONE_NEWPID, c.CLONE_NEWNS, c.CLONE_NEWUSER),
+        exit_(3),
+        fork(1, 4, c.CLONE_FILES),
+        exit_(4),
+        vfork(1, 5),
+        exec_(5, "true"),
+        exit_(5),
+        spawn(1, 6),
+        exec_(6, "true"),
+        exit_(6),
+        clone(1, 7, c.CLONE_VM, exit_signal=0),
+        exit_(7),
+        clone(1, 8, c.CLONE_VM, c.CLONE_FS, c.CLONE_FILES, c.CLONE_SIGHAND, c.CLONE_IO, syscall="clone3"),
+        exit_(8),
+        fork(1, 9, c.CLONE_PARENT, creator_pid=2),
+        exit_(9),
+        exit_(1),
+        end(),
+    ]
 
 
 ODD = (
-    "\x1b[31mred\x1b[0m", "[bold]x[/bold]", "[/]", ":smile:", "a\nb", "tab\there", "\x9b2J", "\u202egnp.exe",
-    "\udcff\udcfe", "\u200bhidden", "日本語のとても長い名前です" * 3, "👍👍👍👍", "e\u0301" * 12, "\u0301" * 40, "",
-    "it's", "$HOME `id`", "..", "x" * 5000,
-)  # fmt: skip
+    "\x1b[31mred\x1b[0m",
+    "[bold]x[/bold]",
+    "[/]",
+    ":smile:",
+    "a\nb",
+    "tab\there",
+    "\x9b2J",
+    "\u202egnp.exe",
+    "\udcff\udcfe",
+    "\u200bhidden",
+    "日本語のとても長い名前です" * 3,
+    "👍👍👍👍",
+    "e\u0301" * 12,
+    "\u0301" * 40,
+    "",
+    "it's",
+    "$HOME `id`",
+    "..",
+    "x" * 5000,
+)
 
 
 def odd() -> list[Step]:

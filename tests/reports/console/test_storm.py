@@ -21,18 +21,51 @@ from tracer.storms.detect import Advice, Command, Finding, Who
 
 S = 10**9
 WHO = Who(
-    pid=4321, born_ns=5 * S, comm="bash", argv=("bash", "./deploy\x1b[2J.sh", "--all hosts"), uid=None,
-    cgroup="/system.slice/cron.service", unit="cron.service", container=None, runtime=None, pod=None, alive=True,
-    pids=(4321,), above=((812, "cron"), (1, None)), share=0.934,
-)  # fmt: skip
+    pid=4321,
+    born_ns=5 * S,
+    comm="bash",
+    argv=("bash", "./deploy\x1b[2J.sh", "--all hosts"),
+    uid=None,
+    cgroup="/system.slice/cron.service",
+    unit="cron.service",
+    container=None,
+    runtime=None,
+    pod=None,
+    alive=True,
+    pids=(4321,),
+    above=((812, "cron"), (1, None)),
+    share=0.934,
+)
 BEGUN = Finding(
-    began_ns=100 * S, found_ns=104 * S, ended_ns=None, reason="baseline", signs=("97% of what it makes ends badly",),
-    usual=3.2, warm=True, limit=50.0, rate=412.3, peak=520, who=WHO, shape="respawn",
-    commands=(Command("/srv/app --port=80", 0.97, 1600), Command("sleep 1", 0.03, 50)), forks=1650, execs=1650,
-    exits=1640, failures=None, causes=(), alive=3, zombies=0, statuses=(("exit 127 (command not found)", 1600),),
-    life_ns=4_000_000, life_long_ns=8_000_000, fork_ns=None, copies=None, cpu_ns=1_200_000_000, lost=0,
+    began_ns=100 * S,
+    found_ns=104 * S,
+    ended_ns=None,
+    reason="baseline",
+    signs=("97% of what it makes ends badly",),
+    usual=3.2,
+    warm=True,
+    limit=50.0,
+    rate=412.3,
+    peak=520,
+    who=WHO,
+    shape="respawn",
+    commands=(Command("/srv/app --port=80", 0.97, 1600), Command("sleep 1", 0.03, 50)),
+    forks=1650,
+    execs=1650,
+    exits=1640,
+    failures=None,
+    causes=(),
+    alive=3,
+    zombies=0,
+    statuses=(("exit 127 (command not found)", 1600),),
+    life_ns=4_000_000,
+    life_long_ns=8_000_000,
+    fork_ns=None,
+    copies=None,
+    cpu_ns=1_200_000_000,
+    lost=0,
     advice=(Advice("stop who makes them, without killing anything", "kill -STOP 4321"), Advice("mend it")),
-)  # fmt: skip
+)
 UTC = 1_700_000_000 * S
 
 

@@ -26,9 +26,14 @@ from tracer.reports import Options, by_name
 from tracer.reports.html.data import ROWS_MOST
 
 ARGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 class Tags(HTMLParser):
@@ -65,9 +70,15 @@ def build_of(n: int) -> Trace:
     for i in range(n):
         cc, cc1 = 10 + 2 * i, 11 + 2 * i
         steps += [
-            fork(1, cc, fork_ns=80_000), exec_(cc, "cc", "-c", f"f{i}.c"), fork(cc, cc1), exec_(cc1, "cc1", f"f{i}.c"),
-            exit_(cc1, int(i % 7 == 0)), exit_(cc, int(i % 7 == 0)), faults(cc, cow_copies=3), reap(cc, 1),
-        ]  # fmt: skip
+            fork(1, cc, fork_ns=80_000),
+            exec_(cc, "cc", "-c", f"f{i}.c"),
+            fork(cc, cc1),
+            exec_(cc1, "cc1", f"f{i}.c"),
+            exit_(cc1, int(i % 7 == 0)),
+            exit_(cc, int(i % 7 == 0)),
+            faults(cc, cow_copies=3),
+            reap(cc, 1),
+        ]
     return build.trace(*steps, after(50), reap(2, 1, zombie_ms=40), exit_(1), end())
 
 
@@ -309,8 +320,18 @@ def test_every_control_has_a_name_and_can_be_reached(browser: Any, tmp_path: Pat
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id || document.activeElement.className"))
     assert reached == [
-        "skip", "zoom-in", "zoom-out", "earlier", "later", "whole", "time", "search", "expand", "collapse", "tree"
-    ]  # fmt: skip
+        "skip",
+        "zoom-in",
+        "zoom-out",
+        "earlier",
+        "later",
+        "whole",
+        "time",
+        "search",
+        "expand",
+        "collapse",
+        "tree",
+    ]
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll('button, input, canvas, meter, section, [role=tree], [role=treeitem]')]
             .filter(e => !e.hidden && !(e.ariaLabel || e.innerText.trim() || e.getAttribute('aria-labelledby')))

@@ -1,6 +1,6 @@
 """Why forks failed and processes were killed on this host, limit by limit; the limits are the guest's own.
 
-pids.max, memory.max, RLIMIT_NPROC and namespaces are tests/backends/bpf/test_failures.py's, run here too. Here stand those
+pids.max, memory.max, RLIMIT_NPROC and namespaces are test_failures.py's, run here too. Here stand those
 that hold for a whole host, which no test may set outside of a guest.
 """
 

@@ -74,11 +74,17 @@ def before_exec(forks: Forks) -> Iterator[Finding]:
         else:
             continue
         yield Finding(
-            kind, None if maker < 0 else maker, _rows(about),
-            {"forks": len(about), "fork_ns": fork_ns if dear else None, "copied_bytes": copied,
-             "rss_bytes": int(median(rss)) if rss else None},
+            kind,
+            None if maker < 0 else maker,
+            _rows(about),
+            {
+                "forks": len(about),
+                "fork_ns": fork_ns if dear else None,
+                "copied_bytes": copied,
+                "rss_bytes": int(median(rss)) if rss else None,
+            },
             fork_ns + sum(edge.copies or 0 for edge in many) * PAGE_WEIGHT_NS,
-        )  # fmt: skip
+        )
 
 
 def _is_dear(edge: Edge) -> bool:
@@ -91,21 +97,31 @@ def snapshots(forks: Forks) -> Iterator[Finding]:
     """A child that did not exec while its parent rewrote a good part of what they shared: memory for both is needed."""
     for maker, edges in forks.by_maker.items():
         found = [
-            edge for edge in edges
-            if edge.to_exec_ns is None and (edge.parent_copies or 0) >= (edge.child_copies or 0)
-            and (edge.parent_bytes or 0) >= _WORTH_BYTES and (edge.share or 0) >= _SHARE
-        ]  # fmt: skip
+            edge
+            for edge in edges
+            if edge.to_exec_ns is None
+            and (edge.parent_copies or 0) >= (edge.child_copies or 0)
+            and (edge.parent_bytes or 0) >= _WORTH_BYTES
+            and (edge.share or 0) >= _SHARE
+        ]
         if not found:
             continue
         worst = max(found, key=lambda edge: edge.bytes or 0)
         life = _life(forks.tree, worst.row)
         yield Finding(
-            "snapshot", None if maker < 0 else maker, _rows(sorted(found, key=lambda edge: -(edge.bytes or 0))),
-            {"forks": len(found), "copied_bytes": worst.bytes,
-             "parent_bytes": worst.parent_bytes, "share": worst.share, "rss_bytes": worst.rss_bytes,
-             "life_ns": life},
+            "snapshot",
+            None if maker < 0 else maker,
+            _rows(sorted(found, key=lambda edge: -(edge.bytes or 0))),
+            {
+                "forks": len(found),
+                "copied_bytes": worst.bytes,
+                "parent_bytes": worst.parent_bytes,
+                "share": worst.share,
+                "rss_bytes": worst.rss_bytes,
+                "life_ns": life,
+            },
             max(edge.copies or 0 for edge in found) * PAGE_WEIGHT_NS,
-        )  # fmt: skip
+        )
 
 
 def workers(forks: Forks) -> Iterator[Finding]:
@@ -119,11 +135,20 @@ def workers(forks: Forks) -> Iterator[Finding]:
         by, part = _code(forks.tree, [edge.row for edge in found])
         collector = by is not None and bool(_COLLECTOR.match(by)) and (part or 0) >= 0.5
         yield Finding(
-            "collector" if collector else "workers_copy", None if maker < 0 else maker, _rows(found),
-            {"workers": len(found), "copied_bytes": copied, "share": median(shares), "function": by, "part": part,
-             "heap_bytes": _sum(forks.tree, found, "cow_heap"), "rss_bytes": found[0].rss_bytes},
+            "collector" if collector else "workers_copy",
+            None if maker < 0 else maker,
+            _rows(found),
+            {
+                "workers": len(found),
+                "copied_bytes": copied,
+                "share": median(shares),
+                "function": by,
+                "part": part,
+                "heap_bytes": _sum(forks.tree, found, "cow_heap"),
+                "rss_bytes": found[0].rss_bytes,
+            },
             sum(edge.child_copies or 0 for edge in found) * PAGE_WEIGHT_NS,
-        )  # fmt: skip
+        )
 
 
 def _breaks(edge: Edge) -> bool:

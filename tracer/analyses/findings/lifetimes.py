@@ -48,11 +48,19 @@ def refused(tree: ProcessTree) -> Iterator[Finding]:
     """Forks that failed, whatever for."""
     for failed in failed_forks(tree):
         yield Finding(
-            "failed_forks", failed.rows[0] if len(failed.rows) == 1 else None, failed.rows[:_SAID],
-            {"failed": failed.count, "callers": len(failed.rows), "error": failed.error, "cause": failed.cause,
-             "sure": failed.sure},
-            failed.count, breaks=True,
-        )  # fmt: skip
+            "failed_forks",
+            failed.rows[0] if len(failed.rows) == 1 else None,
+            failed.rows[:_SAID],
+            {
+                "failed": failed.count,
+                "callers": len(failed.rows),
+                "error": failed.error,
+                "cause": failed.cause,
+                "sure": failed.sure,
+            },
+            failed.count,
+            breaks=True,
+        )
 
 
 def respawned(tree: ProcessTree, shape: Shape, alike: Alike) -> Iterator[Finding]:
@@ -80,13 +88,21 @@ def respawned(tree: ProcessTree, shape: Shape, alike: Alike) -> Iterator[Finding
             continue
         outcome = Counter(tree.value(row, "signal") or codes[row] for row in rows).most_common(1)[0][0]
         yield Finding(
-            "respawn", above, tuple(rows[:_SAID]),
-            {"times": len(whole), "failed": len(rows), "outcome": outcome,
-             "life_ns": int(median(shape.life[row] for row in whole)), "pause_ns": int(median(soon)),
-             "cpu_ns": _sum(tree.column("runtime_ns"), whole),
-             "forks_per_s": _rate(len(whole), begin[whole[0]], begin[whole[-1]])},
-            max(_sum(tree.column("runtime_ns"), whole) or 0, 0), breaks=True,
-        )  # fmt: skip
+            "respawn",
+            above,
+            tuple(rows[:_SAID]),
+            {
+                "times": len(whole),
+                "failed": len(rows),
+                "outcome": outcome,
+                "life_ns": int(median(shape.life[row] for row in whole)),
+                "pause_ns": int(median(soon)),
+                "cpu_ns": _sum(tree.column("runtime_ns"), whole),
+                "forks_per_s": _rate(len(whole), begin[whole[0]], begin[whole[-1]]),
+            },
+            max(_sum(tree.column("runtime_ns"), whole) or 0, 0),
+            breaks=True,
+        )
 
 
 def _answers(tree: ProcessTree, rows: Sequence[int]) -> bool:
@@ -105,11 +121,20 @@ def unwaited(tree: ProcessTree, dead: Zombies | None) -> Iterator[Finding]:
             continue
         never = waiting.unreaped >= _ZOMBIES
         yield Finding(
-            "unreaped" if never else "reaped_late", waiting.row, waiting.rows,
-            {"children": waiting.children, "unreaped": waiting.unreaped, "longest_ns": waiting.longest_ns,
-             "at_once": waiting.at_once, "sigchld": waiting.sigchld, "pid": waiting.pid},
-            waiting.children, breaks=never,
-        )  # fmt: skip
+            "unreaped" if never else "reaped_late",
+            waiting.row,
+            waiting.rows,
+            {
+                "children": waiting.children,
+                "unreaped": waiting.unreaped,
+                "longest_ns": waiting.longest_ns,
+                "at_once": waiting.at_once,
+                "sigchld": waiting.sigchld,
+                "pid": waiting.pid,
+            },
+            waiting.children,
+            breaks=never,
+        )
 
 
 def short_lived(tree: ProcessTree, all_of: Churn, cpu_ns: int | None) -> Iterator[Finding]:
@@ -119,33 +144,58 @@ def short_lived(tree: ProcessTree, all_of: Churn, cpu_ns: int | None) -> Iterato
     if failed >= _PROBES and (failed >= _PROBES_MANY or wasted >= _MS):
         names = all_of.probing
         yield Finding(
-            "path_search", None, names[0].rows,
-            {"failed": failed, "processes": sum(each.processes for each in names), "names": len(names),
-             "name": names[0].name, "wasted_ns": wasted, "missing": sum(not each.found for each in names)},
+            "path_search",
+            None,
+            names[0].rows,
+            {
+                "failed": failed,
+                "processes": sum(each.processes for each in names),
+                "names": len(names),
+                "name": names[0].name,
+                "wasted_ns": wasted,
+                "missing": sum(not each.found for each in names),
+            },
             wasted,
-        )  # fmt: skip
+        )
     shells = sum(each.count for each in all_of.wrapped)
     own = sum(each.own_ns for each in all_of.wrapped)
     if shells >= _WRAPPERS and own >= _WORTH_NS:
         first = all_of.wrapped[0]
         yield Finding(
-            "shell", None, first.rows,
-            {"shells": shells, "in_place": sum(each.in_place for each in all_of.wrapped), "own_ns": own,
-             "script": first.script, "of_script": first.count, "programs": len(all_of.wrapped)},
+            "shell",
+            None,
+            first.rows,
+            {
+                "shells": shells,
+                "in_place": sum(each.in_place for each in all_of.wrapped),
+                "own_ns": own,
+                "script": first.script,
+                "of_script": first.count,
+                "programs": len(all_of.wrapped),
+            },
             own,
-        )  # fmt: skip
+        )
     for each in all_of.repeated:
         if each.cpu_ns is None or not cpu_ns:
             continue  # what they are for may be worth their life; what they take is not known
         spent = each.cpu_ns
         if each.count >= _REPEATED and each.life_ns <= _NOTHING_NS and spent >= max(_WORTH_NS, _PART * cpu_ns):
             yield Finding(
-                "short_lived", None, each.rows,
-                {"processes": each.count, "parents": each.parents, "words": each.words, "comm": each.comm,
-                 "life_ns": each.life_ns, "lives_ns": each.lives_ns, "cpu_ns": each.cpu_ns,
-                 "part": min(1.0, spent / cpu_ns)},
+                "short_lived",
+                None,
+                each.rows,
+                {
+                    "processes": each.count,
+                    "parents": each.parents,
+                    "words": each.words,
+                    "comm": each.comm,
+                    "life_ns": each.life_ns,
+                    "lives_ns": each.lives_ns,
+                    "cpu_ns": each.cpu_ns,
+                    "part": min(1.0, spent / cpu_ns),
+                },
                 spent,
-            )  # fmt: skip
+            )
 
 
 def with_threads(tree: ProcessTree) -> Iterator[Finding]:

@@ -38,9 +38,16 @@ from tracer.model.schema import NULL, Kind, Part
 
 _FACTS: Final = frozenset(
     {
-        Fact.THREADS, Fact.FLAGS, Fact.SYSCALL, Fact.ARGV, Fact.STATUS, Fact.KILLER, Fact.UID, Fact.WP_FAULTS,
+        Fact.THREADS,
+        Fact.FLAGS,
+        Fact.SYSCALL,
+        Fact.ARGV,
+        Fact.STATUS,
+        Fact.KILLER,
+        Fact.UID,
+        Fact.WP_FAULTS,
     }
-)  # fmt: skip
+)
 _TEXT_RING: Final = 8 << 20
 _CHUNK: Final = 4096
 _WORDS_MOST: Final = 512 << 10
@@ -57,15 +64,25 @@ _NAMED_CALLS: Final = ("clone", "clone3", "fork", "vfork", "exit", "exit_group")
 _BLIND: Final[dict[int, tuple[str, ...]]] = {
     Kind.FORK: ("ns_pids", "pgid", "sid", "fork_ns", "pgtables_bytes", "rss_bytes"),
     Kind.EXEC: (
-        "interpreter", "cwd", "wpcopy_count", "min_flt", "maj_flt", "utime_ns", "stime_ns", "runtime_ns",
+        "interpreter",
+        "cwd",
+        "wpcopy_count",
+        "min_flt",
+        "maj_flt",
+        "utime_ns",
+        "stime_ns",
+        "runtime_ns",
         "vfork_done_ns",
     ),
     Kind.EXIT: ("min_flt", "maj_flt", "utime_ns", "stime_ns", "runtime_ns", "wpcopy_count", "max_rss_bytes"),
     Kind.FAULTS: (
-        *(name for name in wire.COUNTERS if name != "wp_faults"), "cow_copies",
-        "parent_cow_birth", "parent_cow_end", "cow_total",
+        *(name for name in wire.COUNTERS if name != "wp_faults"),
+        "cow_copies",
+        "parent_cow_birth",
+        "parent_cow_end",
+        "cow_total",
     ),
-}  # fmt: skip
+}
 
 
 def source() -> Path:

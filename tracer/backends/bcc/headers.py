@@ -44,9 +44,17 @@ enum { false, true };
 #define __always_inline inline __attribute__((always_inline))
 """
 _EMPTY: Final = (
-    "linux/log2.h", "linux/bpf.h", "linux/bpf_common.h", "linux/stddef.h", "uapi/linux/bpf.h", "uapi/linux/if_packet.h",
-    "uapi/linux/if_ether.h", "uapi/linux/ptrace.h", "uapi/linux/in.h", "uapi/linux/types.h",
-)  # fmt: skip
+    "linux/log2.h",
+    "linux/bpf.h",
+    "linux/bpf_common.h",
+    "linux/stddef.h",
+    "uapi/linux/bpf.h",
+    "uapi/linux/if_packet.h",
+    "uapi/linux/if_ether.h",
+    "uapi/linux/ptrace.h",
+    "uapi/linux/in.h",
+    "uapi/linux/types.h",
+)
 
 
 def version_code(release: str) -> tuple[int, int, int]:

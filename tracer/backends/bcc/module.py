@@ -153,9 +153,13 @@ def _map_call(command: int, fd: int, key: bytes | None, value: Any, *, flags: in
     """bpf(2) on one element; 0 or the error number."""
     where = C.create_string_buffer(key, len(key)) if key is not None else None
     attr = struct.pack(
-        "=IIQQQ", fd, 0, C.addressof(where) if where is not None else 0,
-        C.addressof(value) if value is not None else 0, flags,
-    )  # fmt: skip
+        "=IIQQQ",
+        fd,
+        0,
+        C.addressof(where) if where is not None else 0,
+        C.addressof(value) if value is not None else 0,
+        flags,
+    )
     buffer = C.create_string_buffer(attr, len(attr))
     done = _LIBC.syscall(C.c_long(_NR_BPF), C.c_long(command), buffer, C.c_long(len(attr)))
     return 0 if done == 0 else C.get_errno()

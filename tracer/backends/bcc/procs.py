@@ -89,11 +89,18 @@ class Procs:
         for tid in sorted(tids, key=lambda tid: (tid != pid, tid)):
             self.rows.append(
                 {
-                    "ts_ns": at, "pid": pid, "tid": tid, "born_ns": found.born_ns, "ppid": found.ppid,
-                    "parent_born_ns": parent_born or None, "how": how if tid == pid else "existing", "uid": found.uid,
-                    "comm": found.comm, "evidence": "snapshot",
+                    "ts_ns": at,
+                    "pid": pid,
+                    "tid": tid,
+                    "born_ns": found.born_ns,
+                    "ppid": found.ppid,
+                    "parent_born_ns": parent_born or None,
+                    "how": how if tid == pid else "existing",
+                    "uid": found.uid,
+                    "comm": found.comm,
+                    "evidence": "snapshot",
                 }
-            )  # fmt: skip
+            )
 
     def left(self, *, faults: bool) -> list[tuple[Kind, dict[str, Any]]]:
         """When the programs are out: the end of those who had ended without a word on a core dump, and what the living

@@ -54,11 +54,26 @@ _NEEDED: Final = ("tp_btf", "task_storage", "bpf_loop", "bpf_task_pt_regs")
 _SETTLE_TRIES: Final = 1000
 _FACTS: Final = frozenset(
     {
-        Fact.THREADS, Fact.FLAGS, Fact.SYSCALL, Fact.NS_PIDS, Fact.ARGV, Fact.CWD, Fact.STATUS, Fact.KILLER,
-        Fact.REAPS, Fact.ZOMBIES, Fact.ADOPTION, Fact.CPU, Fact.MAX_RSS, Fact.FAULTS, Fact.SIZES, Fact.UID,
-        Fact.CGROUP, Fact.SESSIONS,
+        Fact.THREADS,
+        Fact.FLAGS,
+        Fact.SYSCALL,
+        Fact.NS_PIDS,
+        Fact.ARGV,
+        Fact.CWD,
+        Fact.STATUS,
+        Fact.KILLER,
+        Fact.REAPS,
+        Fact.ZOMBIES,
+        Fact.ADOPTION,
+        Fact.CPU,
+        Fact.MAX_RSS,
+        Fact.FAULTS,
+        Fact.SIZES,
+        Fact.UID,
+        Fact.CGROUP,
+        Fact.SESSIONS,
     }
-)  # fmt: skip
+)
 _LOCKED: Final = "cwd, interpreters and renames are unknown: lockdown=confidentiality forbids reads of kernel memory"
 
 

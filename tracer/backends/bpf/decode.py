@@ -49,9 +49,11 @@ class Decoder:
     """
 
     def __init__(
-        self, cgroup: Callable[[int], str | None], env_names: Sequence[str] = (),
+        self,
+        cgroup: Callable[[int], str | None],
+        env_names: Sequence[str] = (),
         made: Callable[[int, int, str], None] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._cgroup = cgroup
         self._made = made
         self._env_names = frozenset(env_names)
@@ -124,8 +126,17 @@ class Decoder:
         part = wire.fork_part(c, self._cgroup, SYSCALLS)
         if kind == wire.EXISTING:
             # Nothing was forked before our eyes: what the parent had then is not known, what it has now is no answer.
-            for name in ("creator_pid", "creator_tid", "creator_born_ns", "fork_ns", "pgtables_bytes", "rss_bytes",
-                         "clone_flags", "syscall", "exit_signal"):  # fmt: skip
+            for name in (
+                "creator_pid",
+                "creator_tid",
+                "creator_born_ns",
+                "fork_ns",
+                "pgtables_bytes",
+                "rss_bytes",
+                "clone_flags",
+                "syscall",
+                "exit_signal",
+            ):
                 del part[name]
         return part
 

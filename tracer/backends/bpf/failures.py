@@ -81,9 +81,24 @@ class Causes:
     def limits(self, row: tuple[int, ...], *, refused: bool) -> Limits | None:
         """None: the kernel does not let itself be read."""
         (
-            _, pids_group, mem_group, pids_now, pids_max, _, nproc_now, nproc_max, uid, ns_now, ns_max,
-            mem_now, mem_max, data_pages, bits, tasks, committed,
-        ) = row  # fmt: skip
+            _,
+            pids_group,
+            mem_group,
+            pids_now,
+            pids_max,
+            _,
+            nproc_now,
+            nproc_max,
+            uid,
+            ns_now,
+            ns_max,
+            mem_now,
+            mem_max,
+            data_pages,
+            bits,
+            tasks,
+            committed,
+        ) = row
         if not bits & wire.L_READ:
             return None
         nproc = None

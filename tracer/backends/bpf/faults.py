@@ -25,10 +25,18 @@ from tracer.errors import ForktraceError
 from tracer.host import features
 
 OPTIONS: Final = wire.Record("ft_fault_options", (("decay_min", "I"), ("ksm", "I")))
-STATS: Final = wire.Record("ft_fault_stats", (
-    ("unmade", "Q"), ("added", "Q"), ("lost_races", "Q"), ("second_pages", "Q"), ("swapped_in", "Q"),
-    ("threads", "Q"), ("decay", f"{2 * wire.DECAY_BUCKETS}q"),
-))  # fmt: skip
+STATS: Final = wire.Record(
+    "ft_fault_stats",
+    (
+        ("unmade", "Q"),
+        ("added", "Q"),
+        ("lost_races", "Q"),
+        ("second_pages", "Q"),
+        ("swapped_in", "Q"),
+        ("threads", "Q"),
+        ("decay", f"{2 * wire.DECAY_BUCKETS}q"),
+    ),
+)
 _STATS: Final = struct.Struct("=" + "".join(fmt for _, fmt in STATS.fields))
 COUNTERS_SIZE: Final = 752  # struct counters, faults.h
 _HELD: Final = 1

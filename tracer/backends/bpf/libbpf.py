@@ -383,4 +383,3 @@ class BpfObject:
         if self._obj:
             self._lib.bpf_object__close(self._obj)
             self._obj = None
-

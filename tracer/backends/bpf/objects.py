@@ -25,14 +25,23 @@ HOT: Final = {
         frozenset({"on_newtask", "on_exec", "on_exit", "on_signal", "on_free"}),
     ),
     "faults": (
-        frozenset({
-            "on_newtask", "on_page_alloc", "on_rss_stat", "on_page_free", "on_dirty_folio", "on_rename", "on_exec",
-            "on_exit", "on_signal",
-        }),
+        frozenset(
+            {
+                "on_newtask",
+                "on_page_alloc",
+                "on_rss_stat",
+                "on_page_free",
+                "on_dirty_folio",
+                "on_rename",
+                "on_exec",
+                "on_exit",
+                "on_signal",
+            }
+        ),
         frozenset({"on_newtask", "on_page_alloc", "on_dirty_folio", "on_rename", "on_exec", "on_exit"}),
     ),
     "failures": (frozenset({"on_sys_exit"}),),
-}  # fmt: skip
+}
 """Programs that a second copy stands behind, and those of them that a third does (none that uses handled(), once.h)."""
 LIFECYCLE_MAPS: Final = ("texts", "parents", "sighands", "match_names", *MATCH_MAPS)
 _COPY: Final = struct.Struct("=I")  # ft_options.copy, the last field

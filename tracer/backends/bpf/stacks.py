@@ -32,19 +32,48 @@ from tracer.model.batch import Batch
 from tracer.model.schema import Kind
 from tracer.symbols import Mapped, Space, Symbolizer
 
-KEY: Final = wire.Record("ft_stack_key", (
-    ("born_ns", "Q"), ("leaf", "Q"), ("caller", "Q"), ("stack", "Q"), ("pid", "I"), ("image", "I"),
-    ("before_exec", "I"), ("unused", "I"),
-))  # fmt: skip
+KEY: Final = wire.Record(
+    "ft_stack_key",
+    (
+        ("born_ns", "Q"),
+        ("leaf", "Q"),
+        ("caller", "Q"),
+        ("stack", "Q"),
+        ("pid", "I"),
+        ("image", "I"),
+        ("before_exec", "I"),
+        ("unused", "I"),
+    ),
+)
 COUNT: Final = wire.Record("ft_stack_count", (("samples", "q"), ("copies", "q")))
-SEEN: Final = wire.Record("ft_stack_seen", (
-    ("born_ns", "Q"), ("parent_born_ns", "Q"), ("pid", "I"), ("image", "I"), ("parent_pid", "I"),
-    ("parent_image", "I"), ("samples", "I"), ("uid", "I"), ("own_pid", "I"), ("unused", "I"),
-))  # fmt: skip
-MAP: Final = wire.Record("ft_stack_map", (
-    ("born_ns", "Q"), ("start", "Q"), ("end", "Q"), ("offset", "Q"), ("inode", "Q"), ("device", "I"), ("image", "I"),
-    ("unused", "Q"),
-))  # fmt: skip
+SEEN: Final = wire.Record(
+    "ft_stack_seen",
+    (
+        ("born_ns", "Q"),
+        ("parent_born_ns", "Q"),
+        ("pid", "I"),
+        ("image", "I"),
+        ("parent_pid", "I"),
+        ("parent_image", "I"),
+        ("samples", "I"),
+        ("uid", "I"),
+        ("own_pid", "I"),
+        ("unused", "I"),
+    ),
+)
+MAP: Final = wire.Record(
+    "ft_stack_map",
+    (
+        ("born_ns", "Q"),
+        ("start", "Q"),
+        ("end", "Q"),
+        ("offset", "Q"),
+        ("inode", "Q"),
+        ("device", "I"),
+        ("image", "I"),
+        ("unused", "Q"),
+    ),
+)
 OPTIONS: Final = wire.Record("ft_stack_options", (("rate", "I"), ("hz", "I"), ("walk", "I")))
 STATS: Final = wire.Record("ft_stack_stats", (("entries", "Q"), ("lost_copies", "Q"), ("cut", "Q"), ("unseen", "Q")))
 TRACE: Final = wire.Record("ft_stack_trace", (("n", "Q"), ("addresses", "127Q")))
@@ -174,10 +203,16 @@ class Stacks:
             exact = all(samples == copies for samples, copies in stacks.values())
             for frames, (samples, copies) in sorted(stacks.items(), key=lambda item: -item[1][1]):
                 row = {
-                    "ts_ns": now, "pid": pid or None, "tid": pid or None, "born_ns": born, "frames": list(frames),
-                    "count": copies, "samples": samples, "before_exec": bool(early),
+                    "ts_ns": now,
+                    "pid": pid or None,
+                    "tid": pid or None,
+                    "born_ns": born,
+                    "frames": list(frames),
+                    "count": copies,
+                    "samples": samples,
+                    "before_exec": bool(early),
                     "evidence": "measured" if exact else "inferred",
-                }  # fmt: skip
+                }
                 rows.append((Kind.STACKS, row))
         return Batch.from_rows(rows) if rows else None
 

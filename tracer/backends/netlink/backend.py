@@ -139,9 +139,7 @@ class Backend:
             notes.append("copies were not counted: kernel.task_delayacct is off (--delayacct)")
         if options.failures:
             notes.append("failed forks and execs were not seen: the proc connector tells only what came about")
-        family = self._family = Family(
-            self._looks, everyone=options.everyone, delays=delays, ignore_tid=own_tid()
-        )
+        family = self._family = Family(self._looks, everyone=options.everyone, delays=delays, ignore_tid=own_tid())
         family.has_stats = self._stats is not None
         family.offset = _clock_offset()
         self._census = Census(family, self._looks.now, everyone=options.everyone)

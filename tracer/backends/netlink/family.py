@@ -206,8 +206,10 @@ class Family:
         owner.comm = words[-1]
         ts = at + self.offset
         row = owner.last_exec = [
-            ts, EXECED, [ts, owner.pid, owner.pid, owner.born, old_tid, owner.uid, *words, "snapshot"],
-        ]  # fmt: skip
+            ts,
+            EXECED,
+            [ts, owner.pid, owner.pid, owner.born, old_tid, owner.uid, *words, "snapshot"],
+        ]
         if owner.root is not None:
             row[2] += owner.root
             owner.root = None

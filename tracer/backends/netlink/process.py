@@ -16,9 +16,23 @@ class Process:
     """A followed process that has not ended. `tids` None: it has one task, the first."""
 
     __slots__ = (
-        "again", "born", "comm", "counted", "first_end", "last_exec", "looked", "names", "owed", "owes_leader", "pid",
-        "root", "snapshot", "status", "tids", "uid",
-    )  # fmt: skip
+        "again",
+        "born",
+        "comm",
+        "counted",
+        "first_end",
+        "last_exec",
+        "looked",
+        "names",
+        "owed",
+        "owes_leader",
+        "pid",
+        "root",
+        "snapshot",
+        "status",
+        "tids",
+        "uid",
+    )
 
     def __init__(self, pid: int, born: int, comm: str | None, uid: int, *, counted: bool) -> None:
         self.pid = pid

@@ -20,15 +20,34 @@ COLUMNS: Final[dict[int, tuple[str, ...]]] = {
     Kind.EXISTING: (*_WHO, "ppid", "parent_born_ns", "how", "uid", "comm", "evidence"),
     Kind.FORK: (*_WHO, "ppid", "parent_born_ns", "how", "uid", "comm"),
     Kind.EXEC: (
-        *_WHO, "old_tid", "uid", "exe", "argv", "interpreter", "cwd", "env", "comm", "evidence", *COUNTERS,
+        *_WHO,
+        "old_tid",
+        "uid",
+        "exe",
+        "argv",
+        "interpreter",
+        "cwd",
+        "env",
+        "comm",
+        "evidence",
+        *COUNTERS,
     ),
     Kind.RENAME: (*_WHO, "comm"),
     Kind.EXIT: (
-        *_WHO, "last", "exit_code", "signal", "core_dumped", "uid", "comm", "max_rss_bytes", *COUNTERS, "evidence",
+        *_WHO,
+        "last",
+        "exit_code",
+        "signal",
+        "core_dumped",
+        "uid",
+        "comm",
+        "max_rss_bytes",
+        *COUNTERS,
+        "evidence",
     ),
     Kind.ALIVE: (*_WHO, "uid", "comm", "max_rss_bytes", *COUNTERS),
     Kind.LOST: ("ts_ns", "count", "where"),
-}  # fmt: skip
+}
 
 EXISTING, FORKED, EXECED, RENAMED, ENDED, ALIVE, LOST = map(int, COLUMNS)
 

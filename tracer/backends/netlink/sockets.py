@@ -44,9 +44,14 @@ class _Piece(ctypes.Structure):  # struct iovec
 
 class _Header(ctypes.Structure):  # struct msghdr
     _fields_ = (
-        ("name", ctypes.c_void_p), ("namelen", ctypes.c_uint32), ("iov", ctypes.c_void_p), ("iovlen", ctypes.c_size_t),
-        ("control", ctypes.c_void_p), ("controllen", ctypes.c_size_t), ("flags", ctypes.c_int),
-    )  # fmt: skip
+        ("name", ctypes.c_void_p),
+        ("namelen", ctypes.c_uint32),
+        ("iov", ctypes.c_void_p),
+        ("iovlen", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("controllen", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
 
 
 class _Message(ctypes.Structure):  # struct mmsghdr

@@ -31,10 +31,21 @@ from tracer.model.schema import Kind
 
 _FACTS: Final = frozenset(
     {
-        Fact.THREADS, Fact.FLAGS, Fact.SYSCALL, Fact.ARGV, Fact.EXEC_FAILED, Fact.FORK_FAILED, Fact.STATUS,
-        Fact.KILLER, Fact.REAPS, Fact.ZOMBIES, Fact.FAULTS, Fact.CPU, Fact.MAX_RSS,
+        Fact.THREADS,
+        Fact.FLAGS,
+        Fact.SYSCALL,
+        Fact.ARGV,
+        Fact.EXEC_FAILED,
+        Fact.FORK_FAILED,
+        Fact.STATUS,
+        Fact.KILLER,
+        Fact.REAPS,
+        Fact.ZOMBIES,
+        Fact.FAULTS,
+        Fact.CPU,
+        Fact.MAX_RSS,
     }
-)  # fmt: skip
+)
 _LEAVES_S: Final = 2.0
 
 

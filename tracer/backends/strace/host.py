@@ -17,9 +17,7 @@ NOTES: Final = (
 )
 CLOCK_SET: Final = "The host's clock was set during the run: times around that are inferred."
 FULL: Final = "The file system that strace writes to is full: lines are missing. Set TMPDIR to one with room."
-ENDS_LOST: Final = (
-    "strace had no room to write how some processes ended; whether they still run is not known."
-)
+ENDS_LOST: Final = "strace had no room to write how some processes ended; whether they still run is not known."
 LIMITED: Final = "The program has a limit (ulimit -f or -t) that may end strace too, so --seccomp-bpf is not used."
 _CAP_SYS_PTRACE: Final = 19
 

@@ -106,10 +106,16 @@ class Live:
                     self._known(tid, task, process.born_ns).kind = "thread"
             self.machine.first = self.machine.first or task
             row = {
-                "ts_ns": now, "pid": process.pid, "tid": process.pid, "born_ns": process.born_ns,
-                "ppid": process.ppid, "parent_born_ns": None if above is None else above.born_ns,
-                "how": "root" if process.pid in named else "existing", "comm": process.comm, "evidence": "snapshot",
-            }  # fmt: skip
+                "ts_ns": now,
+                "pid": process.pid,
+                "tid": process.pid,
+                "born_ns": process.born_ns,
+                "ppid": process.ppid,
+                "parent_born_ns": None if above is None else above.born_ns,
+                "how": "root" if process.pid in named else "existing",
+                "comm": process.comm,
+                "evidence": "snapshot",
+            }
             rows.append((Kind.EXISTING, row))
         return Batch.from_rows(rows)
 
@@ -217,9 +223,14 @@ class Live:
 
 def _reap(pid: int, born: int, now: int) -> dict[str, Any]:
     return {
-        "ts_ns": now, "pid": pid, "tid": pid, "born_ns": born, "reaped_by": os.getpid(), "reap_ns": now,
+        "ts_ns": now,
+        "pid": pid,
+        "tid": pid,
+        "born_ns": born,
+        "reaped_by": os.getpid(),
+        "reap_ns": now,
         "evidence": "inferred",
-    }  # fmt: skip
+    }
 
 
 def cut(argv: list[str], most: int) -> list[str]:

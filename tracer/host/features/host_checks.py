@@ -148,5 +148,3 @@ def pid_namespace(host: Host) -> Check:
     if ours.level is None:
         detail += "; how deep it lies can not be told, which the bpf backend must know"
     return no("pid_namespace", detail, why, "run on the host (docker: --pid=host)")
-
-

@@ -38,12 +38,8 @@ _NAME: Final = rb"((?s:.{0,20}))"
 _NEWTASK: Final = re.compile(rb"pid=(\d{1,8}) comm=" + _NAME + rb" clone_flags=([0-9a-f]{1,16}) oom_score_adj=-?\d+")
 _FORK: Final = re.compile(rb"comm=" + _NAME + rb" pid=(\d{1,8}) child_comm=" + _NAME + rb" child_pid=(\d{1,8})")
 _EXEC: Final = re.compile(rb"filename=((?s:.*)) pid=(\d{1,8}) old_pid=(\d{1,8})")
-_EXIT: Final = re.compile(
-    rb"comm=" + _NAME + rb" pid=(\d{1,8}) prio=-?\d{1,4}(?: group_dead=(true|false|[01]))?"
-)
-_RENAME: Final = re.compile(
-    rb"pid=(\d{1,8}) oldcomm=" + _NAME + rb" newcomm=" + _NAME + rb" oom_score_adj=-?\d+"
-)
+_EXIT: Final = re.compile(rb"comm=" + _NAME + rb" pid=(\d{1,8}) prio=-?\d{1,4}(?: group_dead=(true|false|[01]))?")
+_RENAME: Final = re.compile(rb"pid=(\d{1,8}) oldcomm=" + _NAME + rb" newcomm=" + _NAME + rb" oom_score_adj=-?\d+")
 _RECORD: Final = re.compile(rb"\((\d{1,8}):(\d{1,8})\):\((\d{1,8}):(\d{1,8})\)")
 _FRAME: Final = re.compile(rb"[ \t]++[0-9a-f]{4,16} .*|[ \t]*+|#.*")
 _LIFE: Final = (b"sched:sched_process_", b"task:task_newtask", b"PERF_RECORD_FORK")
@@ -258,9 +254,7 @@ _HANDLERS: Final[dict[bytes, Callable[[PerfImport, At, bytes, re.Match[bytes]], 
 }
 
 
-def open_log(
-    sources: list[LogSource], *, progress: Progress | None = None
-) -> tuple[Meta, PerfImport]:
+def open_log(sources: list[LogSource], *, progress: Progress | None = None) -> tuple[Meta, PerfImport]:
     """perf's text. Raises BadDataError if it holds no birth, exec or end."""
     heads = b"\n".join(source.head for source in sources)
     if not any(name in heads for name in _LIFE):
@@ -289,8 +283,6 @@ def open_log(
         facts.add(str(Fact.WP_FAULTS))
         notes.append("Write-protect faults are counted; which of them copied a page is not in it.")
     clock = "perf" if first is not None and first["sec"] is not None else "none"
-    notes.append(
-        "Times are perf's clock, without a date." if clock == "perf" else "The text has no times: order only."
-    )
+    notes.append("Times are perf's clock, without a date." if clock == "perf" else "The text has no times: order only.")
     meta = Meta(source=NAME, facts=frozenset(facts), options={"clock": clock}, notes=tuple(notes))
     return meta, PerfImport(sources, progress, counted, tells=flags or records)

@@ -129,9 +129,13 @@ class Tasks:
         creator, at, child, flags = birth.creator, birth.at, birth.child, birth.flags
         self._undecided.pop(child, None)
         made: dict[str, Any] = {
-            "creator_pid": creator.pid, "creator_tid": at.tid, "creator_born_ns": creator.born, "clone_flags": flags,
-            "comm": birth.comm, "evidence": "measured",
-        }  # fmt: skip
+            "creator_pid": creator.pid,
+            "creator_tid": at.tid,
+            "creator_born_ns": creator.born,
+            "clone_flags": flags,
+            "comm": birth.comm,
+            "evidence": "measured",
+        }
         if thread:
             creator.tids.add(child)
             self._tasks[child] = creator

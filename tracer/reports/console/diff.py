@@ -40,9 +40,15 @@ _COLUMNS: Final = (
 _ALWAYS: Final = ("mark", "command")
 _MARKS: Final = {"gained": "+", "lost": "-", "changed": "~"}
 _NAMES: Final = {
-    "failed": "exit statuses", "cow_copies": "copied pages", "fork_ns": "fork time", "life_ns": "lives",
-    "cpu_ns": "CPU time", "failed_forks": "failed forks", "failed_execs": "failed execs", "processes": "processes",
-}  # fmt: skip
+    "failed": "exit statuses",
+    "cow_copies": "copied pages",
+    "fork_ns": "fork time",
+    "life_ns": "lives",
+    "cpu_ns": "CPU time",
+    "failed_forks": "failed forks",
+    "failed_execs": "failed execs",
+    "processes": "processes",
+}
 
 
 def lines(

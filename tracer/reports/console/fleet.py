@@ -41,37 +41,59 @@ _FIGURES: Final = (
 )
 TABLES: Final[dict[str, tuple[_Column, ...]]] = {
     "hosts": (
-        _Column("HOST", "host", text=True), _Column("TRACES", "traces", 7), _Column("WATCHED", "watched_s", 4),
-        _Column("FORKS/S", "forks_per_s"), _Column("PEAK/S", "peak_per_s", 1), *_FIGURES,
-        _Column("FAILED FORKS", "failed_forks", 5), _Column("LOST", "lost", 2),
+        _Column("HOST", "host", text=True),
+        _Column("TRACES", "traces", 7),
+        _Column("WATCHED", "watched_s", 4),
+        _Column("FORKS/S", "forks_per_s"),
+        _Column("PEAK/S", "peak_per_s", 1),
+        *_FIGURES,
+        _Column("FAILED FORKS", "failed_forks", 5),
+        _Column("LOST", "lost", 2),
     ),
     "groups": (*_FIGURES, _Column("HOSTS", "hosts", 1), _Column("", "group", text=True)),
     "templates": (
-        *_FIGURES, _Column("LIFE", "life_ns", 3), _Column("HOSTS", "hosts", 1),
+        *_FIGURES,
+        _Column("LIFE", "life_ns", 3),
+        _Column("HOSTS", "hosts", 1),
         _Column("COMMAND", "template", text=True),
     ),
     "failures": (
-        _Column("TIMES", "times"), _Column("HOSTS", "hosts", 1), _Column("WHAT", "what", 2, text=True),
-        _Column("HOW", "how", text=True), _Column("CAUSE", "cause", 1, text=True),
+        _Column("TIMES", "times"),
+        _Column("HOSTS", "hosts", 1),
+        _Column("WHAT", "what", 2, text=True),
+        _Column("HOW", "how", text=True),
+        _Column("CAUSE", "cause", 1, text=True),
         _Column("PROGRAM", "program", text=True),
     ),
     "copies": (
-        _Column("COPIED", "copied_pages"), _Column("MOST BY ONE", "most_pages", 1),
+        _Column("COPIED", "copied_pages"),
+        _Column("MOST BY ONE", "most_pages", 1),
         _Column("PROCESSES", "processes", 2),
-        _Column("HOST", "host", text=True), _Column("UNIT", "unit", 1, text=True),
+        _Column("HOST", "host", text=True),
+        _Column("UNIT", "unit", 1, text=True),
         _Column("PROGRAM", "program", text=True),
     ),
     "storms": (
-        _Column("BEGAN (UTC)", "began", text=True), _Column("LASTED", "lasted_s", 2), _Column("PEAK/S", "peak_per_s"),
-        _Column("USUAL/S", "usual_per_s", 3), _Column("FORKS", "forks", 1), _Column("SHARE", "share", 4),
-        _Column("HOST", "host", text=True), _Column("UNIT", "unit", 5, text=True),
+        _Column("BEGAN (UTC)", "began", text=True),
+        _Column("LASTED", "lasted_s", 2),
+        _Column("PEAK/S", "peak_per_s"),
+        _Column("USUAL/S", "usual_per_s", 3),
+        _Column("FORKS", "forks", 1),
+        _Column("SHARE", "share", 4),
+        _Column("HOST", "host", text=True),
+        _Column("UNIT", "unit", 5, text=True),
         _Column("COMMAND", "template", text=True),
     ),
-}  # fmt: skip
+}
 _TITLES: Final = {
-    "hosts": "hosts", "groups": "by {by}", "over_time": "births over time", "templates": "commands",
-    "failures": "failures", "copies": "copied pages", "storms": "storms",
-}  # fmt: skip
+    "hosts": "hosts",
+    "groups": "by {by}",
+    "over_time": "births over time",
+    "templates": "commands",
+    "failures": "failures",
+    "copies": "copied pages",
+    "storms": "storms",
+}
 _NOTHING: Final = {"failures": "none", "copies": "no trace counted any", "storms": "none"}
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _ASCII_BLOCKS: Final = "_.-=+*#@"

@@ -141,8 +141,9 @@ class LedgerLines:
         """How long after the fork the copies were made: one bar a doubling, 1 us first."""
         label = "when"
         for who, buckets in (
-            ("after its birth", book.since_birth), ("after the parent's last fork", book.since_fork),
-        ):  # fmt: skip
+            ("after its birth", book.since_birth),
+            ("after the parent's last fork", book.since_fork),
+        ):
             found = [i for i, n in enumerate(buckets) if n > 0]
             if not found:
                 continue
@@ -157,18 +158,22 @@ class LedgerLines:
             else:
                 bars = "".join(_BARS[0 if n <= 0 else max(1, round(n / most * 8))] for n in shown)
             yield from wrap(
-                (label, "label"), [[(f"{begin} ", "dim"), (bars, "mark"), (f" {end}", "dim"), (f" {who}", "")]],
+                (label, "label"),
+                [[(f"{begin} ", "dim"), (bars, "mark"), (f" {end}", "dim"), (f" {who}", "")]],
                 self._terminal,
-            )  # fmt: skip
+            )
             label = ""
 
 
 _OTHERS: Final = {
-    "reuses": "re-used the page, no copy", "mkwrites": "made a page of a shared file writable",
-    "zero_copies": "replaced a page of zeros", "file_copies": "first writes to pages of private files",
-    "large_copies": "huge pages copied or replaced", "ksm_copies": "copies of merged pages (KSM)",
+    "reuses": "re-used the page, no copy",
+    "mkwrites": "made a page of a shared file writable",
+    "zero_copies": "replaced a page of zeros",
+    "file_copies": "first writes to pages of private files",
+    "large_copies": "huge pages copied or replaced",
+    "ksm_copies": "copies of merged pages (KSM)",
     "failed_wp": "ended in a signal or an error",
-}  # fmt: skip
+}
 
 
 def _is_worth(edge: Edge) -> bool:

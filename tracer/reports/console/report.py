@@ -154,9 +154,16 @@ class Console:
 
         page = io.StringIO()
         console = RichConsole(
-            file=page, width=self.terminal.width, force_terminal=True, color_system="standard", no_color=False,
-            highlight=False, markup=False, emoji=False, legacy_windows=False,
-        )  # fmt: skip
+            file=page,
+            width=self.terminal.width,
+            force_terminal=True,
+            color_system="standard",
+            no_color=False,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            legacy_windows=False,
+        )
         console.print(Lines(), soft_wrap=True, end="")
         return page.getvalue()
 

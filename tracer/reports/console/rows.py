@@ -52,9 +52,15 @@ class Rows:
     """
 
     def __init__(
-        self, tree: ProcessTree, shape: Shape, births: Births, terminal: Terminal,
-        *, commands: Commands | None = None, threads: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        tree: ProcessTree,
+        shape: Shape,
+        births: Births,
+        terminal: Terminal,
+        *,
+        commands: Commands | None = None,
+        threads: bool = False,
+    ) -> None:
         self._tree = tree
         self._shape = shape
         # Where ends may be lost only those run that were found there in the end: of others it is not known.

@@ -50,9 +50,7 @@ def folderless(spans: Sequence[Span], room: int, dots: str) -> list[Span]:
     return [(short, style) if style == "folder" and len(text) > len(short) else (text, style) for text, style in spans]
 
 
-def wrap(
-    label: Span, chunks: Sequence[Sequence[Span]], terminal: Terminal, *, width: int = LABEL
-) -> list[Spans]:
+def wrap(label: Span, chunks: Sequence[Sequence[Span]], terminal: Terminal, *, width: int = LABEL) -> list[Spans]:
     """`label  chunk · chunk`: a label in a column of its own, and a hanging indent.
 
     Broken between chunks; between words where one chunk is longer than a line. A label wider than `width` stands on

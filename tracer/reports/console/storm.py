@@ -54,9 +54,15 @@ class Second:
 
 
 _COLUMNS: Final = (
-    ("forks/s", 8), ("execs/s", 8), ("exits/s", 8), ("failed", 7), ("alive", 7), ("zombies", 8), ("lost", 6),
+    ("forks/s", 8),
+    ("execs/s", 8),
+    ("exits/s", 8),
+    ("failed", 7),
+    ("alive", 7),
+    ("zombies", 8),
+    ("lost", 6),
     ("cpu", 6),
-)  # fmt: skip
+)
 
 
 def heading(terminal: Terminal) -> str:
@@ -68,10 +74,15 @@ def heading(terminal: Terminal) -> str:
 def second_text(second: Second, terminal: Terminal, wall_offset_ns: int | None) -> str:
     """One line."""
     values = (
-        count(second.forks), count(second.execs), count(second.exits), count(second.failures), count(second.alive),
-        count(second.zombies), count(second.lost),
+        count(second.forks),
+        count(second.execs),
+        count(second.exits),
+        count(second.failures),
+        count(second.alive),
+        count(second.zombies),
+        count(second.lost),
         UNKNOWN if second.own_cpu is None else f"{second.own_cpu:.1%}",
-    )  # fmt: skip
+    )
     line = clock(second.ts_ns, wall_offset_ns) + "".join(
         f"{value:>{width}}" for value, (_, width) in zip(values, _COLUMNS, strict=True)
     )
@@ -86,15 +97,26 @@ def second_text(second: Second, terminal: Terminal, wall_offset_ns: int | None) 
 def second_json(second: Second, wall_offset_ns: int | None) -> dict[str, Any]:
     """`kind` is second."""
     return {
-        "kind": "second", "time": stamp(second.ts_ns, wall_offset_ns), "ts_ns": second.ts_ns, "forks": second.forks,
-        "execs": second.execs, "exits": second.exits, "failures": second.failures, "alive": second.alive,
-        "zombies": second.zombies, "copies": second.copies, "lost": second.lost,
+        "kind": "second",
+        "time": stamp(second.ts_ns, wall_offset_ns),
+        "ts_ns": second.ts_ns,
+        "forks": second.forks,
+        "execs": second.execs,
+        "exits": second.exits,
+        "failures": second.failures,
+        "alive": second.alive,
+        "zombies": second.zombies,
+        "copies": second.copies,
+        "lost": second.lost,
         "own_cpu": None if second.own_cpu is None else round(second.own_cpu, 4),
-        "busiest": None if second.busiest is None else {
-            "name": second.busiest, "pid": second.busiest_pid,
+        "busiest": None
+        if second.busiest is None
+        else {
+            "name": second.busiest,
+            "pid": second.busiest_pid,
             "share": None if second.busiest_share is None else round(second.busiest_share, 4),
         },
-    }  # fmt: skip
+    }
 
 
 def finding_json(finding: Finding, wall_offset_ns: int | None, kept: str | None = None) -> dict[str, Any]:
@@ -187,7 +209,7 @@ def _facts(finding: Finding, terminal: Terminal) -> list[tuple[str, list[str]]]:
         ("why", list(finding.signs) or ["above the rate that was asked for"]),
         ("beside", [f"{plural(finding.beside, 'other storm')} at the same time"] if finding.beside else []),
         ("lost", [plural(finding.lost, "record")] if finding.lost else []),
-    ]  # fmt: skip
+    ]
 
 
 def _about(ns: int | None, ascii_only: bool) -> str:

@@ -195,10 +195,14 @@ def _ledger(tree: ProcessTree, book: Ledger) -> Iterator[str]:
 
 def _costs(edge: Edge) -> Sequence[str]:
     return (
-        size(edge.bytes), size(edge.child_bytes), size(edge.parent_bytes),
+        size(edge.bytes),
+        size(edge.child_bytes),
+        size(edge.parent_bytes),
         UNKNOWN if edge.share is None else f"{edge.share * 100:.0f} %",
-        duration(edge.fork_ns), size(edge.pgtables_bytes), duration(edge.to_exec_ns),
-    )  # fmt: skip
+        duration(edge.fork_ns),
+        size(edge.pgtables_bytes),
+        duration(edge.to_exec_ns),
+    )
 
 
 def _who(tree: ProcessTree, row: int) -> str:
