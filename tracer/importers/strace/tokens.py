@@ -302,7 +302,7 @@ class _Lines:
         """All kinds, and of each its numbers."""
         np, words = self.np, self.words
         kept, sieved = zip(*(self._piece(low) for low in range(0, self.size, _PIECE)), strict=True)
-        self.start, self.end, self.body, self.pid, self.key, self.good, self.line, self.ns = (
+        self.start, self.end, self.body, self.pid, self.key, self.good, self.line, self.ns, self.news = (
             np.concatenate(columns) for columns in zip(*kept, strict=True)
         )
         self.kind = np.zeros(len(self.start), np.int64)
@@ -354,13 +354,16 @@ class _Lines:
         if name is not None:
             # After an exec the name is looked at anew, even if it is the one that stood in the line of the exec.
             name[(four == word(b"exec")) | (key == word(b"<... exe"))] = 0
-            gone[self.known.renamed(np.where(good, pid, 0), np.where(good, name, 0))] = False
+            news = self.known.renamed(np.where(good, pid, 0), np.where(good, name, 0))
+            gone &= ~news
+        else:
+            news = np.zeros(len(end), bool)
         line = np.arange(self.lines, self.lines + len(end))
         self.lines += len(end)
         if len(end):
             self.before = int(end[-1]) + 1
         stay, go = np.flatnonzero(~gone), np.flatnonzero(gone)
-        kept = (start, end, body, pid, key, good, line, ns)
+        kept = (start, end, body, pid, key, good, line, ns, news)
         return (
             tuple(column.take(stay) for column in kept),
             tuple(column.take(go) for column in (pid, ns, start, body, end, line)),
@@ -459,6 +462,7 @@ class _Lines:
 
     def _told(self, sieved: list[Any]) -> Block:
         np = self.np
+        self.kind[(self.kind == _NOTHING) & self.news] = RAW  # it shows another name of its task
         told, silent = np.flatnonzero(self.kind >= 0), np.flatnonzero(self.kind == _NOTHING)
         second = np.flatnonzero((self.kind == _SECOND) & self.known.unsettled(self.pid))
         if len(second):
