@@ -90,7 +90,7 @@ class Trace:
         return processes_frame(self.tree)
 
     def events_frame(self, columns: Collection[str] | None = None) -> pd.DataFrame:
-        """The event table as a pandas frame, dtypes and units as in tracer.tree.tables. Name the columns of a long trace."""
+        """The event table as a pandas frame; dtypes as in tree/tables.py. Name the columns of a long trace."""
         from tracer.tree.tables import events_frame
 
         return events_frame(self._batches(), columns)
