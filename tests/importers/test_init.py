@@ -30,7 +30,7 @@ _TEXTS = {
 
 @pytest.mark.parametrize("path", [*STRACE.glob("*.log*"), *PERF.glob("*.txt")], ids=lambda path: path.name)
 def test_recorded_files_are_known_by_their_content(path: Path) -> None:
-    assert sniff(path.read_bytes()) == ("strace.log" if path.parent == STRACE else "perf_script")
+    assert sniff(path.read_bytes()) == ("strace.log" if path.parent == STRACE else "perf.script")
 
 
 @pytest.mark.parametrize("what", _TEXTS)

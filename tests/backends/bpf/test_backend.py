@@ -467,12 +467,12 @@ def test_a_start_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @kernel
-@pytest.mark.parametrize("what", ["_faults.Faults.load", "_faults.Faults.attach", "_stacks.Stacks.attach"])
+@pytest.mark.parametrize("what", ["faults.Faults.load", "faults.Faults.attach", "stacks.Stacks.attach"])
 def test_refused_fault_probes_cost_the_tree_nothing(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise ProbesRefusedError("no room for more")
 
-    monkeypatch.setattr(f"tracer.backends.{what}", refuse)
+    monkeypatch.setattr(f"tracer.backends.bpf.{what}", refuse)
     stacks = 0 if "Stacks" in what else None
     trace = tracer.run(["sh", "-c", "/bin/true & wait"], backend="bpf", cow="full", cow_stacks=stacks)
     known, child = trace.meta.facts, trace.tree.record(1)

@@ -192,7 +192,7 @@ def test_a_text_without_lives_is_refused(tmp_path: Path) -> None:
 
 
 def test_it_is_known_by_its_content() -> None:
-    assert all(sniff(Path(file(name)).read_bytes()[:65536]) == "perf_script" for name in NAMES if "burn" not in name)
+    assert all(sniff(Path(file(name)).read_bytes()[:65536]) == "perf.script" for name in NAMES if "burn" not in name)
 
 
 @given(st.lists(st.binary(max_size=60), max_size=5), st.integers(0, 3000))
