@@ -19,7 +19,7 @@ from tracer.capture import sudo_caller
 from tracer.capture.privileges import Identity, caller_identity, open_output, user_identity
 from tracer.errors import CannotWriteError, NoPermissionError, UsageError
 
-DRIVER = [sys.executable, str(Path(__file__).parent / "programs" / "hold_release.py")]
+DRIVER = [sys.executable, str(Path(__file__).parents[1] / "programs" / "hold_release.py")]
 pytestmark = pytest.mark.programs
 
 

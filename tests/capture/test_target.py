@@ -21,7 +21,7 @@ from tests.terminals import DEADLINE_S, Shell, Terminal, state, wait_until
 from tracer.capture.target import Action, Status, Target
 from tracer.errors import CannotStartError, UsageError
 
-DRIVER = [sys.executable, str(Path(__file__).parent / "programs" / "hold_release.py")]
+DRIVER = [sys.executable, str(Path(__file__).parents[1] / "programs" / "hold_release.py")]
 pytestmark = pytest.mark.programs
 
 
