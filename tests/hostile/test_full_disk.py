@@ -65,7 +65,7 @@ def test_where_strace_runs_out_of_room_the_program_is_not_called_dead(more: list
     """All places are the small one."""
     everywhere = 'mount --bind "$TMPDIR" /var/tmp; mount --bind /var/tmp /tmp; export TMPDIR=/tmp; exec'
     script = SCRIPT.replace("exec", everywhere)
-    command = ["unshare", "-m", "sh", "-c", script.format(size="64k"), "sh", str(tmp_path), ""]
+    command = ["unshare", "-m", "sh", "-c", script.format(size="16k"), "sh", str(tmp_path), ""]
     done = subprocess.run(
         [*command, sys.executable, "-m", "tracer", "--backend", "strace", "--as-root", *more, "--", "sh", "-c", LOOP],
         cwd=ROOT,

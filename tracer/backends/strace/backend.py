@@ -185,14 +185,14 @@ class Backend:
         self._live.feed(self._log.lines())
         batches, self._waiting = self._waiting + self._live.take(), []
         explain(batches, self._bounds)
+        if self._log.was_full and not self._ran_full:
+            self._ran_full = True
+            batches += self._lost(_strace_host.FULL, None, "strace's file, for want of room")
         if over and not self._over:
             self._over = True
             batches += self._death(self._live)
         if self._live.clock.times_set and host.CLOCK_SET not in self._notes:
             self._notes.append(host.CLOCK_SET)
-        if self._log.full() and not self._ran_full:
-            self._ran_full = True
-            batches += self._lost(host.FULL, None, "strace's file, for want of room")
         return batches
 
     def alive(self) -> int | None:

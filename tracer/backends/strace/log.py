@@ -26,7 +26,6 @@ from tracer.host import leftovers, procfs
 _PLACES: Final = ("/tmp", "/var/tmp")  # noqa: S108
 _NAME: Final = "strace.log"
 _PIECE: Final = 1 << 20
-_ROOM: Final = 64 << 10
 _COMFORT: Final = 8 << 20  # what a burst of lines takes until it is read
 _GIVE_BACK: Final = 16 << 20
 _LONGEST: Final = 64 << 20  # no line of strace's is so long: argv ends at 6 MiB, and an escape has four bytes
@@ -42,6 +41,7 @@ class Log:
         self.opened = False  # strace has it
         self.watched = -1  # readable when strace opens or closes the file; -1: it can not be watched here
         self.writer_gone = False  # only known where it can be watched
+        self.was_full = False  # there was no room for what strace had to write: it has lost lines
         self.cut = 0  # lines that were too long to be believed
         self._position = 0
         self._given_back = 0
@@ -80,6 +80,9 @@ class Log:
 
     def lines(self) -> Iterator[bytes]:
         """The whole lines that have come since the last time, without their ends. Never waits."""
+        room = self._room()
+        # Nobody makes room but we, by what is given back below: a write that has failed is noticed here.
+        self.was_full = self.was_full or room == 0
         end = os.fstat(self._fd).st_size
         while self._position < end:
             piece = os.pread(self._fd, min(_PIECE, end - self._position), self._position)
@@ -97,13 +100,13 @@ class Log:
             yield from bytes(self._rest).split(b"\n")
             self._rest[:] = rest
         unread = self._position - self._given_back
-        if unread >= _GIVE_BACK or (unread >= _ROOM and self.full()):
+        if unread >= _GIVE_BACK or (room is not None and room < _COMFORT and unread >= 4096):
             self._give_back()
 
-    def full(self) -> bool:
-        """Whether the file system has no room: then strace loses lines."""
+    def _room(self) -> int | None:
+        """Bytes that strace can still write; None where the file system does not say."""
         status = os.fstatvfs(self._fd)
-        return status.f_blocks > 0 and status.f_bavail * status.f_frsize < _ROOM
+        return status.f_bavail * status.f_frsize if status.f_blocks > 0 else None
 
     def writers(self, comm: str) -> list[int]:
         """Pids of processes of that name which have the file open, and may be looked into."""
