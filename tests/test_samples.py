@@ -5,6 +5,7 @@ For each backend that is ready the same programs and the same judge, up to what 
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from tests import judge, samples
 from tests.conftest import need
 from tests.samples import Sample
 from tracer.backends import BACKENDS
+from tracer.recording import Reader, Writer
 
 SAMPLES: Final = (
     Sample("chain"),
@@ -84,3 +86,23 @@ def test_as_it_was(backend: str, sample: Sample, tmp_path_factory: pytest.TempPa
     assert outcome.status == sample.status
     assert not wrong, "\n".join(wrong)
     assert not outcome.left
+
+
+@pytest.mark.parametrize("sample", CASES)
+@pytest.mark.parametrize("backend", TRACED)
+def test_a_reader_takes_all_that_a_backend_gives(
+    backend: str, sample: Sample, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What the reader refuses as forged is nothing that a kernel says: a thread has an exit_signal of -1 in 32 bits."""
+    need("cc", backend, *(["root"] if sample.root else []))
+
+    trace = samples.once(sample, backend, tmp_path_factory).trace
+    file = io.BytesIO()
+    with Writer(file, trace.meta) as out:
+        for batch in trace.batches():
+            out.write(batch)
+    reader = Reader(io.BytesIO(file.getvalue()))
+    rows = sum(map(len, reader))
+
+    assert reader.damage is None
+    assert rows == sum(map(len, trace.batches()))

@@ -13,7 +13,7 @@ from tracer.errors import BadDataError, NoInputError
 from tracer.host import btf
 from tracer.host.btf import Btf, Member, Prototype, Struct
 
-OBJECT = Path(__file__).parents[2] / "probes/build/lifecycle.bpf.o"
+OBJECT = Path(__file__).parents[2] / "probes/build/x86/lifecycle.bpf.o"
 vmlinux = pytest.mark.skipif(not btf.VMLINUX.exists(), reason="this kernel shows no BTF")
 
 

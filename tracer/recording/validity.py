@@ -5,8 +5,8 @@
 
 A file may come from a stranger. Arrow guarantees the types; this module guarantees the rest: no null where an
 identity or an item of a list must stand, and every integer within the range of its column, so that sums, differences
-and dates made of them cannot overflow. The ranges are those of the kernel's own types, wide enough for every source;
-a history that makes no sense (a child older than its parent) is left to the tree.
+and dates made of them cannot overflow. The ranges are those of the kernel's own types and no narrower: a value that is
+odd, and real, must never end the reading of a trace. A history that makes no sense is left to the tree.
 """
 
 from __future__ import annotations
@@ -21,33 +21,27 @@ from tracer.recording.frames import RefusedError
 LATEST_NS: Final = (1 << 62) - 1
 """146 years after the boot: beyond that, differences of times are not 64-bit integers."""
 
-_PID: Final = (-1, (1 << 31) - 1)
-_COUNT: Final = (0, LATEST_NS)
-_DURATION: Final = (-LATEST_NS, LATEST_NS)  # differences of two clocks may be negative
+_INT: Final = (-(1 << 31), (1 << 32) - 1)  # with a sign or without: the exit_signal of a thread is -1, as 32 bits
+_LONG: Final = (-LATEST_NS, LATEST_NS)  # counters too: some are differences, and what was counted may be taken back
 
 RANGES: Final[Mapping[str, tuple[int, int]]] = {
     "ts_ns": (0, LATEST_NS),
-    **dict.fromkeys(("pid", "tid", "creator_pid", "creator_tid", "ppid", "pgid", "sid", "old_tid"), _PID),
-    **dict.fromkeys(("killed_by", "reaped_by"), _PID),
-    **dict.fromkeys(("born_ns", "creator_born_ns", "parent_born_ns", "vfork_done_ns", "reap_ns"), _DURATION),
-    **dict.fromkeys(("fork_ns", "zombie_ns", "utime_ns", "stime_ns", "runtime_ns"), _DURATION),
+    **dict.fromkeys(("pid", "tid", "creator_pid", "creator_tid", "ppid", "pgid", "sid", "old_tid"), _INT),
+    **dict.fromkeys(("killed_by", "reaped_by", "exit_signal", "exit_code", "signal", "errno", "uid"), _INT),
     "clone_flags": (-(1 << 63), (1 << 63) - 1),  # 64 bits of any value
-    "exit_signal": (0, (1 << 31) - 1),
-    "uid": (-1, (1 << 32) - 1),
-    "exit_code": (0, 255),
-    "signal": (0, 127),
-    "errno": (0, 4095),
-    **dict.fromkeys(("pgtables_bytes", "rss_bytes", "max_rss_bytes", "min_flt", "maj_flt", "count", "samples"), _COUNT),
-    **dict.fromkeys(("wp_faults", "cow_copies", "cow_heap", "cow_stack", "cow_anon", "cow_file"), _COUNT),
+    **dict.fromkeys(("born_ns", "creator_born_ns", "parent_born_ns", "vfork_done_ns", "reap_ns"), _LONG),
+    **dict.fromkeys(("fork_ns", "zombie_ns", "utime_ns", "stime_ns", "runtime_ns", "min_flt", "maj_flt"), _LONG),
+    **dict.fromkeys(("pgtables_bytes", "rss_bytes", "max_rss_bytes", "count", "samples", "wpcopy_count"), _LONG),
+    **dict.fromkeys(("wp_faults", "cow_copies", "cow_heap", "cow_stack", "cow_anon", "cow_file", "file_copies"), _LONG),
     **dict.fromkeys(
-        ("file_copies", "zero_copies", "large_copies", "ksm_copies", "reuses", "mkwrites", "failed_wp", "wpcopy_count"),
-        _COUNT,
+        ("zero_copies", "large_copies", "ksm_copies", "reuses", "mkwrites", "failed_wp", "cow_unknown", "cow_gup"),
+        _LONG,
     ),
-    **dict.fromkeys(("cow_unknown", "cow_gup", "parent_cow_birth", "parent_cow_end", "cow_total"), _COUNT),
+    **dict.fromkeys(("parent_cow_birth", "parent_cow_end", "cow_total"), _LONG),
 }
 """Least and most of each integer column."""
 
-ITEM_RANGES: Final[Mapping[str, tuple[int, int]]] = {"ns_pids": _PID, "decay": (0, (1 << 31) - 1)}
+ITEM_RANGES: Final[Mapping[str, tuple[int, int]]] = dict.fromkeys(("ns_pids", "decay"), (-(1 << 31), (1 << 31) - 1))
 """The same for the items of the columns that are lists of integers."""
 
 _MOST_ITEMS: Final = {"ns_pids": 64, "decay": 128}  # PID_NS_LEVEL is 32; the probes have fewer than 64 buckets

@@ -187,7 +187,7 @@ class Backend:
         explain(batches, self._bounds)
         if self._log.was_full and not self._ran_full:
             self._ran_full = True
-            batches += self._lost(_strace_host.FULL, None, "strace's file, for want of room")
+            batches += self._lost(host.FULL, None, "strace's file, for want of room")
         if over and not self._over:
             self._over = True
             batches += self._death(self._live)
