@@ -5,6 +5,7 @@ One cell for all: how many workloads agree page by page, and the first that does
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
@@ -14,14 +15,24 @@ import pytest
 
 from tests.vm.inside.cells import check
 
-FEW = ("child_writes", "parent_after_exit", "zero_page", "threads", "private_then_fork", "read_pipe")
+FEW = ("child_writes", "parent_after_exit", "zero_page", "generations", "private_then_fork", "read_pipe")
+"""No phase with threads that write at once: from 7.0 on the kernel may skip a probe there, which the capture reports as
+lost and this comparison does not see. The contention check holds counted and lost against the truth."""
 
 
 def run(phases: list[str]) -> str:
     """A note; raises AssertionError with the first disagreement."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        words = ["-q", "-p", "no:cacheprovider", f"--junitxml={report}", "tests/backends/test_faults_frames.py"]
+        # On a disk: a file system in memory writes nothing back and reads nothing past its cache
+        words = [
+            "-q",
+            f"--basetemp=/var/tmp/pagemap-{os.getpid()}",
+            "-p",
+            "no:cacheprovider",
+            f"--junitxml={report}",
+            "tests/backends/test_faults_frames.py",
+        ]
         if phases:
             words += ["-k", " or ".join(f"[{phase}]" for phase in phases)]
         status = pytest.main(words)
