@@ -79,9 +79,10 @@ def entry(result: Result, name: str, notes: Notes) -> str:
 
 def _loads(result: Result, notes: Notes) -> str:
     cells = [cell for cell in result.cells if cell.name.startswith("load ")]
-    if not cells:
-        said = next((cell.note for cell in result.cells if cell.name == "load"), "")
-        return f"no {notes.number(said or result.error or 'none was tried')}"
+    whole = next((cell for cell in result.cells if cell.name == "load"), None)
+    if whole is None or not whole.ok:  # not even the maps that all objects share
+        answer = "-" if whole is not None and whole.ok is None else "no"
+        return f"{answer} {notes.number((whole.note if whole else '') or result.error or 'none was tried')}"
     refused: list[Cell] = [cell for cell in cells if not cell.ok]
     count = f"{len(cells) - len(refused)} of {len(cells)}"
     if not refused:

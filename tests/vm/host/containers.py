@@ -11,8 +11,10 @@ from pathlib import Path
 from tests.vm.host.statements import finish, holds, say, sh, wait_for
 from tests.vm.host.traces import take
 
-JOB = "(exit 3); true; exit 5"
-ROUND = "i=0; while [ $i -lt 900 ]; do i=$((i+1)); (exit 3); sleep 0.5; done"
+PROGRAMS = {
+    "job": "(exit 3)\ntrue\nexit 5\n",
+    "round": "i=0\nwhile [ $i -lt 900 ]; do i=$((i+1)); (exit 3); sleep 0.5; done\n",
+}
 USER = "user"
 
 
@@ -21,6 +23,9 @@ def image(folder: Path) -> Path:
     tree = folder / "tree"
     (tree / "bin").mkdir(parents=True)
     sh(f"cp $(command -v busybox) {tree}/bin/busybox; for n in sh sleep true; do ln -s busybox {tree}/bin/$n; done")
+    for name, text in PROGRAMS.items():
+        (tree / "bin" / name).write_text(f"#!/bin/sh\n{text}")
+        (tree / "bin" / name).chmod(0o755)
     sh(f"tar -C {tree} -cf {folder}/box.tar . && chmod 644 {folder}/box.tar && chmod 755 {folder}")
     return folder / "box.tar"
 
@@ -32,9 +37,9 @@ def as_user(command: str) -> str:
 
 def a_run(tool: str) -> None:
     """Everything below `TOOL run`; docker's container is the daemon's child, and not in this tree."""
-    command = [tool, "run", "--rm", "--network", "none", "box", "sh", "-c", JOB]
+    command = [tool, "run", "--rm", "--network", "none", "box", "/bin/job"]
     taken = take("--", *command)
-    inside = [row for row in taken.rows if row["comm"] == "sh" and row["ns_pids"] and len(row["ns_pids"]) > 1]
+    inside = [row for row in taken.rows if row["comm"] == "job" and row["ns_pids"] and len(row["ns_pids"]) > 1]
     holds(f"{tool} run: its status is passed on", taken.status == 5, taken.status if taken.status != 5 else "")
     if tool == "podman":
         holds(f"{tool} run: the container's shell ends with 5", 5 in [row["exit_code"] for row in inside], len(inside))
@@ -62,15 +67,15 @@ def main() -> None:
             if not holds(f"{tool} takes the image", done.returncode == 0, done.stderr.strip()[-200:]):
                 continue
             a_run(tool)
-            done = sh(f"{tool} run -d --name round --network none box sh -c '{ROUND}'")
+            done = sh(f"{tool} run -d --name round --network none box /bin/round")
             if holds(f"{tool} run -d", done.returncode == 0, done.stderr.strip()[-200:]):
                 of_a_container(tool, "round")
             sh(f"{tool} rm -f round")
         sh(f"loginctl enable-linger {USER}")
         wait_for(lambda: Path("/run/user/1000/bus").exists(), 60)
-        done = sh(as_user(f'podman import {box} box && podman run -d --name mine --network none box sh -c "{ROUND}"'))
+        done = sh(as_user(f"podman import {box} box && podman run -d --name mine --network none box /bin/round"))
         if holds("podman without privileges runs a container", done.returncode == 0, done.stderr.strip()[-300:]):
-            say(sh("cat /proc/$(pgrep -u 1000,100000-165536 -f 'lt 900' | head -1)/cgroup").stdout.strip())
+            say(sh("cat /proc/$(pgrep -f /bin/round | head -1)/cgroup").stdout.strip())
             of_a_container("podman without privileges,", "mine")
         sh(as_user("podman rm -f mine"))
     finish()

@@ -250,12 +250,19 @@ CELLS: Final[Mapping[str, Callable[[], str]]] = {
     "strace": lambda: lifecycle("strace"),
     "doctor": doctor,
 }
+WITHOUT_BPF: Final = frozenset({"bcc", "netlink", "strace", "doctor"})
 
 
 def main(names: list[str]) -> None:
     """The cells of these names, or all."""
+    state = backends.readiness("bpf")
     for name in names or CELLS:
-        check(name, CELLS[name])
+        check(name, CELLS[name] if state.ok or name in WITHOUT_BPF else lambda: not_offered(state.why))
+
+
+def not_offered(why: str) -> str:
+    """In place of a check that asks for the bpf backend."""
+    raise NotOfferedError(why)
 
 
 if __name__ == "__main__":

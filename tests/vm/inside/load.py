@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.vm.inside.cells import Cell, check, emit
+from tests.vm.inside.cells import Cell, NotOfferedError, check, emit
+from tracer import backends
 from tracer.backends.bpf import objects
 from tracer.backends.bpf.trial import EVERYTHING, trial
 from tracer.model.process_filter import Group, Match
@@ -17,6 +18,9 @@ from tracer.model.process_filter import Group, Match
 
 def every_object() -> str:
     """A note for the whole; raises where not even the maps can be made."""
+    state = backends.readiness("bpf")
+    if not state.ok:
+        raise NotOfferedError(state.why)
     top = Path("/sys/fs/cgroup")
     group = Group("/", top, top.stat().st_ino, None, None)
     options = EVERYTHING._replace(match=Match(groups=(group,), comms=("cron",), uids=(1,)))
