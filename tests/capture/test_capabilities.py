@@ -136,3 +136,17 @@ def test_an_installation_that_the_caller_may_not_read_still_reports(
     assert (done.returncode, done.stdout) == (7, f"{account.pw_uid}\n"), done.stderr
     assert "processes" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_called_inside_another_program_the_command_gives_nothing_up() -> None:
+    """`main` of a test or a notebook: what it dropped would be gone for whoever called it."""
+    need("bpf", "root")
+    code = (
+        "from tracer.commands import main; before = open('/proc/self/status').read(); main(['-q', '--', 'true']); "
+        "names = ('CapEff', 'CapPrm', 'NoNewPrivs'); after = open('/proc/self/status').read(); "
+        "pick = lambda text: [line for line in text.splitlines() if line.startswith(names)]; "
+        "print(pick(before) == pick(after))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+
+    assert done.stdout == "True\n", done.stderr

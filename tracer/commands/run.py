@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tracer.commands import loss, option_values, say, target_options
+from tracer.commands import loss, option_values, owns_process, say, target_options
 from tracer.commands.loss import LOSS_STATUS
 from tracer.commands.run_live import Beside, refuse
 from tracer.errors import BadDataError, ForktraceError, UsageError
@@ -158,7 +158,8 @@ class Run:
         failed: ForktraceError | None = None
         with session:
             session.start()
-            after_attach(session.meta.source, nice=args.live)
+            if owns_process():
+                after_attach(session.meta.source, nice=args.live)
             keep_freed()
             keeper.open()
             try:
@@ -170,7 +171,8 @@ class Run:
                 if failed is None:
                     raise
                 session.accompany()
-        before_report()
+        if owns_process():
+            before_report()
         failures = [e for e in (failed or self._report(args, trace), keeper.failure) if e is not None]
         for failure in failures:
             say(str(failure))

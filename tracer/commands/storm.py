@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 from tracer.backends import BACKENDS, COW_LEVELS, Options
 from tracer.capture.capabilities import after_attach
 from tracer.capture.session import Plan, Session
-from tracer.commands import say, target_options
+from tracer.commands import owns_process, say, target_options
 from tracer.commands.option_values import seconds, size
 from tracer.commands.priority import raised
 from tracer.commands.storm_lines import Lines
@@ -105,7 +105,8 @@ class Storm:
         with session:
             session.start()
             # A command of --exec may be set-uid, as those that send mail are
-            after_attach(session.meta.source, nice=True, no_new_privs=args.exec is None)
+            if owns_process():
+                after_attach(session.meta.source, nice=True, no_new_privs=args.exec is None)
             keep_freed()
             with raised(), _Teller(session, args, hook) as teller:
                 session.run(teller.watch.take, tick=teller.tick)
