@@ -15,6 +15,8 @@ from tracer import backends
 from tracer.backends import Options, Verdict
 from tracer.backends.bpf import trial
 from tracer.errors import ProbesRefusedError
+from tracer.host import features as kernel
+from tracer.host.features.check import Check, no
 from tracer.model.meta import Fact
 
 pytestmark = pytest.mark.kernel
@@ -81,3 +83,17 @@ def test_a_backend_without_programs_is_as_ready_as_it_says() -> None:
     found = backends.trial("strace")
 
     assert (found.readiness, found.verdicts, found.lost) == (backends.readiness("strace"), (), frozenset())
+
+
+def test_of_several_missing_features_the_youngest_says_which_kernel_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    since = {"task_storage": "5.11", "bpf_loop": "5.17"}
+    real = kernel.feature
+
+    def asked(name: str) -> Check:
+        return no(name, f"{name}: not in this kernel", "", f"Linux {since[name]}") if name in since else real(name)
+
+    monkeypatch.setattr(kernel, "feature", asked)
+    found = backends.trial("bpf")
+
+    assert (found.readiness.why, found.readiness.mend) == ("bpf_loop: not in this kernel", "Linux 5.17")
+    assert (found.verdicts, found.lost) == ((), frozenset())

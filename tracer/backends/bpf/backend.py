@@ -49,8 +49,11 @@ if TYPE_CHECKING:
     from tracer.backends.bpf.decode import Decoder
     from tracer.backends.bpf.stacks import Stacks
 
-_NEEDED: Final = ("tp_btf", "task_storage", "bpf_loop", "bpf_task_pt_regs")
-"""Features without which the life-cycle probes are refused, often in words that do not name the cause."""
+_NEEDED: Final = ("bpf_loop", "bpf_task_pt_regs", "task_storage", "tp_btf")
+"""Features without which the life-cycle probes are refused, often in words that do not name the cause.
+
+Youngest first: the first that is missing says which kernel would do.
+"""
 _SETTLE_TRIES: Final = 1000
 _FACTS: Final = frozenset(
     {
