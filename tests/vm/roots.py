@@ -79,9 +79,39 @@ _FULL: Final = (
     "iptables",
     "apparmor",
 )
-_FOREIGN: Final = (*_SMALL, "gcc", "libc6-dev", "make", "bash", "coreutils", "mawk")
+# A foreign root is unpacked and not installed: what is essential comes by name, and no program of it has run.
+_FOREIGN: Final = (
+    *_SMALL,
+    "base-files",
+    "base-passwd",
+    "bash",
+    "coreutils",
+    "dash",
+    "debianutils",
+    "diffutils",
+    "findutils",
+    "grep",
+    "gzip",
+    "init-system-helpers",
+    "libc-bin",
+    "login",
+    "mawk",
+    "ncurses-base",
+    "ncurses-bin",
+    "passwd",
+    "perl-base",
+    "sed",
+    "sysvinit-utils",
+    "tar",
+    "gcc",
+    "libc6-dev",
+    "make",
+    "libcap2-bin",
+    "psmisc",
+)
+_ALTERNATIVES: Final = {"awk": "mawk", "cc": "gcc"}
 SETS: Final = {"small": _SMALL, "full": _FULL}
-_EXTRAS: Final = ("stacks", "metrics")
+_EXTRAS: Final = ("metrics",)
 _TESTING: Final = ("pytest", "hypothesis", "pyte")
 _PLATFORM: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 HOST: Final = "amd64" if os.uname().machine == "x86_64" else "arm64"
@@ -150,11 +180,20 @@ def _bootstrap(tree: Path, arch: str, packages: tuple[str, ...]) -> None:
     (new / "usr/lib/modules").mkdir(parents=True, exist_ok=True)
     (new / "etc/hostname").write_text("guest\n")
     (new / "etc/hosts").write_text("127.0.0.1 localhost guest\n")
-    for file in ("passwd", "group"):  # a foreign root is unpacked only
-        if not (new / "etc" / file).exists():
-            shutil.copy(new / "usr/share/base-passwd" / f"{file}.master", new / "etc" / file)
+    if variant == "extract":
+        _by_hand(new)
     _user(new)
     new.rename(tree)
+
+
+def _by_hand(tree: Path) -> None:
+    """What the packages' own scripts would have done."""
+    for folder in ("mnt", "usr/local/bin", "usr/local/sbin"):
+        (tree / folder).mkdir(parents=True, exist_ok=True)
+    for file in ("passwd", "group"):
+        shutil.copy(tree / "usr/share/base-passwd" / f"{file}.master", tree / "etc" / file)
+    for name, program in _ALTERNATIVES.items():
+        (tree / "usr/bin" / name).symlink_to(program)
 
 
 def _user(tree: Path) -> None:
