@@ -62,7 +62,7 @@ struct counters {
 	__s64 told[COUNTERS];	/* atomic: by its own thread and by snapshots */
 };
 #define FT_COUNTERS_SIZE 752
-_Static_assert(sizeof(struct counters) == FT_COUNTERS_SIZE, "change tracer/backends/_faults.py too");
+_Static_assert(sizeof(struct counters) == FT_COUNTERS_SIZE, "change tracer/backends/bpf/faults.py too");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);

@@ -4,7 +4,7 @@
  * the saved user registers: no field of task_struct, whose place headers of another version would give wrongly and
  * without a word. What can be known so is less than lifecycle.bpf.c knows: no reaps, no CPU time, no copies.
  *
- * Records are those of wire.h. tracer/backends/bcc.py defines the OPT_ words before it hands this over:
+ * Records are those of wire.h. tracer/backends/bcc/backend.py defines the OPT_ words before it hands this over:
  *
  *   OPT_EVENTS_PAGES OPT_TEXTS_PAGES  size of the two rings
  *   OPT_EVERYONE      1: the whole host; nobody has to be followed first
@@ -29,7 +29,7 @@
 #define THREAD 0x00010000ULL
 #define INTO_CGROUP 0x200000000ULL
 
-#define CORE_UNKNOWN 0x80000000u	/* ft_head.flags of an end, for tracer/backends/bcc.py alone */
+#define CORE_UNKNOWN 0x80000000u	/* ft_head.flags of an end, for tracer/backends/bcc/backend.py alone */
 
 /* proc.flags */
 #define P_ROOT 1u
@@ -58,7 +58,7 @@ struct proc {
 	char comm[16];
 };
 
-_Static_assert(sizeof(struct proc) == 96, "change tracer/backends/_bcc_procs.py too");
+_Static_assert(sizeof(struct proc) == 96, "change tracer/backends/bcc/procs.py too");
 
 struct call {	/* that makes a task, as it was asked for */
 	u64 flags;

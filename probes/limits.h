@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* What bounds the making of a process, as it stands when a fork has just failed: read in the caller, before it can do
- * anything about it. Which of them it was is decided in user space (tracer/causes.py). Tasks are plain ones. */
+ * anything about it. Which of them it was is decided in user space (tracer/host/fork_errors.py). Tasks are plain ones. */
 #pragma once
 
 #define RLIMIT_NPROC 6

@@ -63,7 +63,7 @@ struct pt_regs { __u64 regs[31], sp, pc, pstate, orig_x0; int syscallno; } __att
 #define NR_EXECVEAT 281
 
 #else
-#error "no registers of this machine: add them here, to the Makefile and to tracer/machines.py"
+#error "no registers of this machine: add them here, to the Makefile and to tracer/model/machines.py"
 #endif
 
 #define NR_CLONE3 435	/* on all */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What stacks.bpf.c shares with user space: tracer/backends/_stacks.py mirrors it, and a test compares the two. */
+/* What stacks.bpf.c shares with user space: tracer/backends/bpf/stacks.py mirrors it, and a test compares the two. */
 #pragma once
 
 /* Map `counts`: one stack of one image of one process. */
@@ -68,8 +68,8 @@ struct ft_stack_stats {
 	__u64 unseen;		/* no room in `seen` */
 };
 
-_Static_assert(sizeof(struct ft_stack_key) == 48, "change tracer/backends/_stacks.py too");
-_Static_assert(sizeof(struct ft_stack_trace) == 1024, "change tracer/backends/_stacks.py too");
-_Static_assert(sizeof(struct ft_stack_count) == 16, "change tracer/backends/_stacks.py too");
-_Static_assert(sizeof(struct ft_stack_map) == 56, "change tracer/backends/_stacks.py too");
-_Static_assert(sizeof(struct ft_stack_seen) == 48, "change tracer/backends/_stacks.py too");
+_Static_assert(sizeof(struct ft_stack_key) == 48, "change tracer/backends/bpf/stacks.py too");
+_Static_assert(sizeof(struct ft_stack_trace) == 1024, "change tracer/backends/bpf/stacks.py too");
+_Static_assert(sizeof(struct ft_stack_count) == 16, "change tracer/backends/bpf/stacks.py too");
+_Static_assert(sizeof(struct ft_stack_map) == 56, "change tracer/backends/bpf/stacks.py too");
+_Static_assert(sizeof(struct ft_stack_seen) == 48, "change tracer/backends/bpf/stacks.py too");

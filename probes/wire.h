@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The records that the probes send: the single truth about their layout. tracer/wire.py mirrors it, and a test
+/* The records that the probes send: the single truth about their layout. tracer/backends/wire.py mirrors it, and a test
  * compares the two through the object's BTF. Fixed-width fields, largest first, no implicit padding.
  *
  *   ring `events`  fixed records of FT_RECORD_SIZE bytes, whatever the kind: order in this ring is the order of things
@@ -331,14 +331,14 @@ struct ft_fault_stats {
 	__s64 decay[2 * FT_DECAY_BUCKETS];	/* since birth, then since own last fork */
 };
 
-_Static_assert(sizeof(struct ft_head) == 32, "change tracer/wire.py too");
-_Static_assert(sizeof(struct ft_fork) == 152, "change tracer/wire.py too");
-_Static_assert(sizeof(struct ft_exec) == 128, "change tracer/wire.py too");
-_Static_assert(sizeof(struct ft_exit) == 128, "change tracer/wire.py too");
-_Static_assert(sizeof(struct ft_faults) == 160, "change tracer/wire.py too");
-_Static_assert(sizeof(struct ft_decay) == 160, "change tracer/wire.py too");
-_Static_assert(sizeof(struct ft_zombie) == 56, "change tracer/wire.py too");
-_Static_assert(sizeof(struct ft_mkdir) == 160, "change tracer/wire.py too");
-_Static_assert(sizeof(struct ft_failed) == 160, "change tracer/wire.py too");
+_Static_assert(sizeof(struct ft_head) == 32, "change tracer/backends/wire.py too");
+_Static_assert(sizeof(struct ft_fork) == 152, "change tracer/backends/wire.py too");
+_Static_assert(sizeof(struct ft_exec) == 128, "change tracer/backends/wire.py too");
+_Static_assert(sizeof(struct ft_exit) == 128, "change tracer/backends/wire.py too");
+_Static_assert(sizeof(struct ft_faults) == 160, "change tracer/backends/wire.py too");
+_Static_assert(sizeof(struct ft_decay) == 160, "change tracer/backends/wire.py too");
+_Static_assert(sizeof(struct ft_zombie) == 56, "change tracer/backends/wire.py too");
+_Static_assert(sizeof(struct ft_mkdir) == 160, "change tracer/backends/wire.py too");
+_Static_assert(sizeof(struct ft_failed) == 160, "change tracer/backends/wire.py too");
 _Static_assert(sizeof(union ft_record) == FT_RECORD_SIZE, "every record fits");
-_Static_assert(sizeof(struct ft_text) == 40, "change tracer/wire.py too");
+_Static_assert(sizeof(struct ft_text) == 40, "change tracer/backends/wire.py too");

@@ -70,8 +70,10 @@ def shown(value: float | None, scale: float, digits: int) -> str:
 def main() -> int:
     """Print the table."""
     times = int(sys.argv[1]) if len(sys.argv) > 1 else 7
-    print(f"{'parent':>9}  {'pages':5}  {'how':11}  {'call ms':>8}  {'tables ms':>9}  {'tables KiB':>10}  "
-          f"{'child':>6}  {'parent':>6}  what is said")  # fmt: skip
+    print(
+        f"{'parent':>9}  {'pages':5}  {'how':11}  {'call ms':>8}  {'tables ms':>9}  {'tables KiB':>10}  "
+        f"{'child':>6}  {'parent':>6}  what is said"
+    )
     for mib, how, pages in CASES:
         call, found = measure(mib, how, pages, times)
         said = SAID.get((mib, how), "") if pages == "small" else ""

@@ -107,8 +107,12 @@ class Checkout:
         how = {"cwd": self.folder, "env": self.environment, "stdin": subprocess.DEVNULL, **how}
         with subprocess.Popen(
             [self.folder / "run", *words],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **how,
-        ) as process:  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            **how,
+        ) as process:
             try:
                 yield process
             finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from tracer import btf
+from tracer.host import btf
 
 
 class Blob:

@@ -19,9 +19,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from tracer.events import Batch, CloneFlags, Fact, Kind, Meta
-from tracer.trace import Trace
-from tracer.tree import ProcessTree
+from tracer.api.trace import Trace
+from tracer.model.batch import Batch
+from tracer.model.flags import CloneFlags
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import Kind
+from tracer.tree.tree import ProcessTree
 
 MS: Final = 1_000_000
 TORN: Final = "t.ftrace has no end: its writer was killed, or is still writing"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.strategies import META, History
-from tracer.events import Batch
+from tracer.api.trace import Trace
+from tracer.model.batch import Batch
 from tracer.reports import Options, by_name
-from tracer.trace import Trace
 
 Golden = Callable[[str, str], None]
 

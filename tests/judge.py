@@ -15,7 +15,9 @@ from itertools import pairwise
 from typing import Any, Final
 
 from tests.samples import Life, Line
-from tracer.events import Event, Fact, Kind
+from tracer.model.batch import Event
+from tracer.model.meta import Fact
+from tracer.model.schema import Kind
 
 Row = Mapping[str, Any]
 
@@ -254,9 +256,7 @@ def of_stream(
             own = [e for e in of_process[row["pid"], row["born_ns"]] if e.kind == kind]
             got = [getattr(e, name) for e in own]
             late = [v is None and e.evidence == "snapshot" for v, e in zip(got, own, strict=True)]
-            if len(got) != len(values) or any(
-                g != v and not x for g, v, x in zip(got, values, late, strict=True)
-            ):
+            if len(got) != len(values) or any(g != v and not x for g, v, x in zip(got, values, late, strict=True)):
                 yield f"pid {life.pid}: {kind.name} {name} {got!r:.300}, and was {values!r:.300}"
 
 

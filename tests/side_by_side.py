@@ -11,9 +11,9 @@ from typing import Any
 
 from tests.terminals import DEADLINE_S
 from tracer.backends import BackendProtocol
-from tracer.events import Meta
-from tracer.target import Target
-from tracer.tree import ProcessTree
+from tracer.capture.target import Target
+from tracer.model.meta import Meta
+from tracer.tree.tree import ProcessTree
 
 
 def run(argv: Sequence[str], backends: Sequence[BackendProtocol]) -> list[dict[int, dict[str, Any]]]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tracer.analyses.window import Window
-from tracer.events import Batch, Fact, Kind, Meta
+from tracer.model.batch import Batch
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import Kind
+from tracer.window.window import Window
 
 S: Final = 10**9
 ALL: Final = Meta("bpf", frozenset(Fact))

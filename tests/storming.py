@@ -15,12 +15,12 @@ from pathlib import Path
 
 from tests import samples
 from tests.conftest import need
-from tracer.analyses.storms import Finding
 from tracer.backends import Options
-from tracer.recorder import Recorder
-from tracer.session import Plan, Session
-from tracer.storm_files import StormFiles
-from tracer.watch import Watch
+from tracer.capture.flight_recorder import Recorder
+from tracer.capture.session import Plan, Session
+from tracer.storms.detect import Finding
+from tracer.storms.monitor import Watch
+from tracer.storms.saved_files import StormFiles
 
 DEADLINE_S = 40.0
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,9 +48,13 @@ def sample() -> str:
 
 
 def watched(
-    folder: Path, command: Sequence[str], enough: Callable[[list[Finding], bool], bool], *, failures: bool = False,
+    folder: Path,
+    command: Sequence[str],
+    enough: Callable[[list[Finding], bool], bool],
+    *,
+    failures: bool = False,
     everyone: bool = False,
-) -> tuple[list[Finding], int]:  # fmt: skip
+) -> tuple[list[Finding], int]:
     """(what was found below us, pid of `command`): a quiet host is taken for granted, then the command is started."""
     everything: list[Finding] = []
     found: list[Finding] = []

@@ -18,7 +18,10 @@ from typing import Any, Final
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from tracer.events import Batch, CloneFlags, Fact, Kind, Meta
+from tracer.model.batch import Batch
+from tracer.model.flags import CloneFlags
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import Kind
 
 Row = tuple[Kind, dict[str, Any]]
 Key = tuple[int, int]
@@ -150,10 +153,17 @@ class Machine:
         life.threads.append(task)
         life.others.append(task)
         self._row(
-            Kind.FORK, life, task.tid, ts_ns=task.born_ns, creator_pid=life.pid, ppid=life.now_under[0],
-            parent_born_ns=life.now_under[1], how="io_worker" if b == 7 else "clone",
-            clone_flags=int(_VM | _THREAD), comm=life.comm,
-        )  # fmt: skip
+            Kind.FORK,
+            life,
+            task.tid,
+            ts_ns=task.born_ns,
+            creator_pid=life.pid,
+            ppid=life.now_under[0],
+            parent_born_ns=life.now_under[1],
+            how="io_worker" if b == 7 else "clone",
+            clone_flags=int(_VM | _THREAD),
+            comm=life.comm,
+        )
         if b == 7:
             life.threads.remove(task)
 
@@ -191,10 +201,20 @@ class Machine:
         life.execs.append((ts, exe, argv, by.tid if by else life.pid))
         used = {name: life.base.get(name, b) for name in COUNTED}
         self._row(
-            Kind.EXEC, life, ts_ns=ts, ppid=life.now_under[0], parent_born_ns=life.now_under[1], comm=life.comm,
-            exe=exe, argv=argv, interpreter=life.interpreter, cwd=life.cwd, old_tid=by.tid if by else life.pid,
-            vfork_done_ns=ts - 1, **used,
-        )  # fmt: skip
+            Kind.EXEC,
+            life,
+            ts_ns=ts,
+            ppid=life.now_under[0],
+            parent_born_ns=life.now_under[1],
+            comm=life.comm,
+            exe=exe,
+            argv=argv,
+            interpreter=life.interpreter,
+            cwd=life.cwd,
+            old_tid=by.tid if by else life.pid,
+            vfork_done_ns=ts - 1,
+            **used,
+        )
         self._seen(life)
 
     def rename(self, a: int, b: int) -> None:
@@ -246,9 +266,16 @@ class Machine:
         if b % 4:
             life.reap_ns, life.reaped_by, life.zombie_ns = ts - 1, life.now_under[0], ts - (life.exit_ns or 0)
         self._row(
-            Kind.REAP, life, ts_ns=ts, ppid=life.now_under[0], parent_born_ns=life.now_under[1], reap_ns=life.reap_ns,
-            reaped_by=life.reaped_by, zombie_ns=life.zombie_ns, **self._use(life, COUNTED, b % 2),
-        )  # fmt: skip
+            Kind.REAP,
+            life,
+            ts_ns=ts,
+            ppid=life.now_under[0],
+            parent_born_ns=life.now_under[1],
+            reap_ns=life.reap_ns,
+            reaped_by=life.reaped_by,
+            zombie_ns=life.zombie_ns,
+            **self._use(life, COUNTED, b % 2),
+        )
         self._seen(life)
         life.released = True
         self._free.append(life.pid)
@@ -274,9 +301,14 @@ class Machine:
         for life in self._running():
             for tid in [*([life.pid] if life.leader_lives else []), *(task.tid for task in life.others)]:
                 self._row(
-                    Kind.ALIVE, life, tid, ppid=life.now_under[0], parent_born_ns=life.now_under[1],
-                    comm=life.comm if tid == life.pid else None, **self._use(life, COUNTED, 5),
-                )  # fmt: skip
+                    Kind.ALIVE,
+                    life,
+                    tid,
+                    ppid=life.now_under[0],
+                    parent_born_ns=life.now_under[1],
+                    comm=life.comm if tid == life.pid else None,
+                    **self._use(life, COUNTED, 5),
+                )
             self._seen(life)
         self.rows.append((Kind.END, {"ts_ns": self._tick(), "count": len(self.rows)}))
 
@@ -311,16 +343,36 @@ class Machine:
         under = parent.key if parent else OUTSIDE
         inner = bool(flags and flags & CloneFlags.CLONE_NEWPID)
         life = Life(
-            self._free.pop(0), born, parent, under[0], how, syscall, flags, born + 1,
-            creator.comm if creator else _NAMES[n % len(_NAMES)], n, creator,
-            depth=(creator.depth if creator else 0) + inner, now_under=under,
-        )  # fmt: skip
+            self._free.pop(0),
+            born,
+            parent,
+            under[0],
+            how,
+            syscall,
+            flags,
+            born + 1,
+            creator.comm if creator else _NAMES[n % len(_NAMES)],
+            n,
+            creator,
+            depth=(creator.depth if creator else 0) + inner,
+            now_under=under,
+        )
         self.lives.append(life)
         self._row(
-            kind, life, ts_ns=life.birth_ts, ppid=under[0], parent_born_ns=under[1], how=how, syscall=syscall,
-            clone_flags=flags, comm=life.comm, ns_pids=self.ns_pids(life), uid=n,
-            creator_pid=creator.pid if creator else None, creator_born_ns=creator.born_ns if creator else None,
-        )  # fmt: skip
+            kind,
+            life,
+            ts_ns=life.birth_ts,
+            ppid=under[0],
+            parent_born_ns=under[1],
+            how=how,
+            syscall=syscall,
+            clone_flags=flags,
+            comm=life.comm,
+            ns_pids=self.ns_pids(life),
+            uid=n,
+            creator_pid=creator.pid if creator else None,
+            creator_born_ns=creator.born_ns if creator else None,
+        )
         return life
 
     @staticmethod
@@ -337,10 +389,17 @@ class Machine:
         self, life: Life, tid: int, *, last: bool, exit_code: int | None = None, signal: int | None = None
     ) -> None:
         self._row(
-            Kind.EXIT, life, tid, ppid=life.now_under[0], parent_born_ns=life.now_under[1], last=last,
-            exit_code=exit_code, signal=signal, comm=life.comm if tid == life.pid else None,
+            Kind.EXIT,
+            life,
+            tid,
+            ppid=life.now_under[0],
+            parent_born_ns=life.now_under[1],
+            last=last,
+            exit_code=exit_code,
+            signal=signal,
+            comm=life.comm if tid == life.pid else None,
             **self._use(life, COUNTED, tid),
-        )  # fmt: skip
+        )
         self._seen(life)
 
     @staticmethod
@@ -362,9 +421,23 @@ class Machine:
 
 
 _OPERATIONS: Final = (
-    "fork", "fork", "fork", "thread", "thread", "exec", "exec", "rename", "end_thread", "end", "end", "reap", "reap",
-    "release_thread", "count", "lose",
-)  # fmt: skip
+    "fork",
+    "fork",
+    "fork",
+    "thread",
+    "thread",
+    "exec",
+    "exec",
+    "rename",
+    "end_thread",
+    "end",
+    "end",
+    "reap",
+    "reap",
+    "release_thread",
+    "count",
+    "lose",
+)
 
 
 @st.composite

@@ -20,7 +20,8 @@ from tests.judge import FACT_OF, SNAPSHOT, cut
 from tests.samples import Sample
 from tests.test_samples import SAMPLES
 from tracer.backends import BACKENDS
-from tracer.events import Fact, Kind
+from tracer.model.meta import Fact
+from tracer.model.schema import Kind
 
 Row = Mapping[str, Any]
 
@@ -29,8 +30,18 @@ OTHERS: Final = tuple(name for name in BACKENDS if name != FIRST)
 
 # Of a process itself; each must be equal where both see it.
 OWN: Final = (
-    "how", "syscall", "flags", "exe", "argv", "comm", "execs", "threads", "exit_code", "signal", "core_dumped",
-)  # fmt: skip
+    "how",
+    "syscall",
+    "flags",
+    "exe",
+    "argv",
+    "comm",
+    "execs",
+    "threads",
+    "exit_code",
+    "signal",
+    "core_dumped",
+)
 FACTS: Final = {**FACT_OF, "how": Fact.FLAGS}
 # Other processes, by what they are to it. Null where the source did not see who: then anything agrees.
 WHO: Final = ("ppid", "creator_pid", "killed_by", "reaped_by")

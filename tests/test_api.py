@@ -15,7 +15,7 @@ import tracer
 from tests.conftest import need
 from tests.descriptors import open_files
 from tracer.errors import CannotStartError, CannotWriteError, NoInputError, UsageError
-from tracer.events import Kind
+from tracer.model.schema import Kind
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +53,14 @@ def test_what_a_run_is_given(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     out = tmp_path / "x.ftrace"
     trace = tracer.run(
         ["/bin/sh", "-c", f'echo "$A.$PWD" >/dev/fd/{writer}'],
-        backend="bpf", cow="off", env={"A": "b"}, cwd="/usr", pass_fds=[writer], output=str(out), record_env="A",
-    )  # fmt: skip
+        backend="bpf",
+        cow="off",
+        env={"A": "b"},
+        cwd="/usr",
+        pass_fds=[writer],
+        output=str(out),
+        record_env="A",
+    )
     os.close(writer)
     told = os.read(reader, 100)
     os.close(reader)

@@ -9,10 +9,13 @@ from typing import Final
 import pytest
 
 from tests.conftest import need
-from tracer import backends, kernel
-from tracer.backends import Options, _host, cover, netlink
-from tracer.events import Fact
-from tracer.kernel import Check
+from tracer import backends
+from tracer.backends import Options, cover
+from tracer.backends.bpf import host
+from tracer.backends.netlink import backend
+from tracer.host import features
+from tracer.host.features import Check
+from tracer.model.meta import Fact
 
 ROOT: Final = Path(__file__).parents[1]
 WORD: Final = re.compile(r"`([\w-]+)`")
@@ -37,10 +40,10 @@ ROWS: Final = {WORD.findall(cells[0])[0]: cells for cells in table(ROOT / "READM
 def all_there(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A host that has every feature, but those that the test puts into the list."""
     lacks: list[str] = []
-    monkeypatch.setattr(kernel, "feature", lambda name: Check(name, name not in lacks, "", "", None))
-    monkeypatch.setattr(_host, "uses_cgroup_v1", lambda: False)
-    monkeypatch.setattr(_host, "counts_wpcopies", lambda: False)
-    monkeypatch.setattr(netlink, "_counts_delays", lambda: False)
+    monkeypatch.setattr(features, "feature", lambda name: Check(name, name not in lacks, "", "", None))
+    monkeypatch.setattr(host, "uses_cgroup_v1", lambda: False)
+    monkeypatch.setattr(host, "counts_wpcopies", lambda: False)
+    monkeypatch.setattr(backend, "_counts_delays", lambda: False)
     return lacks
 
 
@@ -68,7 +71,7 @@ def test_what_it_sees_is_what_it_declares(name: str) -> None:
 def test_what_it_needs_is_what_it_is_not_ready_without(name: str, all_there: list[str]) -> None:
     need(name)
     wanted = []
-    for feature in kernel.FEATURES:
+    for feature in features.FEATURES:
         all_there[:] = [feature]
         if not backends.readiness(name).ok:
             wanted.append(feature)

@@ -8,7 +8,9 @@ import pytest
 
 from tests.judge import differences
 from tests.samples import read_truth
-from tracer.events import Event, Fact, Kind
+from tracer.model.batch import Event
+from tracer.model.meta import Fact
+from tracer.model.schema import Kind
 
 # A root (10) whose child 11 execs, is killed and reaped; then the pid lives again, is adopted and exits.
 TRUTH = b"""
@@ -37,29 +39,100 @@ ALL = frozenset(Fact)
 
 def truth_rows() -> list[dict[str, Any]]:
     none = dict.fromkeys(
-        ("parent_id", "ns_pids", "pgid", "sid", "syscall", "flags", "exe", "argv", "interpreter", "cwd",
-         "signal", "killed_by", "zombie_ns", "reap_ns", "adopted_by", "reaped_by", "uid", "vfork_blocked_ns",
-         "cpu_user_ns", "cpu_system_ns", "max_rss_bytes", "min_flt", "maj_flt")
-    )  # fmt: skip
+        (
+            "parent_id",
+            "ns_pids",
+            "pgid",
+            "sid",
+            "syscall",
+            "flags",
+            "exe",
+            "argv",
+            "interpreter",
+            "cwd",
+            "signal",
+            "killed_by",
+            "zombie_ns",
+            "reap_ns",
+            "adopted_by",
+            "reaped_by",
+            "uid",
+            "vfork_blocked_ns",
+            "cpu_user_ns",
+            "cpu_system_ns",
+            "max_rss_bytes",
+            "min_flt",
+            "maj_flt",
+        )
+    )
     root = none | {
-        "id": 1, "pid": 10, "ppid": 2, "creator_pid": 2, "how": "root", "born_ns": 100, "exit_ns": 900,
-        "execs": 1, "comm": "root", "exe": "/bin/root", "argv": ["root"], "threads": 3, "exit_code": 0,
+        "id": 1,
+        "pid": 10,
+        "ppid": 2,
+        "creator_pid": 2,
+        "how": "root",
+        "born_ns": 100,
+        "exit_ns": 900,
+        "execs": 1,
+        "comm": "root",
+        "exe": "/bin/root",
+        "argv": ["root"],
+        "threads": 3,
+        "exit_code": 0,
         "core_dumped": False,
-    }  # fmt: skip
+    }
     first = none | {
-        "id": 2, "parent_id": 1, "pid": 11, "ppid": 10, "creator_pid": 10, "how": "vfork", "syscall": "vfork",
-        "flags": ["CLONE_VM", "CLONE_VFORK"], "born_ns": 200, "exit_ns": 220, "execs": 1, "comm": "odd",
-        "exe": "/x/odd", "argv": ["/bin/sh", "/x/odd"], "interpreter": "/bin/sh", "cwd": "/x", "uid": 65534,
-        "sid": 10, "pgid": 10, "ns_pids": [11, 1], "threads": 0, "exit_code": None, "signal": "SIGTERM",
-        "core_dumped": True, "killed_by": 10, "reaped_by": 10, "reap_ns": 250, "zombie_ns": 25,
-        "vfork_blocked_ns": 7, "cpu_user_ns": 2_900_000, "cpu_system_ns": 100_000, "min_flt": 7, "maj_flt": 1,
+        "id": 2,
+        "parent_id": 1,
+        "pid": 11,
+        "ppid": 10,
+        "creator_pid": 10,
+        "how": "vfork",
+        "syscall": "vfork",
+        "flags": ["CLONE_VM", "CLONE_VFORK"],
+        "born_ns": 200,
+        "exit_ns": 220,
+        "execs": 1,
+        "comm": "odd",
+        "exe": "/x/odd",
+        "argv": ["/bin/sh", "/x/odd"],
+        "interpreter": "/bin/sh",
+        "cwd": "/x",
+        "uid": 65534,
+        "sid": 10,
+        "pgid": 10,
+        "ns_pids": [11, 1],
+        "threads": 0,
+        "exit_code": None,
+        "signal": "SIGTERM",
+        "core_dumped": True,
+        "killed_by": 10,
+        "reaped_by": 10,
+        "reap_ns": 250,
+        "zombie_ns": 25,
+        "vfork_blocked_ns": 7,
+        "cpu_user_ns": 2_900_000,
+        "cpu_system_ns": 100_000,
+        "min_flt": 7,
+        "maj_flt": 1,
         "max_rss_bytes": 3072,
-    }  # fmt: skip
+    }
     second = none | {
-        "id": 3, "parent_id": 1, "pid": 11, "ppid": 10, "creator_pid": 10, "how": "fork", "born_ns": 300,
-        "exit_ns": 400, "execs": 0, "comm": "root", "threads": 0, "exit_code": 4, "core_dumped": False,
+        "id": 3,
+        "parent_id": 1,
+        "pid": 11,
+        "ppid": 10,
+        "creator_pid": 10,
+        "how": "fork",
+        "born_ns": 300,
+        "exit_ns": 400,
+        "execs": 0,
+        "comm": "root",
+        "threads": 0,
+        "exit_code": 4,
+        "core_dumped": False,
         "adopted_by": 1,
-    }  # fmt: skip
+    }
     return [root, first, second]
 
 
@@ -91,20 +164,54 @@ def test_a_true_trace_is_true() -> None:
 @pytest.mark.parametrize(
     ("row", "column", "value"),
     [
-        (0, "threads", 2), (0, "how", "fork"), (0, "argv", ["rooot"]), (0, "argv", None),
-        (0, "exit_code", None), (1, "how", "fork"), (1, "syscall", "clone"), (1, "flags", ["CLONE_VM"]),
-        (1, "ppid", 1), (1, "creator_pid", 1), (1, "parent_id", None), (1, "exe", "/bin/sh"),
-        (1, "execs", 0), (1, "comm", "sh"), (1, "argv", ["/bin/sh"]), (1, "argv", ["/bin/sh", "/y..."]),
-        (1, "interpreter", None), (1, "cwd", "/"), (1, "uid", 0), (1, "sid", 11), (1, "pgid", 11),
-        (1, "ns_pids", [11]), (1, "exit_code", 0), (1, "signal", "SIGKILL"), (1, "core_dumped", False),
-        (1, "killed_by", None), (1, "reaped_by", 1), (1, "reap_ns", None), (1, "reap_ns", 310),
-        (1, "zombie_ns", 19), (1, "zombie_ns", None), (1, "vfork_blocked_ns", 10), (1, "vfork_blocked_ns", None),
-        (1, "cpu_user_ns", 3_000_001), (1, "cpu_system_ns", None), (1, "min_flt", 8), (1, "maj_flt", 0),
-        (1, "max_rss_bytes", 4096), (1, "adopted_by", 1), (1, "born_ns", 350), (1, "pid", 12),
-        (2, "adopted_by", None), (2, "exit_code", 0), (2, "execs", 1), (2, "parent_id", 2),
+        (0, "threads", 2),
+        (0, "how", "fork"),
+        (0, "argv", ["rooot"]),
+        (0, "argv", None),
+        (0, "exit_code", None),
+        (1, "how", "fork"),
+        (1, "syscall", "clone"),
+        (1, "flags", ["CLONE_VM"]),
+        (1, "ppid", 1),
+        (1, "creator_pid", 1),
+        (1, "parent_id", None),
+        (1, "exe", "/bin/sh"),
+        (1, "execs", 0),
+        (1, "comm", "sh"),
+        (1, "argv", ["/bin/sh"]),
+        (1, "argv", ["/bin/sh", "/y..."]),
+        (1, "interpreter", None),
+        (1, "cwd", "/"),
+        (1, "uid", 0),
+        (1, "sid", 11),
+        (1, "pgid", 11),
+        (1, "ns_pids", [11]),
+        (1, "exit_code", 0),
+        (1, "signal", "SIGKILL"),
+        (1, "core_dumped", False),
+        (1, "killed_by", None),
+        (1, "reaped_by", 1),
+        (1, "reap_ns", None),
+        (1, "reap_ns", 310),
+        (1, "zombie_ns", 19),
+        (1, "zombie_ns", None),
+        (1, "vfork_blocked_ns", 10),
+        (1, "vfork_blocked_ns", None),
+        (1, "cpu_user_ns", 3_000_001),
+        (1, "cpu_system_ns", None),
+        (1, "min_flt", 8),
+        (1, "maj_flt", 0),
+        (1, "max_rss_bytes", 4096),
+        (1, "adopted_by", 1),
+        (1, "born_ns", 350),
+        (1, "pid", 12),
+        (2, "adopted_by", None),
+        (2, "exit_code", 0),
+        (2, "execs", 1),
+        (2, "parent_id", 2),
         (2, "born_ns", 901),
     ],
-)  # fmt: skip
+)
 def test_whatever_is_changed_is_named(row: int, column: str, value: object) -> None:
     rows = truth_rows()
     rows[row][column] = value

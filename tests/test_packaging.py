@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tracer.machines import MACHINES
+from tracer.model.machines import MACHINES
 
 ROOT = Path(__file__).parents[1]
 

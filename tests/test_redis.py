@@ -43,10 +43,13 @@ def test_copies_are_what_redis_says_of_its_save(tmp_path: Path) -> None:
 
     tree = trace.tree
     saves = [
-        e for e in edges(tree)
-        if e.parent is not None and tree.value(e.row, "execs") == 0 and tree.value(e.parent, "exe") is not None
+        e
+        for e in edges(tree)
+        if e.parent is not None
+        and tree.value(e.row, "execs") == 0
+        and tree.value(e.parent, "exe") is not None
         and str(tree.value(e.parent, "exe")).endswith("redis-server")
-    ]  # fmt: skip
+    ]
 
     assert trace.status is not None
     assert trace.status.exit_code == 0

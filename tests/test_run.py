@@ -319,13 +319,14 @@ def test_test_runs_pytest_in_the_checkout_with_these_words(ready: Checkout, tmp_
 
 
 @pytest.mark.parametrize("failing", ["ruff", "mypy", "pytest", "nothing"])
-def test_check_runs_all_three_and_fails_if_one_does(ready: Checkout, failing: str) -> None:
+def test_check_runs_all_four_and_fails_if_one_does(ready: Checkout, failing: str) -> None:
     ready.executable(ready.folder / ".venv/bin/python", f'{LOG}[ "$2" != {failing} ]\n')
     status, _, _ = ready.run("check")
 
     assert status == (failing != "nothing")
-    assert ready.calls()[-3:] == [
+    assert ready.calls()[-4:] == [
         "python -m ruff check .",
+        "python -m ruff format --check -q .",
         "python -m mypy",
         "python -m pytest -q tests/test_layers.py",
     ]

@@ -49,11 +49,23 @@ def test_its_capabilities_suffice(tmp_path: Path) -> None:
 
     done = subprocess.run(
         [
-            "setpriv", "--inh-caps=-all", f"--bounding-set={bounds}", sys.executable, "-m", "tracer", *command,
-            "--backend", "bpf", "--duration", "3",
+            "setpriv",
+            "--inh-caps=-all",
+            f"--bounding-set={bounds}",
+            sys.executable,
+            "-m",
+            "tracer",
+            *command,
+            "--backend",
+            "bpf",
+            "--duration",
+            "3",
         ],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert done.returncode == 0, done.stderr
     assert "metrics at http://127.0.0.1:" in done.stderr

@@ -15,8 +15,8 @@ import pytest
 
 from tests.storming import DEADLINE_S, ROOT, sample, watched
 from tests.terminals import wait_until
-from tracer.analyses.storms import Finding
-from tracer.cgroups import hierarchy
+from tracer.host.cgroups import hierarchy
+from tracer.storms.detect import Finding
 
 pytestmark = pytest.mark.kernel
 POD = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
@@ -126,8 +126,11 @@ def test_one_is_watched_by_its_id_and_followed_until_it_is_gone(groups: Groups, 
     (file,) = tmp_path.glob("*.ftrace")
     exported = subprocess.run(
         [sys.executable, "-m", "tracer", "export", str(file), "--as", "jsonl", "--table", "processes"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     rows = [json.loads(line) for line in exported.stdout.splitlines()]
     assert len(rows) >= over["forks"]
     assert {row["container"] for row in rows if row["ppid"] == begun["who"]["pid"]} == {gone}

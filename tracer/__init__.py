@@ -27,7 +27,7 @@ from tracer.errors import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from tracer.trace import Trace
+    from tracer.api.trace import Trace
 
 __all__ = [
     "BackendError",
@@ -60,17 +60,17 @@ def run(
 ) -> Trace:
     """Run a program, watch all it starts, and return the trace when the last descendant has ended.
 
-    `need` names facts (tracer.events.Fact) that must be seen. `wait=False` ends with the program. `env` replaces the
+    `need` names facts (tracer.model.meta.Fact) that must be seen. `wait=False` ends with it. `env` replaces the
     environment. `output` keeps the trace in a file as well.
     `options` are those of tracer.backends.Options: cow="full|fork|light|off", cow_stacks (samples a second and
     CPU; 0: every copy), argv_max (bytes), env names to record as `record_env`, reap_exact, failures, buffer_bytes.
     `trace.status` tells how the program ended.
     Raises CannotStartError, NoPermissionError, ProbesRefusedError, UsageError. From the main thread only.
     """
+    from tracer.api.capture import Keeper
     from tracer.backends import Options
     from tracer.backends.cover import named
-    from tracer.capture import Keeper
-    from tracer.session import Plan, Session
+    from tracer.capture.session import Plan, Session
 
     if isinstance(argv, str | bytes) or not argv:
         raise UsageError(f"tracer.run: {argv!r} is no command", 'give a list of words, as in ["make", "-j2"]')
@@ -82,9 +82,15 @@ def run(
     except TypeError as e:
         raise UsageError(f"tracer.run: {e}", "see tracer.backends.Options") from None
     plan = Plan(
-        argv=list(argv), backend=backend, need=named([need] if isinstance(need, str) else need), options=chosen,
-        wait=wait, env=env, cwd=cwd, pass_fds=pass_fds,
-    )  # fmt: skip
+        argv=list(argv),
+        backend=backend,
+        need=named([need] if isinstance(need, str) else need),
+        options=chosen,
+        wait=wait,
+        env=env,
+        cwd=cwd,
+        pass_fds=pass_fds,
+    )
     session = Session(plan)
     keeper = Keeper(session, output)
     with session:
@@ -96,6 +102,6 @@ def run(
 
 def load(path: str) -> Trace:
     """Open a saved trace (.ftrace). Raises NoInputError, BadDataError. Events are read when they are asked for."""
-    from tracer.capture import open_trace
+    from tracer.api.capture import open_trace
 
     return open_trace(path)

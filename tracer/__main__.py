@@ -32,7 +32,7 @@ def _leave_current_folder() -> str | None:
 if __name__ == "__main__":
     why = _leave_current_folder()
     if why is not None:
-        from tracer.visible import write
+        from tracer.model.visible import write
 
         write(sys.stderr, f"forktrace: {why}; use the command forktrace, or python -I -m tracer\n")
         sys.exit(77)

@@ -16,11 +16,18 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PYTHON = "python3"
 RUNS = {
-    "big_spawn": [PYTHON, "big_spawn.py"], "spawn": [PYTHON, "spawn.py"], "snapshot": [PYTHON, "snapshot.py"],
-    "workers": [PYTHON, "workers.py"], "workers_frozen": [PYTHON, "workers.py", "frozen"],
-    "respawn": ["sh", "respawn.sh"], "polling": ["sh", "polling.sh"], "zombies": [PYTHON, "zombies.py"],
-    "threads": [PYTHON, "threads.py"], "searching": ["sh", "searching.sh"], "healthy": ["bash", "healthy.sh"],
-}  # fmt: skip
+    "big_spawn": [PYTHON, "big_spawn.py"],
+    "spawn": [PYTHON, "spawn.py"],
+    "snapshot": [PYTHON, "snapshot.py"],
+    "workers": [PYTHON, "workers.py"],
+    "workers_frozen": [PYTHON, "workers.py", "frozen"],
+    "respawn": ["sh", "respawn.sh"],
+    "polling": ["sh", "polling.sh"],
+    "zombies": [PYTHON, "zombies.py"],
+    "threads": [PYTHON, "threads.py"],
+    "searching": ["sh", "searching.sh"],
+    "healthy": ["bash", "healthy.sh"],
+}
 
 
 def record(folder: Path, name: str, out: Path) -> int:

@@ -42,9 +42,7 @@ CASES: Final = {
     "exec_thread-family": Case("exec_thread", "-ff -tt -e trace=process", "family"),
     "exec_fails-X-verbose": Case("exec_fails", "-f -X verbose -e trace=process"),
     "leader_first-Y": Case("leader_first", "-f -Y -n -i -tt -e trace=process"),
-    "leader_codes-ns": Case(
-        "leader_codes", "-f --absolute-timestamps=unix,ns --syscall-times=ns -e trace=process"
-    ),
+    "leader_codes-ns": Case("leader_codes", "-f --absolute-timestamps=unix,ns --syscall-times=ns -e trace=process"),
     "waiters-X-raw": Case("waiters", "-f -X raw -ttt -e trace=process"),
     "deaths-no-signals": Case("deaths", "-f -ttt -e trace=process -e signal=none"),
     "killed-qqq": Case("killed", "-f -qqq -ttt -e trace=process"),

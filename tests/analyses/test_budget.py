@@ -27,8 +27,9 @@ from tests.build import (
 from tests.strategies import META, PROFILE, History, histories
 from tracer.analyses.budget import LIMITS, Outcome, check
 from tracer.errors import BadDataError
-from tracer.events import Batch, Fact
-from tracer.tree import ProcessTree
+from tracer.model.batch import Batch
+from tracer.model.meta import Fact
+from tracer.tree.tree import ProcessTree
 
 ALL = frozenset(Fact)
 
@@ -105,9 +106,18 @@ def test_a_life_is_from_birth_to_end_and_the_program_is_one_too() -> None:
 
 def test_failures_that_are_alike_count_together() -> None:
     made = tree(
-        root(1, "sh"), fork(1, 2), exec_(2, "a"), exit_(2, code=1), fork(1, 3), exec_(3, "b"), exit_(3, code=1),
-        fork(1, 4), exec_(4, "b"), exit_(4, code=1), exit_(1),
-    )  # fmt: skip
+        root(1, "sh"),
+        fork(1, 2),
+        exec_(2, "a"),
+        exit_(2, code=1),
+        fork(1, 3),
+        exec_(3, "b"),
+        exit_(3, code=1),
+        fork(1, 4),
+        exec_(4, "b"),
+        exit_(4, code=1),
+        exit_(1),
+    )
     (outcome,) = check(made, {"max-failures": 0})
 
     assert outcome.worst is not None

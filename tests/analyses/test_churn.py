@@ -30,8 +30,9 @@ def test_commands_that_come_again_are_one_template() -> None:
     found = of(*steps).repeated
 
     assert {(each.words, each.count, each.parents, each.cpu_ns) for each in found} == {
-        (("date", "+%s"), 7, 1, 7000), (("expr", None), 7, 1, 14_000),
-    }  # fmt: skip
+        (("date", "+%s"), 7, 1, 7000),
+        (("expr", None), 7, 1, 14_000),
+    }
     assert {each.life_ns for each in found} == {2_000_000}
 
 
@@ -55,15 +56,21 @@ def test_a_search_along_the_path_is_counted_by_name() -> None:
     found = of(*steps).probing
 
     assert [(p.name, p.failed, p.processes, p.found, p.wasted_ns) for p in found] == [
-        ("cc", 6, 2, 2, 4_000_000), ("nowhere", 3, 1, 0, 2_000_000),
-    ]  # fmt: skip
+        ("cc", 6, 2, 2, 4_000_000),
+        ("nowhere", 3, 1, 0, 2_000_000),
+    ]
 
 
 def test_one_missing_file_and_another_error_are_no_search() -> None:
     found = of(
-        root(1, "sh"), fork(1, 10), exec_failed(10, "/bin/a"), exec_failed(10, "/bin/b", error="EACCES"),
-        exec_failed(10, "/usr/bin/b", error="EACCES"), exec_failed(10, "c"), exec_failed(10, "c"),
-    )  # fmt: skip
+        root(1, "sh"),
+        fork(1, 10),
+        exec_failed(10, "/bin/a"),
+        exec_failed(10, "/bin/b", error="EACCES"),
+        exec_failed(10, "/usr/bin/b", error="EACCES"),
+        exec_failed(10, "c"),
+        exec_failed(10, "c"),
+    )
 
     assert found.probing == ()
 
@@ -81,9 +88,26 @@ def test_a_shell_around_one_plain_command(argv: tuple[str, ...], in_place: bool)
 
 @pytest.mark.parametrize(
     "script",
-    ["ls -l | wc", "ls *", "ls $HOME", "A=1 ls", "ls > x", "cd / && ls", "if true", "ls; ls", "echo 'a b'", "ls ~", "",
-     "test -f x", "ls\nls", "ls `x`", "(ls)", "ls 2>&1", "-ls"],
-)  # fmt: skip
+    [
+        "ls -l | wc",
+        "ls *",
+        "ls $HOME",
+        "A=1 ls",
+        "ls > x",
+        "cd / && ls",
+        "if true",
+        "ls; ls",
+        "echo 'a b'",
+        "ls ~",
+        "",
+        "test -f x",
+        "ls\nls",
+        "ls `x`",
+        "(ls)",
+        "ls 2>&1",
+        "-ls",
+    ],
+)
 def test_a_shell_that_had_something_to_do(script: str) -> None:
     assert of(root(1, "make"), *shell(10, "sh", "-c", script)).wrapped == ()
 

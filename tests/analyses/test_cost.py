@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.build import exit_, fork, root, tree, vfork
 from tests.strategies import PROFILE
 from tracer.analyses.cost import MIB, Fit, Maker, cost, fit
-from tracer.events import NULL
+from tracer.model.schema import NULL
 
 
 def test_a_line_is_found_among_forks_that_were_held_up() -> None:
@@ -66,9 +66,12 @@ def test_a_law_is_found_as_it_is(sizes: list[int], slope: int, base: int) -> Non
 def test_who_paid_and_how_much() -> None:
     t = tree(
         root(1, "a"),
-        fork(1, 2, fork_ns=3_000_000, rss_bytes=64 * MIB), fork(1, 3, fork_ns=1_000_000, rss_bytes=32 * MIB),
-        fork(2, 4, fork_ns=9_000_000, rss_bytes=None), vfork(1, 5, fork_ns=None), exit_(4),
-    )  # fmt: skip
+        fork(1, 2, fork_ns=3_000_000, rss_bytes=64 * MIB),
+        fork(1, 3, fork_ns=1_000_000, rss_bytes=32 * MIB),
+        fork(2, 4, fork_ns=9_000_000, rss_bytes=None),
+        vfork(1, 5, fork_ns=None),
+        exit_(4),
+    )
 
     found = cost(t)
 

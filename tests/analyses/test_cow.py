@@ -6,8 +6,8 @@ import pytest
 
 from tests.build import end, exec_, exit_, faults, fork, root, tree, vfork
 from tracer.analyses.cow import Edge, edges, ledger
-from tracer.events import NULL
-from tracer.tree import ProcessTree
+from tracer.model.schema import NULL
+from tracer.tree.tree import ProcessTree
 
 MIB = 1 << 20
 PAGE = 4096  # of the machine that the tests' Meta names

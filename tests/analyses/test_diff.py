@@ -13,8 +13,9 @@ from tests.build import Step, after, alive, exec_, existing, exit_, faults, fork
 from tests.strategies import META, PROFILE, History, histories
 from tracer.analyses.diff import Change, Diff, compared, diff
 from tracer.analyses.profile import METRICS, PLACE_MOST, Places, profile
-from tracer.events import Batch, Fact
-from tracer.tree import ProcessTree
+from tracer.model.batch import Batch
+from tracer.model.meta import Fact
+from tracer.tree.tree import ProcessTree
 
 MS = 1_000_000
 
@@ -33,9 +34,12 @@ def one(a: Any, b: Any) -> Diff:
 def cc(pid: int, parent: int = 1, *, code: int = 0, copies: int = 0, ms: float = 1, cpu: int = 0) -> tuple[Step, ...]:
     """A compiler run below `parent`."""
     return (
-        fork(parent, pid, fork_ns=1), exec_(pid, "/usr/bin/cc", "-c", f"{pid}.c"), faults(pid, cow_copies=copies),
-        after(ms), exit_(pid, code=code, runtime_ns=cpu, utime_ns=1, stime_ns=0),
-    )  # fmt: skip
+        fork(parent, pid, fork_ns=1),
+        exec_(pid, "/usr/bin/cc", "-c", f"{pid}.c"),
+        faults(pid, cow_copies=copies),
+        after(ms),
+        exit_(pid, code=code, runtime_ns=cpu, utime_ns=1, stime_ns=0),
+    )
 
 
 def make(*steps: Step, program: str = "make") -> tuple[Step, ...]:
@@ -115,10 +119,17 @@ def test_one_run_each_copies_and_times_must_be_clearly_apart(a: Any, b: Any, dif
 @pytest.mark.parametrize(
     ("a", "b", "differs"),
     [
-        ([3, 4], [4, 5], False), ([3, 4], [5, 6], True), ([5, 6], [3, 4], True), ([3], [3, 4], False),
-        ([3, None], [4], True), ([None], [4], None), ([4], [None, None], None), ([4], [5], True), ([4], [4], False),
+        ([3, 4], [4, 5], False),
+        ([3, 4], [5, 6], True),
+        ([5, 6], [3, 4], True),
+        ([3], [3, 4], False),
+        ([3, None], [4], True),
+        ([None], [4], None),
+        ([4], [None, None], None),
+        ([4], [5], True),
+        ([4], [4], False),
     ],
-)  # fmt: skip
+)
 def test_counts_differ_when_the_ranges_do_not_overlap(a: Any, b: Any, differs: bool | None) -> None:
     assert compared("count", a, b).differs is differs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.build import META, exec_, exec_failed, exit_, fork, fork_failed, root, tree
 from tracer.analyses.failures import Ended, Failed, Failures, failures
-from tracer.events import Fact
+from tracer.model.meta import Fact
 
 
 def test_calls_by_error_and_cause_and_ends_by_program() -> None:
@@ -12,11 +12,19 @@ def test_calls_by_error_and_cause_and_ends_by_program() -> None:
         root(1, "server"),
         *(fork_failed(1, cause="pids.max 50/50 of /x", evidence="measured") for _ in range(3)),
         fork_failed(1, "ENOMEM"),
-        fork(1, 2), exec_failed(2, "/bin/a"), exec_(2, "/opt/a"), exit_(2, 3),
-        fork(1, 3), exec_(3, "/opt/a"), exit_(3, 3),
-        fork(1, 4), exec_(4, "b"), exit_(4, signal=9, oom_killed=True),
-        fork(1, 5), exit_(5),
-    )  # fmt: skip
+        fork(1, 2),
+        exec_failed(2, "/bin/a"),
+        exec_(2, "/opt/a"),
+        exit_(2, 3),
+        fork(1, 3),
+        exec_(3, "/opt/a"),
+        exit_(3, 3),
+        fork(1, 4),
+        exec_(4, "b"),
+        exit_(4, signal=9, oom_killed=True),
+        fork(1, 5),
+        exit_(5),
+    )
 
     assert failures(t) == Failures(
         forks=(

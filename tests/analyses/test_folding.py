@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from tests.build import Step, end, exec_, existing, exit_, fork, root, tree, vfork
 from tests.strategies import META, PROFILE, History, histories
 from tracer.analyses.folding import GUIDES, LIMIT, Fold, Line, Sort, fold, unfolded
-from tracer.events import Batch, CloneFlags
-from tracer.tree import ProcessTree
+from tracer.model.batch import Batch
+from tracer.model.flags import CloneFlags
+from tracer.tree.tree import ProcessTree
 
 
 def drawn(tree: ProcessTree, lines: Iterable[Line]) -> list[str]:

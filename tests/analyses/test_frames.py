@@ -6,9 +6,9 @@ from hypothesis import given
 from tests.strategies import META, History, histories
 from tracer.analyses.cow import edges, ledger
 from tracer.analyses.frames import EDGE_COLUMNS, LEDGER_COLUMNS, edges_frame, ledger_frame
-from tracer.events import Batch
-from tracer.trace import Trace
-from tracer.tree import ProcessTree
+from tracer.api.trace import Trace
+from tracer.model.batch import Batch
+from tracer.tree.tree import ProcessTree
 
 
 def grown(history: History) -> ProcessTree:

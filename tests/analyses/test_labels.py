@@ -12,13 +12,17 @@ from tracer.analyses.labels import label
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["/bin/ls"], "ls"), (["gcc", "-c", "a.c"], "gcc -c …"),
-        (["sh", "-c", "ls | wc"], "sh -c …"), (["bash", "/tmp/build.sh", "all"], "bash build.sh all"),
-        (["python3.11", "x.py", "7"], "python3.11 x.py …"), (["git", "log", "-1"], "git log …"),
-        (["a", "b", "c", "d", "e"], "a b c d …"), (["mysql", "--password", "hunter"], "mysql --password …"),
+        (["/bin/ls"], "ls"),
+        (["gcc", "-c", "a.c"], "gcc -c …"),
+        (["sh", "-c", "ls | wc"], "sh -c …"),
+        (["bash", "/tmp/build.sh", "all"], "bash build.sh all"),
+        (["python3.11", "x.py", "7"], "python3.11 x.py …"),
+        (["git", "log", "-1"], "git log …"),
+        (["a", "b", "c", "d", "e"], "a b c d …"),
+        (["mysql", "--password", "hunter"], "mysql --password …"),
         ([""], ""),
     ],
-)  # fmt: skip
+)
 def test_what_differs_from_run_to_run_is_left_out(argv: list[str], words: str) -> None:
     assert label(argv) == words
 

@@ -16,12 +16,21 @@ def test_processes_of_one_place_and_one_command_are_taken_together() -> None:
     places = Places()
     run = profile(
         tree(
-            root(1), exec_(1, "./new"),
-            fork(1, 2), exec_(2, "make"), fork(2, 3), exec_(3, "cc", "-c", "1.c"), exit_(3, code=1),
-            fork(2, 4), exec_(4, "cc", "-c", "2.c"), exit_(4), fork(1, 5), exec_(5, "cc", "-c", "3.c"),
+            root(1),
+            exec_(1, "./new"),
+            fork(1, 2),
+            exec_(2, "make"),
+            fork(2, 3),
+            exec_(3, "cc", "-c", "1.c"),
+            exit_(3, code=1),
+            fork(2, 4),
+            exec_(4, "cc", "-c", "2.c"),
+            exit_(4),
+            fork(1, 5),
+            exec_(5, "cc", "-c", "3.c"),
         ),
         places,
-    )  # fmt: skip
+    )
     found = {(places.names(at), words): (group.processes, group.failed) for (at, words), group in run.groups.items()}
 
     assert found[("make",), "cc -c …"] == (2, 1)

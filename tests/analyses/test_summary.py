@@ -26,20 +26,46 @@ from tests.build import (
     tree,
     vfork,
     zombie,
-)  # fmt: skip
+)
 from tests.strategies import META, PROFILE, History, histories
-from tracer.analyses.shape import Shape
 from tracer.analyses.summary import Failure, Summary, program, summarize
-from tracer.events import NULL, Batch, Fact
-from tracer.record import replace
-from tracer.tree import Loss, ProcessTree
+from tracer.analyses.tree_index import Shape
+from tracer.model.batch import Batch
+from tracer.model.frozen import replace
+from tracer.model.meta import Fact
+from tracer.model.schema import NULL
+from tracer.tree.tree import Loss, ProcessTree
 
 NOTHING = Summary(
-    processes=0, existing=0, gaps=0, ways=(), threads=0, execs=0, span_ns=None, failed=0, failures=(), failed_execs=0,
-    failed_forks=0, core_dumps=0, oom_kills=0, alive=0, unsure=0, peak_alive=0, depth=0, forks=0, peak_forks=0,
-    adopted=0, zombies=0, zombie_max_ns=None, zombie_max_row=None, unreaped=0, cpu_ns=None, own_cpu_ns=None,
-    lost=0, losses=(),
-)  # fmt: skip
+    processes=0,
+    existing=0,
+    gaps=0,
+    ways=(),
+    threads=0,
+    execs=0,
+    span_ns=None,
+    failed=0,
+    failures=(),
+    failed_execs=0,
+    failed_forks=0,
+    core_dumps=0,
+    oom_kills=0,
+    alive=0,
+    unsure=0,
+    peak_alive=0,
+    depth=0,
+    forks=0,
+    peak_forks=0,
+    adopted=0,
+    zombies=0,
+    zombie_max_ns=None,
+    zombie_max_row=None,
+    unreaped=0,
+    cpu_ns=None,
+    own_cpu_ns=None,
+    lost=0,
+    losses=(),
+)
 
 
 def test_an_empty_tree() -> None:
@@ -48,20 +74,53 @@ def test_an_empty_tree() -> None:
 
 def test_everything_counts() -> None:
     steps = [
-        root(1, "make"), fork(1, 2), fork(1, 3), vfork(3, 4), exec_(4, "/bin/cc", "a.c"), thread(4, 5), spawn(1, 6),
-        exit_(4, 1, ppid=1), exit_(2, 2), exit_(3, signal=9, oom_killed=True), reap(3, 1, zombie_ms=250), exit_(6, 0),
-        exec_failed(1, "x"), fork_failed(1), after(500), exit_(1, signal=6, core=True), end(cpu_ms=7),
-    ]  # fmt: skip
+        root(1, "make"),
+        fork(1, 2),
+        fork(1, 3),
+        vfork(3, 4),
+        exec_(4, "/bin/cc", "a.c"),
+        thread(4, 5),
+        spawn(1, 6),
+        exit_(4, 1, ppid=1),
+        exit_(2, 2),
+        exit_(3, signal=9, oom_killed=True),
+        reap(3, 1, zombie_ms=250),
+        exit_(6, 0),
+        exec_failed(1, "x"),
+        fork_failed(1),
+        after(500),
+        exit_(1, signal=6, core=True),
+        end(cpu_ms=7),
+    ]
 
     assert summarize(tree(*steps)) == replace(
-        NOTHING, processes=5, ways=(("fork", 2), ("vfork", 1), ("posix_spawn", 1)), threads=1, execs=2,
-        span_ns=514 * MS, failed=4, failures=(
-            Failure("make", "SIGABRT", (), 1), Failure("make", None, (2,), 1), Failure("make", "SIGKILL", (), 1),
+        NOTHING,
+        processes=5,
+        ways=(("fork", 2), ("vfork", 1), ("posix_spawn", 1)),
+        threads=1,
+        execs=2,
+        span_ns=514 * MS,
+        failed=4,
+        failures=(
+            Failure("make", "SIGABRT", (), 1),
+            Failure("make", None, (2,), 1),
+            Failure("make", "SIGKILL", (), 1),
             Failure("cc", None, (1,), 1),
         ),
-        failed_execs=1, failed_forks=1, core_dumps=1, oom_kills=1, peak_alive=5, depth=2, forks=4, peak_forks=4,
-        adopted=1, zombies=1, zombie_max_ns=250 * MS, zombie_max_row=2, own_cpu_ns=7 * MS,
-    )  # fmt: skip
+        failed_execs=1,
+        failed_forks=1,
+        core_dumps=1,
+        oom_kills=1,
+        peak_alive=5,
+        depth=2,
+        forks=4,
+        peak_forks=4,
+        adopted=1,
+        zombies=1,
+        zombie_max_ns=250 * MS,
+        zombie_max_row=2,
+        own_cpu_ns=7 * MS,
+    )
 
 
 def test_failures_of_one_program_are_one_line() -> None:
@@ -77,9 +136,20 @@ def test_what_the_source_can_not_see_is_unknown() -> None:
     unknown = {name for name, value in vars(blind).items() if value is None}
 
     assert unknown == {
-        "threads", "failed", "failed_execs", "failed_forks", "core_dumps", "oom_kills", "adopted", "zombies",
-        "zombie_max_ns", "zombie_max_row", "unreaped", "cpu_ns", "lost",
-    }  # fmt: skip
+        "threads",
+        "failed",
+        "failed_execs",
+        "failed_forks",
+        "core_dumps",
+        "oom_kills",
+        "adopted",
+        "zombies",
+        "zombie_max_ns",
+        "zombie_max_row",
+        "unreaped",
+        "cpu_ns",
+        "lost",
+    }
 
 
 def test_peak_counts_what_overlaps() -> None:
@@ -107,8 +177,19 @@ def test_a_zombie_that_nobody_came_for() -> None:
 
 
 def test_how_late_forktrace_waits_for_the_program_is_no_zombie_of_the_programs() -> None:
-    s = summarize(tree(root(1, "sh"), fork(1, 2), exit_(2), reap(2, 1, zombie_ms=30), exit_(1), zombie(1), after(400),
-                       reap(1, 999, zombie_ms=401), end()))  # fmt: skip
+    s = summarize(
+        tree(
+            root(1, "sh"),
+            fork(1, 2),
+            exit_(2),
+            reap(2, 1, zombie_ms=30),
+            exit_(1),
+            zombie(1),
+            after(400),
+            reap(1, 999, zombie_ms=401),
+            end(),
+        )
+    )
 
     assert (s.zombies, s.zombie_max_ns, s.zombie_max_row, s.unreaped) == (1, 30 * MS, 1, 0)
 
@@ -148,10 +229,15 @@ def test_cpu_of_the_root_begins_at_its_exec() -> None:
 @pytest.mark.parametrize(
     ("argv", "comm", "name"),
     [
-        (["/usr/bin/cc", "x"], "y", "cc"), (["cc"], None, "cc"), (None, "kworker", "kworker"), ([], "x", "x"),
-        (["/"], "x", "/"), ([""], "x", "x"), (None, None, "?"),
+        (["/usr/bin/cc", "x"], "y", "cc"),
+        (["cc"], None, "cc"),
+        (None, "kworker", "kworker"),
+        ([], "x", "x"),
+        (["/"], "x", "/"),
+        ([""], "x", "x"),
+        (None, None, "?"),
     ],
-)  # fmt: skip
+)
 def test_program(argv: list[str] | None, comm: str | None, name: str) -> None:
     assert program(argv, comm) == name
 

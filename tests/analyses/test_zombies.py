@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.build import META, MS, Step, after, exec_, exit_, fork, reap, root, tree, zombie
 from tracer.analyses.zombies import POINTS, Adopter, Zombies, zombies
-from tracer.events import Fact
+from tracer.model.meta import Fact
 
 
 def of(*steps: Step) -> Zombies:
@@ -16,10 +16,19 @@ def of(*steps: Step) -> Zombies:
 def test_who_waits_late_and_who_never() -> None:
     found = of(
         root(1, "server"),
-        fork(1, 10), exec_(10, "late"), fork(10, 11), exit_(11), zombie(11), after(1999), reap(11, 10, zombie_ms=2000),
-        fork(1, 20), exec_(20, "never"),
-        *(step for pid in (21, 22, 23) for step in (fork(20, pid), exit_(pid), zombie(pid))), after(500), exit_(1),
-    )  # fmt: skip
+        fork(1, 10),
+        exec_(10, "late"),
+        fork(10, 11),
+        exit_(11),
+        zombie(11),
+        after(1999),
+        reap(11, 10, zombie_ms=2000),
+        fork(1, 20),
+        exec_(20, "never"),
+        *(step for pid in (21, 22, 23) for step in (fork(20, pid), exit_(pid), zombie(pid))),
+        after(500),
+        exit_(1),
+    )
 
     late, never = found.parents
     assert (late.row, late.pid, late.children, late.unreaped, late.longest_ns) == (1, 10, 1, 0, 2000 * MS)
@@ -38,17 +47,31 @@ def test_one_that_is_waited_for_at_once_is_none() -> None:
 
 def test_after_its_parent_s_end_a_zombie_is_somebody_else_s() -> None:
     found = of(
-        root(1, "sh"), fork(1, 2), fork(2, 3), exit_(3), zombie(3), after(99), exit_(2), after(1000),
+        root(1, "sh"),
+        fork(1, 2),
+        fork(2, 3),
+        exit_(3),
+        zombie(3),
+        after(99),
+        exit_(2),
+        after(1000),
         reap(3, 1, zombie_ms=1101, ppid=1),
-    )  # fmt: skip
+    )
 
     assert [(w.row, w.unreaped, w.longest_ns) for w in found.parents] == [(1, 1, 100 * MS)]
 
 
 def test_an_orphan_s_zombie_is_its_new_parent_s() -> None:
     found = of(
-        root(1, "sh"), fork(1, 2), fork(2, 3), exit_(2), exit_(3, ppid=77), zombie(3), after(5000), exit_(1),
-    )  # fmt: skip
+        root(1, "sh"),
+        fork(1, 2),
+        fork(2, 3),
+        exit_(2),
+        exit_(3, ppid=77),
+        zombie(3),
+        after(5000),
+        exit_(1),
+    )
 
     assert [(w.row, w.pid) for w in found.parents] == [(None, 77)]
     assert found.adopters == (Adopter(77, None, 1),)

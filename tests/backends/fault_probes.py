@@ -6,12 +6,12 @@ import mmap
 import os
 from typing import Any
 
-from tracer import wire
-from tracer.backends import _host
-from tracer.backends._faults import Faults
-from tracer.backends._libbpf import BpfObject
-from tracer.backends._objects import probe_object
-from tracer.backends._ring import Ring
+from tracer.backends import wire
+from tracer.backends.bpf import host
+from tracer.backends.bpf.faults import Faults
+from tracer.backends.bpf.libbpf import BpfObject
+from tracer.backends.bpf.objects import probe_object
+from tracer.backends.bpf.ring import Ring
 
 Row = dict[str, Any]
 
@@ -21,12 +21,12 @@ class Probes:
 
     def __init__(self) -> None:
         self._owner = BpfObject(probe_object("lifecycle"))
-        self._owner.skip("on_exit_old" if _host.has_group_dead() else "on_exit")
-        if not _host.mark_victim_takes_task():
+        self._owner.skip("on_exit_old" if host.has_group_dead() else "on_exit")
+        if not host.mark_victim_takes_task():
             self._owner.skip("on_oom")
         options = wire.pack_options(
             **{n: 0 for n, _ in wire.OPTIONS.fields}
-            | {"events_bytes": 16 << 20, "rdonly_cast": _host.has_rdonly_cast(), "fork_cost": 1}
+            | {"events_bytes": 16 << 20, "rdonly_cast": host.has_rdonly_cast(), "fork_cost": 1}
             | {"page_size": mmap.PAGESIZE}
         )
         self._owner.set_data(".rodata.opt", options)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tracer.backends._objects import probe_object
-from tracer.btf import _elf_section
+from tracer.backends.bpf.objects import probe_object
+from tracer.host.btf import _elf_section
 
 REASON = "R3 !read_ok"
 _SET_R0, _EXIT = bytes.fromhex("b400000000000000"), bytes.fromhex("9500000000000000")

@@ -9,8 +9,8 @@ import pytest
 from tracer import backends
 from tracer.backends import Options, Readiness, cover
 from tracer.errors import BackendError, NoPermissionError, UsageError
-from tracer.events import Fact
-from tracer.matching import Match
+from tracer.model.meta import Fact
+from tracer.model.process_filter import Match
 
 RICH = frozenset({Fact.ARGV, Fact.STATUS, Fact.FLAGS, Fact.CPU})
 BARE = frozenset({Fact.ARGV, Fact.STATUS})

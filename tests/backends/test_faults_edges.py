@@ -11,7 +11,7 @@ import pytest
 
 from tests.backends.fault_probes import Probes, Row
 from tests.programs import cow
-from tracer.events import NULL
+from tracer.model.schema import NULL
 
 pytestmark = pytest.mark.kernel
 

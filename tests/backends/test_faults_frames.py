@@ -17,8 +17,8 @@ import pytest
 from tests.backends.fault_probes import Probes
 from tests.conftest import need
 from tests.programs import cow
-from tracer import wire
-from tracer.backends._faults import faults_readiness
+from tracer.backends import wire
+from tracer.backends.bpf.faults import faults_readiness
 
 pytestmark = pytest.mark.kernel
 
@@ -60,10 +60,28 @@ def compare(probes: Probes, program: str, phase: str, folder: Path) -> int:
 
 
 ANON = (
-    "child_writes", "parent_after_exit", "parent_while_child_lives", "zero_page", "fresh", "no_work", "birth",
-    "dont_fork", "wipe_on_fork", "dont_need", "vfork_exec", "posix_spawned", "huge_pages", "huge_zero_page",
-    "threads", "race", "standing_threads", "generations", "snapshot_server", "mappings", "write_barrier",
-)  # fmt: skip
+    "child_writes",
+    "parent_after_exit",
+    "parent_while_child_lives",
+    "zero_page",
+    "fresh",
+    "no_work",
+    "birth",
+    "dont_fork",
+    "wipe_on_fork",
+    "dont_need",
+    "vfork_exec",
+    "posix_spawned",
+    "huge_pages",
+    "huge_zero_page",
+    "threads",
+    "race",
+    "standing_threads",
+    "generations",
+    "snapshot_server",
+    "mappings",
+    "write_barrier",
+)
 
 
 @pytest.mark.parametrize("phase", [phase for phase in ANON if phase != "race"])
@@ -72,11 +90,26 @@ def test_anonymous_memory(probes: Probes, phase: str, tmp_path: Path) -> None:
 
 
 FILES = (
-    "private_read_write", "private_both", "private_direct_warm", "private_direct_cold", "private_then_fork",
-    "shared_read_write", "shared_cold", "shared_memory", "shared_memory_after_fork", "reuse_then_write",
-    "reuse_then_cold_read", "read_cold", "write_memory_file", "populate", "populate_for_write",
-    "beyond_the_end", "child_direct", "remapped", "remapped_by_thread",
-)  # fmt: skip
+    "private_read_write",
+    "private_both",
+    "private_direct_warm",
+    "private_direct_cold",
+    "private_then_fork",
+    "shared_read_write",
+    "shared_cold",
+    "shared_memory",
+    "shared_memory_after_fork",
+    "reuse_then_write",
+    "reuse_then_cold_read",
+    "read_cold",
+    "write_memory_file",
+    "populate",
+    "populate_for_write",
+    "beyond_the_end",
+    "child_direct",
+    "remapped",
+    "remapped_by_thread",
+)
 
 
 @pytest.mark.parametrize("phase", FILES)
@@ -102,8 +135,15 @@ def test_pages_given_back_where_there_are_no_threads(new_probes: Probes, tmp_pat
 
 
 KERNEL = (
-    "read_file", "read_pipe", "futex", "direct_read", "proc_mem", "populate_write", "lock_pages", "write_to_child",
-)  # fmt: skip
+    "read_file",
+    "read_pipe",
+    "futex",
+    "direct_read",
+    "proc_mem",
+    "populate_write",
+    "lock_pages",
+    "write_to_child",
+)
 
 
 @pytest.mark.parametrize("phase", KERNEL)
@@ -163,8 +203,6 @@ def test_whole_life_of_a_program(probes: Probes, argv: list[str]) -> None:
     assert sum(counted[n] for n in wire.COPIES) == 0
 
 
-@pytest.mark.parametrize(
-    ("program", "listed"), [("cow_anon", ANON), ("cow_file", FILES), ("cow_kernel", KERNEL)]
-)
+@pytest.mark.parametrize(("program", "listed"), [("cow_anon", ANON), ("cow_file", FILES), ("cow_kernel", KERNEL)])
 def test_every_phase_is_run(program: str, listed: tuple[str, ...]) -> None:
     assert tuple(cow.phases(program)) == listed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tracer.backends._reaps import Reap, Reaps
+from tracer.backends.reaps import Reap, Reaps
 
 PARENT = 10
 CHLD = 17

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.backends.test_decode import packed
+from tests.backends.bpf.test_decode import packed
 from tests.strategies import PROFILE
-from tracer import wire
-from tracer.backends import _decode, _polls, _releases
-from tracer.backends._decode import Decoder
-from tracer.backends._reaps import Zombie
+from tracer.backends import polls, releases, wire
+from tracer.backends.bpf import decode
+from tracer.backends.bpf.decode import Decoder
+from tracer.backends.reaps import Zombie
 
 PIDS = st.integers(1, 6)
 BIRTHS = st.sampled_from([0, 5, 9, (1 << 41) + 8, (1 << 41) + 9])  # two of them too old for a number of their own
@@ -24,22 +24,29 @@ HISTORIES = st.lists(st.tuples(KINDS, PIDS, BIRTHS, FLAGS, PIDS, st.booleans()),
 # Two parents that come for any of their children, mostly: `flags % 3 - 1` is the target where the last is False.
 POLLED = st.lists(
     st.tuples(
-        st.sampled_from([wire.ZOMBIE] * 12 + [wire.WAIT] * 12 + [wire.FREE] * 4 + [wire.ADOPT]), st.integers(1, 12),
-        st.sampled_from([0, 3, 5, 9]), st.sampled_from([1] * 30 + [0, wire.WAITED, wire.MAYBE]),
-        st.sampled_from([1, 2]), st.sampled_from([False] * 40 + [True]),
+        st.sampled_from([wire.ZOMBIE] * 12 + [wire.WAIT] * 12 + [wire.FREE] * 4 + [wire.ADOPT]),
+        st.integers(1, 12),
+        st.sampled_from([0, 3, 5, 9]),
+        st.sampled_from([1] * 30 + [0, wire.WAITED, wire.MAYBE]),
+        st.sampled_from([1, 2]),
+        st.sampled_from([False] * 40 + [True]),
     ),
     max_size=60,
-)  # fmt: skip
+)
 
 
 # A storm: parents that were waiting, and releases that come in a later read.
 LATE = st.lists(
     st.tuples(
-        st.sampled_from([wire.ZOMBIE, wire.FREE]), st.integers(1, 20), st.sampled_from([0, 5, 9]),
-        st.just(wire.WAITED), st.integers(1, 3), st.just(False),
+        st.sampled_from([wire.ZOMBIE, wire.FREE]),
+        st.integers(1, 20),
+        st.sampled_from([0, 5, 9]),
+        st.just(wire.WAITED),
+        st.integers(1, 3),
+        st.just(False),
     ),
     max_size=20,
-)  # fmt: skip
+)
 
 
 def _end(pid: int, born: int) -> tuple[int, int, int, int, int, bool]:
@@ -70,10 +77,14 @@ def remembered(decoder: Decoder) -> Any:
     pending = dict(reaps.pending)
     reaps.late, reaps.held = late, held  # what is late stays so: to look at it all puts it among the others
     return [
-        (child, (each.parent, each.reap_ns, each.zombie_ns, each.evidence, each.maybe, each.before)
-         if isinstance(each, Zombie) else (each[1], each[0], each[2] or 0, "inferred", False, False))
+        (
+            child,
+            (each.parent, each.reap_ns, each.zombie_ns, each.evidence, each.maybe, each.before)
+            if isinstance(each, Zombie)
+            else (each[1], each[0], each[2] or 0, "inferred", False, False),
+        )
         for child, each in sorted(pending.items(), key=lambda item: item[0])
-    ]  # fmt: skip
+    ]
 
 
 def waiting(decoder: Decoder) -> dict[int, list[tuple[int, int]]]:
@@ -91,7 +102,7 @@ def waiting(decoder: Decoder) -> dict[int, list[tuple[int, int]]]:
 def test_in_bulk_as_one_by_one(reads: list[list[tuple[int, int, int, int, int, bool]]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wire, "_numpy", lambda n: np)
-        patch.setattr(_polls, "MANY", 1)
+        patch.setattr(polls, "MANY", 1)
         fast = Decoder(str)
         slow = Decoder(str)
         at = 0
@@ -101,9 +112,9 @@ def test_in_bulk_as_one_by_one(reads: list[list[tuple[int, int, int, int, int, b
                 at += 1
                 raw += record(at, *each)
             got = fast.batch(raw, [])
-            patch.setattr(_decode, "bulk", lambda *_: None)
+            patch.setattr(decode, "bulk", lambda *_: None)
             wanted = slow.batch(raw, [])
-            patch.setattr(_decode, "bulk", _releases.bulk)
+            patch.setattr(decode, "bulk", releases.bulk)
             assert (got and list(got.rows())) == (wanted and list(wanted.rows()))
             assert remembered(fast) == remembered(slow)
             assert waiting(fast) == waiting(slow)
@@ -117,13 +128,13 @@ def test_in_bulk_as_one_by_one(reads: list[list[tuple[int, int, int, int, int, b
 def walked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many records each walk was given."""
     counts: list[int] = []
-    walk = _releases._walk
+    walk = releases._walk
 
     def counted(codes: bytes, columns: Any, reaps: Any, held: Any) -> Any:
         counts.append(len(codes))
         return walk(codes, columns, reaps, held)
 
-    monkeypatch.setattr(_releases, "_walk", counted)
+    monkeypatch.setattr(releases, "_walk", counted)
     return counts
 
 

@@ -12,10 +12,11 @@ from tests.conftest import need
 from tests.strategies import META
 from tests.terminals import DEADLINE_S, state, wait_until
 from tracer.backends import Options
-from tracer.backends._reaps import Reaps
-from tracer.events import Event, Kind
-from tracer.session import Plan, Session
-from tracer.tree import ProcessTree
+from tracer.backends.reaps import Reaps
+from tracer.capture.session import Plan, Session
+from tracer.model.batch import Event
+from tracer.model.schema import Kind
+from tracer.tree.tree import ProcessTree
 
 # Says the pid of each child that has ended; for each line it reads, one more. Then it ends, or waits for them first.
 PARENT = """
@@ -41,9 +42,7 @@ for line in sys.stdin:
 def parent(before: str = "", after: str = "", end: str = "") -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """The process, and its two zombies."""
     body = PARENT.format(before=before, after=after, end=end)
-    with subprocess.Popen(
-        ["python3", "-c", body], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(["python3", "-c", body], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         kids = [int(process.stdout.readline()) for _ in range(2)]
         assert process.stdout.readline() == "ready\n"

@@ -4,7 +4,7 @@
 
 At once, for all of the time: a load of forks whose number it knows itself (calm, and a storm of some seconds in every
 minute); 40 idle connections to the metrics; half-sent requests; connections as fast as two processes make them;
-requests of all the kinds that tests/test_scrape_server.py knows; and captures with --cow-stacks of a program that says
+requests of all the kinds that the scrape server's test knows; and captures with --cow-stacks of a program that says
 it has 2^34 sections. Every 10 seconds: resident memory, CPU, the time of a scrape, records lost, whether a storm is
 said to go on. Ends with 1 if a fork was not counted, a record lost, a scrape refused, or memory grew.
 """
@@ -71,9 +71,14 @@ def idle(where: tuple[str, int], until: float) -> None:
 def flood(where: tuple[str, int], until: float) -> None:
     """Requests of all kinds, as fast as they are taken."""
     kinds = [
-        b"GET /metrics HTTP/1.1\r\n\r\n", b"", b"\0" * 9000, b"POST / HTTP/1.1\r\n\r\n", b"GET /" + b"a" * 20000,
-        b"GET / HTTP/1.1\r\nAccept: application/openmetrics-text; version=9.9.9\r\n\r\n", b"\x16\x03\x01" * 100,
-    ]  # fmt: skip
+        b"GET /metrics HTTP/1.1\r\n\r\n",
+        b"",
+        b"\0" * 9000,
+        b"POST / HTTP/1.1\r\n\r\n",
+        b"GET /" + b"a" * 20000,
+        b"GET / HTTP/1.1\r\nAccept: application/openmetrics-text; version=9.9.9\r\n\r\n",
+        b"\x16\x03\x01" * 100,
+    ]
     i = 0
     while time.monotonic() < until:
         i += 1
@@ -96,8 +101,12 @@ def captures(until: float) -> None:
             options = ["-qq", "--cow", "full", "--cow-stacks=all", "-o", str(Path(folder) / "t.ftrace")]
             subprocess.run(
                 [sys.executable, "-m", "tracer", *options, "--", str(program)],
-                cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
-            )  # fmt: skip
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=False,
+            )
             time.sleep(10)
 
 
@@ -177,9 +186,12 @@ def soak(mine: list[int]) -> int:
         samples.append(
             {
                 "at": round(time.monotonic() - until + 60 * args.minutes),
-                "rss": int(values["forktrace_own_resident_bytes"]), "cpu": values["forktrace_own_cpu_seconds_total"],
-                "scrape_ms": round(took * 1000, 1), "lost": int(values["forktrace_lost_records_total"]),
-                "storming": int(values["forktrace_storm_active"]), "storms": int(values["forktrace_storms_total"]),
+                "rss": int(values["forktrace_own_resident_bytes"]),
+                "cpu": values["forktrace_own_cpu_seconds_total"],
+                "scrape_ms": round(took * 1000, 1),
+                "lost": int(values["forktrace_lost_records_total"]),
+                "storming": int(values["forktrace_storm_active"]),
+                "storms": int(values["forktrace_storms_total"]),
                 "load": counted(values),
             }
         )
@@ -201,17 +213,25 @@ def soak(mine: list[int]) -> int:
     third = max(1, len(samples) // 3)
     early, late = (statistics.median(s["rss"] for s in part) for part in (samples[third : 2 * third], samples[-third:]))
     result = {
-        "minutes": args.minutes, "forks made": truth, "forks counted": counted(last),
-        "uncounted": truth - counted(last), "records lost": int(last["forktrace_lost_records_total"]),
-        "scrapes": len(samples), "scrapes refused": refused,
+        "minutes": args.minutes,
+        "forks made": truth,
+        "forks counted": counted(last),
+        "uncounted": truth - counted(last),
+        "records lost": int(last["forktrace_lost_records_total"]),
+        "scrapes": len(samples),
+        "scrapes refused": refused,
         "scrape ms, median and longest": [
-            statistics.median(s["scrape_ms"] for s in samples), max(s["scrape_ms"] for s in samples)
+            statistics.median(s["scrape_ms"] for s in samples),
+            max(s["scrape_ms"] for s in samples),
         ],
-        "RSS, middle third and last": [int(early), int(late)], "storms": int(last["forktrace_storms_total"]),
-        "CPU, share of one core": round((samples[-1]["cpu"] - samples[0]["cpu"]) / (
-            max(1, samples[-1]["at"] - samples[0]["at"])), 3),
-        "lines of JSON": len(findings), "status": storm.returncode,
-    }  # fmt: skip
+        "RSS, middle third and last": [int(early), int(late)],
+        "storms": int(last["forktrace_storms_total"]),
+        "CPU, share of one core": round(
+            (samples[-1]["cpu"] - samples[0]["cpu"]) / (max(1, samples[-1]["at"] - samples[0]["at"])), 3
+        ),
+        "lines of JSON": len(findings),
+        "status": storm.returncode,
+    }
     print(json.dumps(result, indent=1))
     if args.json:
         Path(args.json).write_text(json.dumps({"result": result, "samples": samples}))

@@ -32,8 +32,8 @@ ROOT: Final = Path(__file__).parents[2]
 RUN: Final = """
     import json, os, resource, sys
     from tracer.backends import Options
-    from tracer.events import Kind
-    from tracer.session import Plan, Session
+    from tracer.model.schema import Kind
+    from tracer.capture.session import Plan, Session
     out = os.dup(1)
     os.dup2(2, 1)
     forks = lost = 0
@@ -57,8 +57,11 @@ def capture(backend: str, command: list[str]) -> dict[str, Any]:
     begin = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(RUN), backend, *command],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
     found: dict[str, Any] = json.loads(done.stdout)
     return {**found, "wall": time.perf_counter() - begin}
 

@@ -31,15 +31,39 @@ OURS_ALONE = "--ours" in sys.argv  # without the rivals more rounds fit into the
 
 RIVALS: dict[str, Callable[[list[str]], list[str]]] = {
     "strace -f --seccomp-bpf": lambda c: [
-        "strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=%process", "--", *c],
+        "strace",
+        "-f",
+        "--seccomp-bpf",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=%process",
+        "--",
+        *c,
+    ],
     "perf record (sched:*)": lambda c: [
-        "perf", "record", "-q", "-o", "/dev/null", "-e", "sched:sched_process_fork,sched:sched_process_exec,"
-        "sched:sched_process_exit", "--", *c],
+        "perf",
+        "record",
+        "-q",
+        "-o",
+        "/dev/null",
+        "-e",
+        "sched:sched_process_fork,sched:sched_process_exec,sched:sched_process_exit",
+        "--",
+        *c,
+    ],
     "bpftrace (3 tracepoints)": lambda c: [
-        "bpftrace", "-q", "-o", "/dev/null", "-e",
+        "bpftrace",
+        "-q",
+        "-o",
+        "/dev/null",
+        "-e",
         "tracepoint:sched:sched_process_fork,tracepoint:sched:sched_process_exec,tracepoint:sched:sched_process_exit"
-        '{ printf("%d %s\\n", pid, comm); }', "-c", " ".join(c)],
-}  # fmt: skip
+        '{ printf("%d %s\\n", pid, comm); }',
+        "-c",
+        " ".join(c),
+    ],
+}
 VARIANTS: dict[str, Callable[[list[str]], list[str]]] = {
     "untraced": lambda c: c,
     "forktrace --cow off": lambda c: [*PYTHON, "-qq", "--cow", "off", "--", *c],
@@ -126,7 +150,7 @@ def storm(program: Path, seconds: int) -> None:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     sys.path.insert(0, str(ROOT))
     import tracer
-    from tracer.events import Kind
+    from tracer.model.schema import Kind
 
     kinds: dict[str, int] = {}
     lost, own, rows = 0, 0.0, 0

@@ -37,12 +37,12 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tracer import wire
-from tracer.backends import _host
-from tracer.backends._faults import Faults
-from tracer.backends._libbpf import BpfObject
-from tracer.backends._objects import probe_object
-from tracer.backends._ring import Ring
+from tracer.backends import wire
+from tracer.backends.bpf import host
+from tracer.backends.bpf.faults import Faults
+from tracer.backends.bpf.libbpf import BpfObject
+from tracer.backends.bpf.objects import probe_object
+from tracer.backends.bpf.ring import Ring
 
 HERE: Final = Path(__file__).parent
 LOOPS: Final = {"copy": "c", "reuse": "r", "fresh": "f", "read": "z", "unmap": "u", "fork": "k"}
@@ -82,10 +82,10 @@ def run(rounds: int, faults_object: Path, loops: list[str]) -> dict[str, dict[st
     with tempfile.TemporaryDirectory() as folder:
         program, empty_object = _build(folder)
         owner = BpfObject(probe_object("lifecycle"))
-        owner.skip("on_exit_old" if _host.has_group_dead() else "on_exit", "on_sighand_free")
+        owner.skip("on_exit_old" if host.has_group_dead() else "on_exit", "on_sighand_free")
         options = wire.pack_options(
             **{n: 0 for n, _ in wire.OPTIONS.fields}
-            | {"events_bytes": 16 << 20, "rdonly_cast": _host.has_rdonly_cast(), "fork_cost": 1, "argv_max": 32768}
+            | {"events_bytes": 16 << 20, "rdonly_cast": host.has_rdonly_cast(), "fork_cost": 1, "argv_max": 32768}
             | {"page_size": mmap.PAGESIZE}
         )
         owner.set_data(".rodata.opt", options)
@@ -132,9 +132,7 @@ def table(result: dict[str, dict[str, list[float]]]) -> str:
     lines = [f"{'loop':8} {'ns':>8} " + " ".join(f"{v:>9}" for v in VARIANTS[1:])]
     for name, variants in result.items():
         base = variants["none"]
-        ratios = [
-            statistics.median(b / a for a, b in zip(base, variants[v], strict=True)) for v in VARIANTS[1:]
-        ]
+        ratios = [statistics.median(b / a for a, b in zip(base, variants[v], strict=True)) for v in VARIANTS[1:]]
         lines.append(f"{name:8} {statistics.median(base):8.0f} " + " ".join(f"{r:9.3f}" for r in ratios))
     return "\n".join(lines)
 

@@ -49,9 +49,15 @@ class Terminal:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         env = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
         self.process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, env=env, cwd=folder, start_new_session=True,
+            command,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=env,
+            cwd=folder,
+            start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        )  # fmt: skip
+        )
         os.close(slave)
         self.frames = self.bytes = 0
 
@@ -83,7 +89,7 @@ def held(folder: str) -> str:
     """What the file says that `w` has made."""
     sys.path.insert(0, str(ROOT))
     import tracer
-    from tracer.events import Kind
+    from tracer.model.schema import Kind
 
     births, lost, left_out, first, last = 0, 0, 0, 1 << 63, 0
     (path,) = Path(folder).glob("*.ftrace")

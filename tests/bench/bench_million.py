@@ -14,7 +14,9 @@ import time
 from array import array
 from pathlib import Path
 
-from tracer.events import NULL, Batch, Kind, Meta, Part
+from tracer.model.batch import Batch
+from tracer.model.meta import Meta
+from tracer.model.schema import NULL, Kind, Part
 from tracer.recording import Writer
 
 ROOT = Path(__file__).parents[2]
@@ -30,8 +32,11 @@ def batches(n: int) -> list[tuple[range, Batch]]:
     for first in range(0, n, CHUNK):
         rows = range(first, min(first + CHUNK, n))
         parents = [0 if k % 10 == 0 else k - k % 10 for k in rows]
-        common: Part = {"pid": array("q", [1000 + k for k in rows]), "tid": array("q", [1000 + k for k in rows]),
-                        "born_ns": array("q", [k * 1000 for k in rows])}  # fmt: skip
+        common: Part = {
+            "pid": array("q", [1000 + k for k in rows]),
+            "tid": array("q", [1000 + k for k in rows]),
+            "born_ns": array("q", [k * 1000 for k in rows]),
+        }
 
         def at(ns: int, rows: range = rows) -> array[int]:
             return array("q", [k * 1000 + ns for k in rows])
@@ -40,26 +45,47 @@ def batches(n: int) -> list[tuple[range, Batch]]:
             return array("q", [value]) * n
 
         fork: Part = {
-            **common, "ts_ns": at(500), "ppid": array("q", [1000 + p for p in parents]),
+            **common,
+            "ts_ns": at(500),
+            "ppid": array("q", [1000 + p for p in parents]),
             "parent_born_ns": array("q", [p * 1000 for p in parents]),
-            "how": ["root" if k == 0 else "fork" for k in rows], "syscall": ["clone"] * len(rows),
-            "clone_flags": same(0x1200000), "exit_signal": same(17), "uid": same(0), "fork_ns": same(45_000),
-            "pgtables_bytes": same(45056), "rss_bytes": same(1_500_000), "comm": ["sh"] * len(rows),
-        }  # fmt: skip
+            "how": ["root" if k == 0 else "fork" for k in rows],
+            "syscall": ["clone"] * len(rows),
+            "clone_flags": same(0x1200000),
+            "exit_signal": same(17),
+            "uid": same(0),
+            "fork_ns": same(45_000),
+            "pgtables_bytes": same(45056),
+            "rss_bytes": same(1_500_000),
+            "comm": ["sh"] * len(rows),
+        }
         exec_: Part = {
-            **common, "ts_ns": at(800_000), "exe": ["/bin/sh" if k % 10 == 0 else "/bin/true" for k in rows],
+            **common,
+            "ts_ns": at(800_000),
+            "exe": ["/bin/sh" if k % 10 == 0 else "/bin/true" for k in rows],
             "argv": [["sh", "-c", f"job {k}"] if k % 10 == 0 else ["/bin/true", str(k % 7)] for k in rows],
             "comm": ["sh" if k % 10 == 0 else "true" for k in rows],
-        }  # fmt: skip
+        }
         exit_: Part = {
-            **common, "ts_ns": at(5_000_000), "last": same(1), "exit_code": array("q", [k % 97 == 0 for k in rows]),
-            "signal": same(NULL), "min_flt": same(90), "maj_flt": same(0), "utime_ns": same(1), "stime_ns": same(1),
-            "runtime_ns": same(700_000), "max_rss_bytes": same(1_600_000),
-        }  # fmt: skip
+            **common,
+            "ts_ns": at(5_000_000),
+            "last": same(1),
+            "exit_code": array("q", [k % 97 == 0 for k in rows]),
+            "signal": same(NULL),
+            "min_flt": same(90),
+            "maj_flt": same(0),
+            "utime_ns": same(1),
+            "stime_ns": same(1),
+            "runtime_ns": same(700_000),
+            "max_rss_bytes": same(1_600_000),
+        }
         reap: Part = {
-            **common, "ts_ns": at(5_020_000), "reaped_by": array("q", [1000 + p for p in parents]),
-            "reap_ns": at(5_001_000), "zombie_ns": same(1000),
-        }  # fmt: skip
+            **common,
+            "ts_ns": at(5_020_000),
+            "reaped_by": array("q", [1000 + p for p in parents]),
+            "reap_ns": at(5_001_000),
+            "zombie_ns": same(1000),
+        }
         parts = {Kind.FORK: fork, Kind.EXEC: exec_, Kind.EXIT: exit_, Kind.REAP: reap}
         kinds = b"".join(bytes([kind]) * len(rows) for kind in parts)
         made.append((rows, Batch(kinds, {int(k): p for k, p in parts.items()})))

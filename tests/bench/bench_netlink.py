@@ -22,8 +22,10 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tracer.backends import Options, netlink
-from tracer.events import Batch, Kind
+from tracer.backends import Options
+from tracer.backends.netlink import backend as netlink
+from tracer.model.batch import Batch
+from tracer.model.schema import Kind
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
@@ -101,8 +103,10 @@ def session(command: list[str], folder: Path) -> tuple[list[Batch], float, float
     begin = time.monotonic()
     subprocess.run(
         [sys.executable, "-m", "tracer", "-qq", "--backend", "netlink", "-o", str(out), "--", *command],
-        cwd=ROOT, stdout=subprocess.DEVNULL, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
     wall = time.monotonic() - begin
     batches = list(tracer.load(str(out)).batches())
     end = next(v for batch in batches if Kind.END in batch.parts for k, v in batch.rows() if k == Kind.END)

@@ -22,11 +22,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.recording.rows import META, build
-from tracer.events import Batch
+from tracer.api.trace import Trace
+from tracer.model.batch import Batch
 from tracer.recording import Reader, Writer
-from tracer.recording.columns import narrow, split, widen
+from tracer.recording.columns import narrow, widen
 from tracer.reports import Options, by_name
-from tracer.trace import Trace
 
 
 class Sink(io.RawIOBase):
@@ -57,7 +57,7 @@ def timed(what: str, rows: int, action: Callable[[], Any]) -> Any:
 def pieces(batch: Batch, rows: int) -> Iterator[Batch]:
     """As a ring gives them."""
     while len(batch) > rows:
-        piece, batch = split(batch, rows)
+        piece, batch = batch.cut(0, rows), batch.cut(rows)
         yield piece
     yield batch
 

@@ -75,7 +75,7 @@ def soak(seconds: int, cow: str) -> int:
 def verdict(out: Path, said: list[int], seconds: float) -> None:
     """What the file says against what the churn says of itself."""
     import tracer
-    from tracer.events import Kind
+    from tracer.model.schema import Kind
 
     forks = lost = 0
     for batch in tracer.load(str(out)).batches():

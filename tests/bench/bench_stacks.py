@@ -32,13 +32,13 @@ from typing import Final
 
 from tests.bench.bench_faults import LOOPS
 from tests.bench.bench_faults import _Loop as Loop
-from tracer import wire
-from tracer.backends import _host
-from tracer.backends._faults import Faults
-from tracer.backends._libbpf import BpfObject
-from tracer.backends._objects import probe_object
-from tracer.backends._ring import Ring
-from tracer.backends._stacks import Stacks
+from tracer.backends import wire
+from tracer.backends.bpf import host
+from tracer.backends.bpf.faults import Faults
+from tracer.backends.bpf.libbpf import BpfObject
+from tracer.backends.bpf.objects import probe_object
+from tracer.backends.bpf.ring import Ring
+from tracer.backends.bpf.stacks import Stacks
 
 HERE: Final = Path(__file__).parent
 RATES: Final = {"off": None, "1000": 1000, "all": 0}
@@ -51,10 +51,10 @@ def run(rounds: int, loops: list[str]) -> tuple[dict[str, dict[str, list[float]]
         flags = ["-O2", "-Wall", "-fno-omit-frame-pointer"]
         subprocess.run(["cc", *flags, "-o", program, HERE / "faultloop.c"], check=True)
         owner = BpfObject(probe_object("lifecycle"))
-        owner.skip("on_exit_old" if _host.has_group_dead() else "on_exit", "on_sighand_free")
+        owner.skip("on_exit_old" if host.has_group_dead() else "on_exit", "on_sighand_free")
         options = wire.pack_options(
             **{n: 0 for n, _ in wire.OPTIONS.fields}
-            | {"events_bytes": 16 << 20, "rdonly_cast": _host.has_rdonly_cast(), "fork_cost": 1, "argv_max": 32768}
+            | {"events_bytes": 16 << 20, "rdonly_cast": host.has_rdonly_cast(), "fork_cost": 1, "argv_max": 32768}
             | {"page_size": mmap.PAGESIZE}
         )
         owner.set_data(".rodata.opt", options)

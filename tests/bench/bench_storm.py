@@ -46,8 +46,11 @@ def measure(rate: int, seconds: int, *words: str) -> dict[str, object]:
         with out.open("w") as stdout:
             watching = subprocess.Popen(
                 [sys.executable, "-m", "tracer", "storm", "--format", "jsonl", *words],
-                cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=stdout, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=stdout,
+                stderr=subprocess.DEVNULL,
+            )
         time.sleep(2)
         makers = [
             subprocess.Popen([str(SAMPLE), "noexec", str(min(2000, rate)), str(seconds + 6)])

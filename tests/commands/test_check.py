@@ -17,7 +17,7 @@ from tests.strategies import PROFILE
 from tracer.commands import main
 from tracer.commands.check_limits import budget_of, limit_of
 from tracer.errors import BadDataError, ForktraceError
-from tracer.events import Fact
+from tracer.model.meta import Fact
 from tracer.recording import Writer
 from tracer.reports.terminal import cells
 
@@ -28,9 +28,16 @@ Out = pytest.CaptureFixture[str]
 def saved(tmp_path: Path) -> str:
     path = tmp_path / "x.ftrace"
     steps = (
-        root(10, "sh"), exec_(10, "sh", "-c", "build"), faults(10, cow_copies=1), fork(10, 11), exec_(11, "cc", "a.c"),
-        faults(11, cow_copies=300), exit_(11, code=1), exit_(10), end(),
-    )  # fmt: skip
+        root(10, "sh"),
+        exec_(10, "sh", "-c", "build"),
+        faults(10, cow_copies=1),
+        fork(10, 11),
+        exec_(11, "cc", "a.c"),
+        faults(11, cow_copies=300),
+        exit_(11, code=1),
+        exit_(10),
+        end(),
+    )
     with Writer(path, META) as writer:
         writer.write(batch(*steps))
     return str(path)
@@ -120,8 +127,11 @@ def test_limits_of_a_file_and_options_override_it(tmp_path: Path, saved: str, ca
     path = toml(tmp_path, text)
 
     assert budget_of(path) == {
-        "max-processes": 1, "max-cow": 1 << 20, "max-life": 2_500_000_000, "no-zombies": 0,
-    }  # fmt: skip
+        "max-processes": 1,
+        "max-cow": 1 << 20,
+        "max-life": 2_500_000_000,
+        "no-zombies": 0,
+    }
     assert main(["check", saved, "--budget", path]) == 1
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert main(["check", saved, "--budget", path, "--max-processes", "2", "--max-cow", "2MiB"]) == 0
@@ -167,10 +177,19 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "word", "n"),
-    [("max-cow", "64MiB", 64 << 20), ("max-cow", "64M", 64 << 20), ("max-cow", 4096, 4096), ("max-cow", "1.5K", 1536),
-     ("max-life", "50ms", 50_000_000), ("max-life", "10 s", 10**10), ("max-life", "0", 0),
-     ("max-life", "2min", 12 * 10**10), ("max-depth", "5", 5), ("max-depth", 5, 5)],
-)  # fmt: skip
+    [
+        ("max-cow", "64MiB", 64 << 20),
+        ("max-cow", "64M", 64 << 20),
+        ("max-cow", 4096, 4096),
+        ("max-cow", "1.5K", 1536),
+        ("max-life", "50ms", 50_000_000),
+        ("max-life", "10 s", 10**10),
+        ("max-life", "0", 0),
+        ("max-life", "2min", 12 * 10**10),
+        ("max-depth", "5", 5),
+        ("max-depth", 5, 5),
+    ],
+)
 def test_words_in_numbers(name: str, word: Any, n: int) -> None:
     assert limit_of(name, word) == n
 

@@ -10,7 +10,8 @@ import pytest
 from tests import hostile
 from tests.fleet.traces import trace
 from tracer.commands import main
-from tracer.events import Fact, Kind
+from tracer.model.meta import Fact
+from tracer.model.schema import Kind
 from tracer.recording import Writer
 
 Out = pytest.CaptureFixture[str]

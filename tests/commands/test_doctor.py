@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kernel.fakes import NO, FakeHost
-from tracer import backends, commands, kernel
+from tests.host.features.fakes import NO, FakeHost
+from tracer import backends, commands
 from tracer.backends import Options, Readiness, Trial, Verdict
 from tracer.commands import doctor
 from tracer.commands.doctor import COMMAND, Paper, Row, report, taken
 from tracer.errors import ProbesRefusedError
-from tracer.events import Fact
+from tracer.host import features as kernel
+from tracer.model.meta import Fact
 
 ROOT = Path(__file__).parents[2]
 SGR = re.compile(r"\x1b\[[0-9;]*m")

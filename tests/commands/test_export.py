@@ -7,7 +7,9 @@ import pytest
 
 from tests.fleet.traces import trace
 from tracer.commands import main
-from tracer.events import Batch, Fact, Kind, Meta
+from tracer.model.batch import Batch
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import Kind
 from tracer.recording import Writer
 from tracer.reports import REPORTS
 
@@ -56,10 +58,13 @@ def full(tmp_path: Path) -> str:
     who = {"ts_ns": 20, "pid": 2, "tid": 2, "born_ns": 20}
     above = {"how": "fork", "ppid": 1, "parent_born_ns": 10, "creator_pid": 1, "creator_born_ns": 10}
     image = {
-        "exe": f"/tmp/{TOKEN}/x", "cwd": f"/builds/token={SECRET}", "interpreter": f"/x/{TOKEN}", "comm": TOKEN,
+        "exe": f"/tmp/{TOKEN}/x",
+        "cwd": f"/builds/token={SECRET}",
+        "interpreter": f"/x/{TOKEN}",
+        "comm": TOKEN,
         "env": [f"DB_PASSWORD={SECRET}", f"URL={url}"],
         "argv": ["mysql", f"-p{SECRET}", url, "-c", f"x --token {SECRET}"],
-    }  # fmt: skip
+    }
     rows: list[tuple[Kind, dict[str, Any]]] = [
         (Kind.FORK, {"ts_ns": 10, "pid": 1, "tid": 1, "born_ns": 10, "how": "root", "comm": "sh"}),
         (Kind.FORK, who | above | {"comm": TOKEN, "cgroup": f"/a/{TOKEN}.scope"}),
@@ -68,19 +73,27 @@ def full(tmp_path: Path) -> str:
         (Kind.EXEC_FAILED, who | image | {"error": "ENOENT", "cause": url}),
         (Kind.FORK_FAILED, who | {"error": "EAGAIN", "cause": f"pids.max of /{TOKEN}", "evidence": "inferred"}),
         (Kind.FAULTS, who | {"cow_copies": 5}),
-        (Kind.STACKS, who | {"count": 5, "samples": 5, "frames": ["std::token::next", f"~f {url}", TOKEN],
-                             "evidence": "measured"}),
+        (
+            Kind.STACKS,
+            who
+            | {"count": 5, "samples": 5, "frames": ["std::token::next", f"~f {url}", TOKEN], "evidence": "measured"},
+        ),
         (Kind.EXISTING, {"ts_ns": 20, "pid": 3, "tid": 3, "born_ns": 3, "how": "existing", **image}),
         (Kind.RENAME, who | {"ts_ns": 25, "comm": TOKEN}),
         (Kind.EXIT, who | {"ts_ns": 30, "last": 1, "exit_code": 1, "comm": TOKEN}),
         (Kind.FORK, {"ts_ns": 26, "pid": 4, "tid": 4, "born_ns": 26, "comm": TOKEN} | above),
         (Kind.EXIT, {"ts_ns": 40, "pid": 1, "tid": 1, "born_ns": 10, "last": 1, "exit_code": 0}),
-    ]  # fmt: skip
+    ]
     meta = Meta(
-        "bpf", frozenset(Fact), 10**18, host="web1", kernel="6.18", command=("mysql", f"-p{SECRET}", url),
+        "bpf",
+        frozenset(Fact),
+        10**18,
+        host="web1",
+        kernel="6.18",
+        command=("mysql", f"-p{SECRET}", url),
         options={"cgroups": [f"/a/{TOKEN}"], "comm": TOKEN},
         notes=(f"--password {SECRET} was there", f"read from {url}"),
-    )  # fmt: skip
+    )
     with Writer(str(tmp_path / "full.ftrace"), meta) as writer:
         writer.write(Batch.from_rows(rows))
         writer.close({})
@@ -127,9 +140,19 @@ def test_no_secret_leaves_by_any_way_from_any_place(
 def test_more_rules_are_for_paths_too(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     rules = tmp_path / "rules.toml"
     rules.write_text('prefixes = ["corp-"]\n')
-    words = ["export", str(trace(tmp_path / "a.ftrace", [
-        {"born": 1, "argv": ["/opt/corp-12345678/x", "corp-12345678"], "cgroup": "/corp-12345678.scope"}
-    ])), "--as", "jsonl", "--table", "events"]  # fmt: skip
+    words = [
+        "export",
+        str(
+            trace(
+                tmp_path / "a.ftrace",
+                [{"born": 1, "argv": ["/opt/corp-12345678/x", "corp-12345678"], "cgroup": "/corp-12345678.scope"}],
+            )
+        ),
+        "--as",
+        "jsonl",
+        "--table",
+        "events",
+    ]
 
     assert main(words) == 0
     assert b"corp-12345678" in capsysbinary.readouterr().out

@@ -9,22 +9,36 @@ import pytest
 
 from tests import hostile
 from tracer.analyses.budget import LIMITS
+from tracer.api.trace import Trace
 from tracer.commands import main
 from tracer.recording import Writer
-from tracer.trace import Trace
 
 ODD = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xe2\x80[\xa8-\xae]")  # controls, line separators, bidi
 VERBS = {
-    "report": ["report", "{}"], "report -v": ["report", "{}", "-v", "-t", "--threads", "--width", "60"],
+    "report": ["report", "{}"],
+    "report -v": ["report", "{}", "-v", "-t", "--threads", "--width", "60"],
     "report --full": ["report", "{}", "--full", "--ascii", "--width", "200"],
-    "check": ["check", "{}", *(word for limit in LIMITS.values() for word in (
-        [f"--{limit.name}"] if limit.unit == "flag" else [f"--{limit.name}", "9h" if limit.unit == "ns" else "9"]))],
+    "check": [
+        "check",
+        "{}",
+        *(
+            word
+            for limit in LIMITS.values()
+            for word in (
+                [f"--{limit.name}"]
+                if limit.unit == "flag"
+                else [f"--{limit.name}", "9h" if limit.unit == "ns" else "9"]
+            )
+        ),
+    ],
     "check json": ["check", "{}", "--max-processes", "1", "--format", "json"],
-    "diff": ["diff", "{}", "{}"], "diff json": ["diff", "{}", "{}", "--", "{}", "--format", "json"],
-    "replay": ["replay", "{}", "--speed", "max"], "replay -v": ["replay", "{}", "-v", "--speed", "max"],
+    "diff": ["diff", "{}", "{}"],
+    "diff json": ["diff", "{}", "{}", "--", "{}", "--format", "json"],
+    "replay": ["replay", "{}", "--speed", "max"],
+    "replay -v": ["replay", "{}", "-v", "--speed", "max"],
     "replay json": ["replay", "{}", "--format", "jsonl", "--speed", "max"],
     "replay events": ["replay", "{}", "-v", "--format", "jsonl", "--speed", "max", "--from", "1"],
-}  # fmt: skip
+}
 
 
 def save(path: str, trace: Trace) -> None:

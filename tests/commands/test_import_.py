@@ -13,8 +13,8 @@ import pytest
 
 from tracer.commands import main
 from tracer.commands.import_ import Bar, said
-from tracer.events import Kind
 from tracer.importers.strace.line_attribution import Skipped
+from tracer.model.schema import Kind
 from tracer.recording import Reader
 
 ROOT = Path(__file__).parents[2]
@@ -142,8 +142,12 @@ def test_the_list_of_what_was_skipped_ends() -> None:
     skipped = Skipped(lines=5, samples=[("log", 3, b"x"), ("log", 0, b"y")])
 
     assert list(said(skipped, ["a note"], all_of_it=True)) == [
-        "a note", "5 lines not understood", "log:3: x", "log: y", "... and 3 more"
-    ]  # fmt: skip
+        "a note",
+        "5 lines not understood",
+        "log:3: x",
+        "log: y",
+        "... and 3 more",
+    ]
 
 
 def test_the_bar_says_how_far_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from tests.build import META, batch, end, exit_, fork, root
 from tests.strategies import PROFILE
 from tracer import commands
+from tracer.capture.session import Session
 from tracer.commands import COMMANDS, dispatch, main, say, split
 from tracer.errors import ForktraceError, UsageError
 from tracer.recording import Writer
-from tracer.session import Session
 
 ROOT = Path(__file__).parents[2]
 
@@ -103,12 +103,55 @@ class StoppedError(ForktraceError):
 
 OPTIONS = st.sampled_from(
     [
-        "-p", "-a", "-o", "-e", "-E", "-s", "-q", "-qq", "-v", "-t", "-u", "-f", "--", "--all", "--duration",
-        "--no-wait", "--backend", "--cow", "--env", "--reap", "--buffer", "--as-root", "--redact", "--threads",
-        "--full", "--color", "--ascii", "--width", "--no-color", "run", "report", "export", "--as", "jsonl", "--table",
-        "-", "full", "fail", "auto", "1", "-1", "4096", "1e9", "nobody", "A=1", "=", "",
+        "-p",
+        "-a",
+        "-o",
+        "-e",
+        "-E",
+        "-s",
+        "-q",
+        "-qq",
+        "-v",
+        "-t",
+        "-u",
+        "-f",
+        "--",
+        "--all",
+        "--duration",
+        "--no-wait",
+        "--backend",
+        "--cow",
+        "--env",
+        "--reap",
+        "--buffer",
+        "--as-root",
+        "--redact",
+        "--threads",
+        "--full",
+        "--color",
+        "--ascii",
+        "--width",
+        "--no-color",
+        "run",
+        "report",
+        "export",
+        "--as",
+        "jsonl",
+        "--table",
+        "-",
+        "full",
+        "fail",
+        "auto",
+        "1",
+        "-1",
+        "4096",
+        "1e9",
+        "nobody",
+        "A=1",
+        "=",
+        "",
     ]
-)  # fmt: skip
+)
 JUNK = st.text(st.characters(exclude_characters="/\0"), max_size=6) | st.binary(max_size=4).map(
     lambda b: b.replace(b"/", b"").replace(b"\0", b"").decode("utf-8", "surrogateescape")
 )

@@ -16,7 +16,7 @@ from tests.live.ptys import ENTER, FORKTRACE, LEAVE, Screen
 from tests.stories import ALL, S, Story
 from tests.terminals import Shell
 from tracer.commands import main
-from tracer.events import Meta
+from tracer.model.meta import Meta
 from tracer.recording import Writer
 
 ROOT = Path(__file__).parents[2]

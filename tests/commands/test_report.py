@@ -15,14 +15,19 @@ import pytest
 
 from tests.build import META, batch, end, exec_, exit_, fork, reap, root
 from tracer.commands import main
-from tracer.events import Batch
+from tracer.model.batch import Batch
 from tracer.recording import Writer
 
 ROOT = Path(__file__).parents[2]
 STEPS = [
-    root(10, "make", "all"), fork(10, 11), exec_(11, "cc", "-c", "a.c"), exit_(11, 1), reap(11, 10), exit_(10, 2),
+    root(10, "make", "all"),
+    fork(10, 11),
+    exec_(11, "cc", "-c", "a.c"),
+    exit_(11, 1),
+    reap(11, 10),
+    exit_(10, 2),
     end(),
-]  # fmt: skip
+]
 
 
 def save(path: Path, *batches: Batch, torn: bool = False) -> str:
@@ -118,8 +123,13 @@ def test_what_is_not_for_a_terminal(saved: str) -> None:
     ours, theirs = pty.openpty()
     done = subprocess.run(
         [sys.executable, "-m", "tracer", "report", saved, "--as", "parquet"],
-        cwd=ROOT, stdout=theirs, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     os.close(theirs)
     with contextlib.suppress(OSError):  # nobody holds the other end any more
         assert os.read(ours, 1000) == b""
@@ -133,8 +143,13 @@ def test_a_full_disk(saved: str) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "tracer", "report", saved],
-            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
-        )  # fmt: skip
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
     assert done.returncode == 73
     assert done.stderr == "forktrace: the report can not be written: no space left on device\n"

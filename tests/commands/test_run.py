@@ -32,9 +32,9 @@ def test_stacks_are_sampled_at_a_pace_unless_all_are_wanted() -> None:
         (["--cow-stacks", "--cow", "fork"], "stacks are taken at copies, which --cow fork does not watch; use"),
         (["--cow-stacks", "--cow", "off"], "which --cow off does not watch"),
         (["--cow-stacks", "9999999"], "9999999 stacks a second can not be had; give up to 1000000, or all"),
-        (["--cow-stacks", "0"], "'0' is no number of samples a second; give one, or all"),
-        (["--cow-stacks", "-1"], "'-1' is no number of samples a second"),
-        (["--cow-stacks=fast"], "'fast' is no number of samples a second"),
+        (["--cow-stacks", "0"], "'0' is not a number of samples a second; use a number, or all"),
+        (["--cow-stacks", "-1"], "'-1' is not a number of samples a second"),
+        (["--cow-stacks=fast"], "'fast' is not a number of samples a second"),
     ],
 )
 def test_stacks_that_can_not_be_had_are_a_sentence(words: list[str], sentence: str) -> None:

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from tests import samples
-from tests.backends.test_bpf import programs_of, wait_until_unloaded
+from tests.backends.bpf.test_backend import programs_of, wait_until_unloaded
+from tests.capture.test_privileges import account  # noqa: F401 - a fixture
 from tests.conftest import need
 from tests.programs.cow import build
 from tests.terminals import DEADLINE_S, Shell, state, wait_until
-from tests.test_privileges import account  # noqa: F401 - a fixture
-from tracer.capture import open_trace
+from tracer.api.capture import open_trace
 from tracer.errors import BadDataError
 
 pytestmark = pytest.mark.kernel
@@ -154,8 +154,10 @@ def test_closed_streams_are_closed_for_the_program_and_do_no_harm(close: str, le
     line = f'"$@" {close}'
     done = subprocess.run(
         ["sh", "-c", line, "sh", *FORKTRACE, "-o", str(trace), "--", "sh", "-c", look, "x", str(told)],
-        capture_output=True, timeout=DEADLINE_S, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
 
     assert done.returncode == 9
     assert told.read_text() == left + "\n"
@@ -220,8 +222,11 @@ def exported(tmp_path: Path, *words: str, program: Sequence[str], table: str = "
     forktrace("-q", "-o", path, *words, "--", *program)
     done = subprocess.run(
         [sys.executable, "-m", "tracer", "export", path, "--as", "jsonl", "--table", table],
-        capture_output=True, text=True, timeout=DEADLINE_S, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=True,
+    )
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -310,9 +315,7 @@ def test_descendants_are_waited_for_and_named(start: Callable[..., Running], fif
     assert "running" not in report
 
 
-def test_a_request_while_waiting_leaves_them_running(
-    start: Callable[..., Running], tmp_path: Path, fifo: Path
-) -> None:
+def test_a_request_while_waiting_leaves_them_running(start: Callable[..., Running], tmp_path: Path, fifo: Path) -> None:
     path = tmp_path / "x.ftrace"
     one = start("-o", str(path), "--", *OUTLIVED, str(fifo))
     pid = int(one.said().partition("cat (")[2].partition(")")[0])
@@ -542,9 +545,15 @@ def test_under_sudo_the_file_is_the_callers(account: Any) -> None:  # noqa: F811
     script = Path(sys.executable).with_name("forktrace")
     done = subprocess.run(
         ["sudo", "-n", script, "--backend", "bpf", "-o", str(path), "--", "id", "-u"],
-        user=account.pw_uid, group=account.pw_gid, extra_groups=[], cwd=account.pw_dir,
-        capture_output=True, text=True, timeout=DEADLINE_S, check=False,
-    )  # fmt: skip
+        user=account.pw_uid,
+        group=account.pw_gid,
+        extra_groups=[],
+        cwd=account.pw_dir,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
 
     assert (done.stdout, done.returncode) == (f"{account.pw_uid}\n", 0)
     assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (account.pw_uid, 0o600)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import need
-from tracer.commands import main, storm
+from tracer.commands import main, priority
 
 
 @pytest.mark.parametrize(
@@ -66,13 +66,17 @@ def test_its_session_goes_before_others_for_as_long_as_it_watches() -> None:
     if not autogroup.exists() or Path("/proc/sys/kernel/sched_autogroup_enabled").read_text().strip() == "0":
         pytest.skip("this kernel makes no groups of sessions")
     program = (
-        "from tracer.commands.storm import _session_nice as said, _unhindered\n"
-        "print(said())\nwith _unhindered(): print(said())\nprint(said())"
+        "from tracer.commands.priority import _session_nice as said, raised\n"
+        "print(said())\nwith raised(): print(said())\nprint(said())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], start_new_session=True, capture_output=True, text=True, check=True,
+        [sys.executable, "-c", program],
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=True,
         cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+    )
 
     assert done.stdout.split() == ["0", "-10", "0"]
 
@@ -90,7 +94,7 @@ def test_a_priority_that_is_set_too_often_is_set_a_moment_later(monkeypatch: pyt
         def read_text(self, encoding: str) -> str:
             return f"/autogroup-1 nice {wrote[-1]}"
 
-    monkeypatch.setattr(storm, "_AUTOGROUP", Autogroup())
-    monkeypatch.setattr(storm, "_AGAIN_S", 0)
-    assert storm._session_nice(0) == 0
+    monkeypatch.setattr(priority, "_AUTOGROUP", Autogroup())
+    monkeypatch.setattr(priority, "_AGAIN_S", 0)
+    assert priority._session_nice(0) == 0
     assert wrote == ["0"] * 3

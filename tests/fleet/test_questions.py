@@ -8,10 +8,11 @@ import pytest
 
 from tests.fleet.traces import FACTS, NOON, SECOND, trace
 from tracer.errors import BadDataError, UsageError
-from tracer.events import Fact, Kind
 from tracer.fleet.dataset import update
 from tracer.fleet.places import Place
 from tracer.fleet.questions import Answer, Fleet
+from tracer.model.meta import Fact
+from tracer.model.schema import Kind
 
 
 def fleet(tmp_path: Path, **window: Any) -> Fleet:

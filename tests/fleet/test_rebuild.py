@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fleet.traces import NOON, SECOND, trace
-from tracer.events import Kind
 from tracer.fleet.rebuild import Rebuilt, rebuild, template
+from tracer.model.schema import Kind
 
 
 def table(rebuilt: Rebuilt, name: str) -> list[dict[str, Any]]:
@@ -48,10 +48,19 @@ def test_pages_of_another_size_are_counted_in_pages_of_4_kib(tmp_path: Path) -> 
 
 def test_how_late_forktrace_waits_for_the_program_is_no_zombie(tmp_path: Path) -> None:
     waits = [
-        (Kind.REAP, {"ts_ns": 9 * SECOND, "pid": pid, "tid": pid, "born_ns": born, "reap_ns": 9 * SECOND,
-                     "zombie_ns": 5 * SECOND})
+        (
+            Kind.REAP,
+            {
+                "ts_ns": 9 * SECOND,
+                "pid": pid,
+                "tid": pid,
+                "born_ns": born,
+                "reap_ns": 9 * SECOND,
+                "zombie_ns": 5 * SECOND,
+            },
+        )
         for pid, born in ((100, 1), (200, SECOND + 1000))
-    ]  # fmt: skip
+    ]
     path = trace(tmp_path / "a.ftrace", [{"born": 1}], more=waits)
 
     root, child = table(rebuild(path.read_bytes(), "a"), "processes")

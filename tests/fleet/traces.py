@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tracer.events import Batch, Fact, Kind, Meta
+from tracer.model.batch import Batch
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import Kind
 from tracer.recording import Writer
 
 NOON: Final = 1_767_268_800  # 2026-01-01T12:00:00Z
@@ -31,9 +33,16 @@ def rows(lives: Sequence[dict[str, Any]]) -> list[Row]:
         end = born + int(life.get("lasts", 0.001) * SECOND)
         who = {"pid": 200 + i, "tid": 200 + i, "born_ns": born}
         fork = who | {
-            "ts_ns": born, "how": "fork", "ppid": 100, "parent_born_ns": 1, "creator_pid": 100, "comm": "sh",
-            "cgroup": life.get("cgroup", "/system.slice/app.service"), "uid": 33, "fork_ns": 50_000,
-        }  # fmt: skip
+            "ts_ns": born,
+            "how": "fork",
+            "ppid": 100,
+            "parent_born_ns": 1,
+            "creator_pid": 100,
+            "comm": "sh",
+            "cgroup": life.get("cgroup", "/system.slice/app.service"),
+            "uid": 33,
+            "fork_ns": 50_000,
+        }
         made.append((born, (Kind.FORK, fork)))
         argv = life.get("argv", ["/bin/true"])
         made.append(
@@ -50,9 +59,16 @@ def rows(lives: Sequence[dict[str, Any]]) -> list[Row]:
 
 
 def trace(
-    path: Path, lives: Sequence[dict[str, Any]], *, host: str = "web1", at: int = NOON, more: Sequence[Row] = (),
-    facts: frozenset[Fact] = FACTS, whole: bool = True, page: int = 4096,
-) -> Path:  # fmt: skip
+    path: Path,
+    lives: Sequence[dict[str, Any]],
+    *,
+    host: str = "web1",
+    at: int = NOON,
+    more: Sequence[Row] = (),
+    facts: frozenset[Fact] = FACTS,
+    whole: bool = True,
+    page: int = 4096,
+) -> Path:
     """Write it. Its clock says `at` when its boot time is 0."""
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"page_size": page}

@@ -5,17 +5,51 @@ from __future__ import annotations
 import io
 from typing import Any, Final
 
-from tracer.events import FIELDS, HEAD, Batch, Fact, Kind, Meta
+from tracer.api.trace import Trace
+from tracer.model.batch import Batch
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import EVENT_COLUMNS, Kind
 from tracer.recording import Reader, Writer
-from tracer.trace import Trace
 
 NAMES: Final = (
-    "</script><script>alert(1)</script>", "<!--<script>", "]]>", "<img src=x onerror=alert(1)>", "&lt;b&gt;",
-    '"onmouseover="alert(1)', "'\"`", "\\", "\\N\\G\\L", '"];p0 -> p1;"', "a\nb\r\nc", "a;b 1", "\x1b[2J\x1b]0;x\x07",
-    "\udcff\udc80", "\u202egnp.exe", "\u2028", "\0", "=1+1", "@SUM(A1)", "-2+3", "\t=1", "+cmd|' /C calc'!A0", "#35;",
-    "end", "graph", "%%{init: {}}%%", "click p0 call alert()", "{{x}}", "${x}", "@DATA@", "@SCRIPT@", "x" * 100_000,
-    "\ud800", "é", "\U0001f600", "", " ",
-)  # fmt: skip
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    "]]>",
+    "<img src=x onerror=alert(1)>",
+    "&lt;b&gt;",
+    '"onmouseover="alert(1)',
+    "'\"`",
+    "\\",
+    "\\N\\G\\L",
+    '"];p0 -> p1;"',
+    "a\nb\r\nc",
+    "a;b 1",
+    "\x1b[2J\x1b]0;x\x07",
+    "\udcff\udc80",
+    "\u202egnp.exe",
+    "\u2028",
+    "\0",
+    "=1+1",
+    "@SUM(A1)",
+    "-2+3",
+    "\t=1",
+    "+cmd|' /C calc'!A0",
+    "#35;",
+    "end",
+    "graph",
+    "%%{init: {}}%%",
+    "click p0 call alert()",
+    "{{x}}",
+    "${x}",
+    "@DATA@",
+    "@SCRIPT@",
+    "x" * 100_000,
+    "\ud800",
+    "é",
+    "\U0001f600",
+    "",
+    " ",
+)
 META: Final = Meta(
     "bpf", frozenset(Fact), 1_767_268_800 * 10**9, host="</title><b>", command=("</script>", '"'), version="1"
 )
@@ -77,38 +111,79 @@ _FORGED: Final[dict[str, list[tuple[Kind, dict[str, Any]]]]] = {
     "backwards": [_under(1, 1000, 0, 0), _under(2, 900, 1, 1000), _exit(2, 900, 100), _exit(1, 1000, 50)],
     "end of time": [_under(1, _LATE - 9, 0, 0), _under(2, _LATE - 5, 1, _LATE - 9), _exit(2, _LATE - 5, _LATE)],
     "all of time": [_under(1, -_LATE, 0, 0), _under(2, 5, 1, -_LATE), _exit(2, 5, _LATE), _exit(1, -_LATE, _LATE)],
-    "no stamps": [(kind, {k: v for k, v in row.items() if k != "ts_ns"}) for kind, row in (
-        _under(1, 10, 0, 0), _under(2, 20, 1, 10), _exit(2, 20, 30))],
+    "no stamps": [
+        (kind, {k: v for k, v in row.items() if k != "ts_ns"})
+        for kind, row in (_under(1, 10, 0, 0), _under(2, 20, 1, 10), _exit(2, 20, 30))
+    ],
     "no pids": [(Kind.FORK, {"ts_ns": 5, "how": "fork"}), (Kind.EXIT, {"ts_ns": 6, "last": 1, "exit_code": 3})],
     "odd pids": [_under(-1, 10, 0, 0), _under(0, 20, -1, 10), _under(_HUGE, 30, 0, 20), _exit(_HUGE, 30, 40)],
     "twice": [_under(1, 10, 0, 0), _under(1, 10, 0, 0), _exit(1, 10, 20), _exit(1, 10, 30), _under(1, 10, 0, 0)],
     "odd words": [
         _under(1, 10, 0, 0, how="\x1b[2J</script>", syscall="=1", clone_flags=_HUGE, cgroup="\u2028"),
-        _exit(1, 10, 20, exit_code=-5, signal=None), _under(2, 20, 1, 10, how="", exit_signal=99999),
-        _exit(2, 20, 30, exit_code=None, signal=-7, killed_by=-3), _under(3, 25, 1, 10, how="posix_spawn", uid=-1),
+        _exit(1, 10, 20, exit_code=-5, signal=None),
+        _under(2, 20, 1, 10, how="", exit_signal=99999),
+        _exit(2, 20, 30, exit_code=None, signal=-7, killed_by=-3),
+        _under(3, 25, 1, 10, how="posix_spawn", uid=-1),
         _exit(3, 25, 30, exit_code=_HUGE, signal=_HUGE),
     ],
     "odd figures": [
         _under(1, 10, 0, 0, fork_ns=-5, rss_bytes=-1, pgtables_bytes=_HUGE),
         _under(2, 20, 1, 10, fork_ns=_LATE, rss_bytes=0, pgtables_bytes=-_HUGE),
-        (Kind.FAULTS, {"ts_ns": 25, "pid": 2, "tid": 2, "born_ns": 20, "cow_copies": -5, "wp_faults": _HUGE,
-                       "parent_cow_birth": _HUGE, "parent_cow_end": -_HUGE, "cow_total": -1}),
+        (
+            Kind.FAULTS,
+            {
+                "ts_ns": 25,
+                "pid": 2,
+                "tid": 2,
+                "born_ns": 20,
+                "cow_copies": -5,
+                "wp_faults": _HUGE,
+                "parent_cow_birth": _HUGE,
+                "parent_cow_end": -_HUGE,
+                "cow_total": -1,
+            },
+        ),
         _exit(2, 20, 30, utime_ns=-1, stime_ns=_LATE, runtime_ns=_LATE, max_rss_bytes=-1, min_flt=-1),
         (Kind.REAP, {"ts_ns": 31, "pid": 2, "tid": 2, "born_ns": 20, "reaped_by": 1, "reap_ns": -5, "zombie_ns": -9}),
-        (Kind.REAP, {"ts_ns": 32, "pid": 1, "tid": 1, "born_ns": 10, "reaped_by": 1, "reap_ns": _LATE,
-                     "zombie_ns": _LATE}),
+        (
+            Kind.REAP,
+            {"ts_ns": 32, "pid": 1, "tid": 1, "born_ns": 10, "reaped_by": 1, "reap_ns": _LATE, "zombie_ns": _LATE},
+        ),
         (Kind.DECAY, {"ts_ns": 33, "pid": 2, "born_ns": 20, "decay": [-1, 0, _HUGE >> 40] * 200}),
         (Kind.STACKS, {"ts_ns": 34, "pid": 2, "born_ns": 20, "frames": [], "count": -1, "samples": 0}),
         (Kind.STACKS, {"ts_ns": 34, "pid": 2, "born_ns": 20, "frames": ["\u202e;\n", "x" * 9999], "count": 5}),
-        (Kind.LOST, {"ts_ns": 35, "count": -1, "where": "\x1b]0;x\x07"}), (Kind.END, {"ts_ns": 36, "count": -1}),
+        (Kind.LOST, {"ts_ns": 35, "count": -1, "where": "\x1b]0;x\x07"}),
+        (Kind.END, {"ts_ns": 36, "count": -1}),
     ],
-    "one argv": [_under(1, 10, 0, 0), (Kind.EXEC, {"ts_ns": 11, "pid": 1, "tid": 1, "born_ns": 10, "exe": "",
-                 "argv": ["\0\u2028\u202e=1+1" * 100_000], "cwd": "\udcff" * 9999, "env": ["", "=", "A"]})],
-    "many execs": [_under(1, 10, 0, 0), *((Kind.EXEC, {"ts_ns": 311 - i, "pid": 1, "tid": 1, "born_ns": 10,
-                   "exe": None, "argv": []}) for i in range(300))],
-    "only ends": [_exit(5, 5, 50), _exit(6, 6, 40, signal=9, exit_code=None), (Kind.REAP, {"ts_ns": 60, "pid": 7,
-                  "tid": 7, "born_ns": 1, "reaped_by": 7, "reap_ns": 1})],
-}  # fmt: skip
+    "one argv": [
+        _under(1, 10, 0, 0),
+        (
+            Kind.EXEC,
+            {
+                "ts_ns": 11,
+                "pid": 1,
+                "tid": 1,
+                "born_ns": 10,
+                "exe": "",
+                "argv": ["\0\u2028\u202e=1+1" * 100_000],
+                "cwd": "\udcff" * 9999,
+                "env": ["", "=", "A"],
+            },
+        ),
+    ],
+    "many execs": [
+        _under(1, 10, 0, 0),
+        *(
+            (Kind.EXEC, {"ts_ns": 311 - i, "pid": 1, "tid": 1, "born_ns": 10, "exe": None, "argv": []})
+            for i in range(300)
+        ),
+    ],
+    "only ends": [
+        _exit(5, 5, 50),
+        _exit(6, 6, 40, signal=9, exit_code=None),
+        (Kind.REAP, {"ts_ns": 60, "pid": 7, "tid": 7, "born_ns": 1, "reaped_by": 7, "reap_ns": 1}),
+    ],
+}
 
 
 def saved(rows: list[tuple[Kind, dict[str, Any]]], meta: Meta = META) -> bytes:
@@ -133,7 +208,7 @@ FORGED: Final[dict[str, Trace]] = {
 def every_column(word: str = "\x1b[2J", number: int = 7) -> list[tuple[Kind, dict[str, Any]]]:
     """A process, and about it one row of every kind with a value in every column; `word` in all that are strings."""
     values: dict[str, Any] = {"i": number, "b": 1, "s": word, "S": [word, word], "I": [number]}
-    told = {field.name: values[field.type] for field in (*HEAD, *FIELDS) if field.name != "kind"}
+    told = {field.name: values[field.type] for field in EVENT_COLUMNS if field.name != "kind"}
     who = {"pid": 2, "tid": 2, "born_ns": 20, "ppid": 1, "parent_born_ns": 10, "creator_pid": 1, "creator_tid": 1}
     rows = [row(1, None, 10, comm=word[:15])]
     for at, kind in enumerate((Kind.FORK, *(k for k in Kind if k not in (Kind.FORK, Kind.END)))):

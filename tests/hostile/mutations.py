@@ -29,37 +29,90 @@ import pyarrow as pa
 from tests import hostile
 from tracer.analyses.budget import LIMITS
 from tracer.commands import main
-from tracer.events import KIND_NAMES
+from tracer.model.schema import KIND_NAMES
 from tracer.recording import header
 
 ROOT: Final = Path(__file__).parents[2]
 SECONDS: Final = 10  # of CPU for one command; the median is 5 ms
 SMALL: Final = 60_000  # bytes: larger sources would take most of the time
-NUMBERS: Final = (0, 1, -1, -2, 2, 255, 256, 1 << 31, (1 << 31) - 1, 1 << 32, 1 << 62, (1 << 62) - 1, (1 << 63) - 1,
-                  -(1 << 63), -(1 << 62), 10**18)  # fmt: skip
+NUMBERS: Final = (
+    0,
+    1,
+    -1,
+    -2,
+    2,
+    255,
+    256,
+    1 << 31,
+    (1 << 31) - 1,
+    1 << 32,
+    1 << 62,
+    (1 << 62) - 1,
+    (1 << 63) - 1,
+    -(1 << 63),
+    -(1 << 62),
+    10**18,
+)
 META_VALUES: Final[tuple[Any, ...]] = (
-    None, 0, -1, True, 1.5, 10**40, "", "\x1b[2J", [], ["\x1b]52;c;eA==\x07"], {}, {"a": [None]}, [1, None], [["x"]],
-    "x" * 10_000, float("nan"), float("inf"),
-)  # fmt: skip
+    None,
+    0,
+    -1,
+    True,
+    1.5,
+    10**40,
+    "",
+    "\x1b[2J",
+    [],
+    ["\x1b]52;c;eA==\x07"],
+    {},
+    {"a": [None]},
+    [1, None],
+    [["x"]],
+    "x" * 10_000,
+    float("nan"),
+    float("inf"),
+)
 LIMIT_WORDS: Final = [
-    word for name, unit in ((limit.name, limit.unit) for limit in LIMITS.values())
+    word
+    for name, unit in ((limit.name, limit.unit) for limit in LIMITS.values())
     for word in ([f"--{name}"] if unit == "flag" else [f"--{name}", "9h" if unit == "ns" else "9"])
-]  # fmt: skip
+]
 VERBS: Final = (
-    ["report", "{}"], ["report", "{}", "-v", "-t", "--threads", "--width", "60"],
-    ["report", "{}", "--full", "--ascii", "--color", "always"], ["check", "{}", *LIMIT_WORDS],
-    ["check", "{}", "--max-processes", "1", "--format", "json"], ["diff", "{}", "{}"], ["diff", "{}", "{other}"],
-    ["diff", "--format", "json", "{other}", "--", "{}"], ["replay", "{}", "--speed", "max"],
-    ["replay", "{}", "-v", "--speed", "max"], ["replay", "{}", "--format", "jsonl", "--speed", "max"],
+    ["report", "{}"],
+    ["report", "{}", "-v", "-t", "--threads", "--width", "60"],
+    ["report", "{}", "--full", "--ascii", "--color", "always"],
+    ["check", "{}", *LIMIT_WORDS],
+    ["check", "{}", "--max-processes", "1", "--format", "json"],
+    ["diff", "{}", "{}"],
+    ["diff", "{}", "{other}"],
+    ["diff", "--format", "json", "{other}", "--", "{}"],
+    ["replay", "{}", "--speed", "max"],
+    ["replay", "{}", "-v", "--speed", "max"],
+    ["replay", "{}", "--format", "jsonl", "--speed", "max"],
     ["replay", "{}", "-v", "--format", "jsonl", "--speed", "max", "--from", "0.001"],
-    *([*("export", "{}", "--as", name), *more] for name, more in (
-        ("jsonl", []), ("jsonl", ["--table", "events"]), ("csv", []), ("csv", ["--table", "events", "--no-redact"]),
-        ("parquet", ["-o", "{out}"]), ("parquet", ["--table", "events", "-o", "{out}"]), ("folded", []),
-        ("folded", ["--weight", "life"]), ("folded", ["--weight", "cpu"]), ("folded", ["--weight", "cow"]),
-        ("folded", ["--weight", "stacks"]), ("chrome", []), ("perfetto", ["-o", "{out}"]), ("dot", []),
-        ("mermaid", []), ("html", []), ("html", ["--no-redact"]),
-    )),
-)  # fmt: skip
+    *(
+        [*("export", "{}", "--as", name), *more]
+        for name, more in (
+            ("jsonl", []),
+            ("jsonl", ["--table", "events"]),
+            ("csv", []),
+            ("csv", ["--table", "events", "--no-redact"]),
+            ("parquet", ["-o", "{out}"]),
+            ("parquet", ["--table", "events", "-o", "{out}"]),
+            ("folded", []),
+            ("folded", ["--weight", "life"]),
+            ("folded", ["--weight", "cpu"]),
+            ("folded", ["--weight", "cow"]),
+            ("folded", ["--weight", "stacks"]),
+            ("chrome", []),
+            ("perfetto", ["-o", "{out}"]),
+            ("dot", []),
+            ("mermaid", []),
+            ("html", []),
+            ("html", ["--no-redact"]),
+        )
+    ),
+)
 
 
 class TooLong(BaseException):
@@ -266,12 +319,30 @@ def toml(rng: random.Random) -> bytes:
     """Rules, or limits, with what is hard on a parser in them."""
     good = b'names = ["pin", "door-code"]\nwords = ["xx"]\n[programs]\ncurl = ["-k VALUE"]\nmax-cow = "64MiB"\n'
     odd = (
-        b"a = " + b"[" * 5000, b"a = " + b"{b=" * 3000, b"a = " + b"9" * 5000, b"max-processes = " + b"9" * 5000,
-        b"names = [" + b"9" * 5000 + b"]", b"[" + b"a." * 5000 + b"a]", b"a = 1979-13-45T99:99:99Z", b"a = nan",
-        b"names = 1", b"names = [[1]]", b"programs = 1", b"[programs]\nx = 1", b"[programs]\nx = [1]",
-        b'keep = [""]', b"words = {}", b'prefixes = ["(", "[", "\\u0000"]', b'\xff', b'"\x00" = 1', b"max-cow = nan",
-        b"max-rate = -1", b'max-cow = "1e99GiB"', b"no-zombies = 3", b"a = 0x" + b"f" * 9000,
-    )  # fmt: skip
+        b"a = " + b"[" * 5000,
+        b"a = " + b"{b=" * 3000,
+        b"a = " + b"9" * 5000,
+        b"max-processes = " + b"9" * 5000,
+        b"names = [" + b"9" * 5000 + b"]",
+        b"[" + b"a." * 5000 + b"a]",
+        b"a = 1979-13-45T99:99:99Z",
+        b"a = nan",
+        b"names = 1",
+        b"names = [[1]]",
+        b"programs = 1",
+        b"[programs]\nx = 1",
+        b"[programs]\nx = [1]",
+        b'keep = [""]',
+        b"words = {}",
+        b'prefixes = ["(", "[", "\\u0000"]',
+        b"\xff",
+        b'"\x00" = 1',
+        b"max-cow = nan",
+        b"max-rate = -1",
+        b'max-cow = "1e99GiB"',
+        b"no-zombies = 3",
+        b"a = 0x" + b"f" * 9000,
+    )
     if rng.randrange(2):
         return rng.choice(odd)
     return lines(rng, good)

@@ -1,8 +1,8 @@
 """Circumstances that a program can be started in, and a start in any of them: bytes as its environment, and all.
 
-    CIRCUMSTANCES     {kind: circumstances}: one of each kind goes together
-    rows()            combinations that have each circumstance at least once
-    start(argv, row)  what the program printed and its exit status
+CIRCUMSTANCES     {kind: circumstances}: one of each kind goes together
+rows()            combinations that have each circumstance at least once
+start(argv, row)  what the program printed and its exit status
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tests.terminals import DEADLINE_S
-from tracer.launch import execute
+from tracer.capture.launch import execute
 
 LIBC: Final = ctypes.CDLL(None, use_errno=True)
 PATH: Final = b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -316,9 +316,14 @@ def start(argv: Sequence[str], row: Row, env: Sequence[bytes] | None = None, **p
     with tempfile.TemporaryFile() as errors:
         # preexec_fn: the only way to give a child an environment that is no mapping. It does not return.
         child = subprocess.Popen(
-            ["/bin/false"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=become,
-            close_fds=False, **popen,
-        )  # fmt: skip
+            ["/bin/false"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            preexec_fn=become,
+            close_fds=False,
+            **popen,
+        )
         status = child.wait(DEADLINE_S)
         errors.seek(0)
         return child.pid, status, errors.read()

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.capture.test_privileges import account  # noqa: F401 - a fixture
 from tests.conftest import need
 from tests.hostile.starts import Row, count, rows, start
-from tests.test_privileges import account  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).parents[2]
 FORKTRACE = str(Path(sys.executable).with_name("forktrace"))
@@ -104,7 +104,10 @@ BY_SUDO = [pytest.param(row, id=str(i)) for i, row in enumerate(rows()) if i % 4
 @pytest.mark.parametrize("backend", ["bpf", "strace"])
 @pytest.mark.parametrize("row", BY_SUDO)
 def test_the_world_is_the_same_by_sudo(
-    world: Path, row: Row, backend: str, account: pwd.struct_passwd  # noqa: F811
+    world: Path,
+    row: Row,
+    backend: str,
+    account: pwd.struct_passwd,  # noqa: F811
 ) -> None:
     need(backend, "root", "sudo")
     # What sudo refuses, or makes anew: the folder, the environment, and streams that a user may not open again.

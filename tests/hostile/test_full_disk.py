@@ -29,9 +29,14 @@ def in_small_tmpdir(folder: Path, size: str, ballast: str, *words: str) -> subpr
     """Run forktrace with TMPDIR a file system of that size, with that many bytes of it taken."""
     command = ["unshare", "-m", "sh", "-c", SCRIPT.format(size=size), "sh", str(folder), ballast]
     return subprocess.run(
-        [*command, sys.executable, "-m", "tracer", *words], cwd=ROOT, capture_output=True, text=True, timeout=120,
-        check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        [*command, sys.executable, "-m", "tracer", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
 
 
 def mounts() -> bool:
@@ -63,8 +68,12 @@ def test_where_strace_runs_out_of_room_the_program_is_not_called_dead(more: list
     command = ["unshare", "-m", "sh", "-c", script.format(size="16k"), "sh", str(tmp_path), ""]
     done = subprocess.run(
         [*command, sys.executable, "-m", "tracer", "--backend", "strace", "--as-root", *more, "--", "sh", "-c", LOOP],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
     assert (done.returncode, done.stdout) == (3, "done\n")
     assert "should be" not in done.stderr

@@ -19,18 +19,55 @@ from typing import Final
 
 import pytest
 
+from tests.capture.test_privileges import account  # noqa: F401 - a fixture
 from tests.conftest import lacking, need
 from tests.terminals import DEADLINE_S
-from tests.test_privileges import account  # noqa: F401 - a fixture
 
 ROOT = Path(__file__).parents[2]
 FORKTRACE = str(Path(sys.executable).with_name("forktrace"))
 NAMES: Final = (
-    "tracer", "json", "struct", "numpy", "pyarrow", "rich", "elftools", "bcc", "os", "sys", "site", "sitecustomize",
-    "usercustomize", "encodings", "re", "enum", "signal", "select", "fcntl", "time", "pathlib", "ctypes", "pickle",
-    "subprocess", "threading", "tempfile", "argparse", "contextlib", "typing", "collections", "pandas", "pyroute2",
-    "duckdb", "fsspec", "distributed", "prometheus_client", "perfetto", "_forktrace_bcc", "pwd", "socket", "runpy",
-)  # fmt: skip
+    "tracer",
+    "json",
+    "struct",
+    "numpy",
+    "pyarrow",
+    "rich",
+    "elftools",
+    "bcc",
+    "os",
+    "sys",
+    "site",
+    "sitecustomize",
+    "usercustomize",
+    "encodings",
+    "re",
+    "enum",
+    "signal",
+    "select",
+    "fcntl",
+    "time",
+    "pathlib",
+    "ctypes",
+    "pickle",
+    "subprocess",
+    "threading",
+    "tempfile",
+    "argparse",
+    "contextlib",
+    "typing",
+    "collections",
+    "pandas",
+    "pyroute2",
+    "duckdb",
+    "fsspec",
+    "distributed",
+    "prometheus_client",
+    "perfetto",
+    "_forktrace_bcc",
+    "pwd",
+    "socket",
+    "runpy",
+)
 CODE: Final = """
 import os
 with open({log!r}, "a") as f:
@@ -51,7 +88,7 @@ class Trap:
         self.log.touch()
         self.log.chmod(0o666)
         forktrace(folder, "--backend", "strace", "-q", "-o", "t.ftrace", "--", "true")
-        (folder / "strace.log").write_text("12 1700000000.000001 execve(\"/bin/true\", [\"true\"], []) = 0\n" * 5)
+        (folder / "strace.log").write_text('12 1700000000.000001 execve("/bin/true", ["true"], []) = 0\n' * 5)
         (folder / "t.ftrace").chmod(0o644)
         for path in (folder, *folder.iterdir()):
             os.chown(path, user.pw_uid, user.pw_gid)
@@ -65,9 +102,14 @@ class Trap:
 
 def forktrace(folder: Path, *words: str, by: Sequence[str] = (), **env: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [*by, FORKTRACE, *words], cwd=folder, env={**os.environ, **env}, stdin=subprocess.DEVNULL, capture_output=True,
-        timeout=DEADLINE_S, check=False,
-    )  # fmt: skip
+        [*by, FORKTRACE, *words],
+        cwd=folder,
+        env={**os.environ, **env},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +123,28 @@ def trap(account: pwd.struct_passwd) -> Iterator[Trap]:  # noqa: F811
 
 
 VERBS: Final = (
-    "--version", "--help", "--backend bpf -- true",
+    "--version",
+    "--help",
+    "--backend bpf -- true",
     "--backend bpf --delayacct --cow-stacks -e fail -o a.ftrace -- true",
-    "--backend bpf --redact --env HOME --reap exact -- true", "--backend bcc -- true", "--delayacct -- sh -c true",
-    "--backend netlink --delayacct -- true", "--backend strace --strace-safe -- true", "-p 1 --duration 0.1",
-    "-a --duration 0.1 --backend bpf", "doctor", "report t.ftrace", "report --stacks t.ftrace", "replay t.ftrace",
-    "diff t.ftrace -- t.ftrace", "check t.ftrace --max-forks 1", "import strace.log -o i.ftrace", "fleet . --into d",
+    "--backend bpf --redact --env HOME --reap exact -- true",
+    "--backend bcc -- true",
+    "--delayacct -- sh -c true",
+    "--backend netlink --delayacct -- true",
+    "--backend strace --strace-safe -- true",
+    "-p 1 --duration 0.1",
+    "-a --duration 0.1 --backend bpf",
+    "doctor",
+    "report t.ftrace",
+    "report --stacks t.ftrace",
+    "replay t.ftrace",
+    "diff t.ftrace -- t.ftrace",
+    "check t.ftrace --max-forks 1",
+    "import strace.log -o i.ftrace",
+    "fleet . --into d",
     "storm --duration 0.2 --format jsonl --exec true --metrics 127.0.0.1:0 --no-save",
     *(f"export t.ftrace --as {form} -o e.{form}" for form in ("jsonl", "csv", "parquet", "html", "perfetto", "dot")),
-)  # fmt: skip
+)
 
 
 def test_the_trap_works(trap: Trap) -> None:
@@ -124,9 +179,13 @@ def test_root_does_not_run_the_module_in_a_users_folder(trap: Trap) -> None:
     (trap.folder / "tracer.py").rename(trap.folder / "not_tracer.py")
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "tracer", "--version"], cwd=trap.folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            [sys.executable, "-m", "tracer", "--version"],
+            cwd=trap.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     finally:
         (trap.folder / "not_tracer.py").rename(trap.folder / "tracer.py")
     trap.ran()  # runpy looks for its own modules before anything of ours is run
@@ -179,9 +238,14 @@ def test_every_interpreter_that_is_started_is_isolated(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["run([sys.executable, '-c', x])", "run([sys.executable, '-S', '-I'])", "run((sys.executable, '-m', 'tracer'))",
-     "x = sys.executable", "run(f'{sys.executable} -c x', shell=True)"],
-)  # fmt: skip
+    [
+        "run([sys.executable, '-c', x])",
+        "run([sys.executable, '-S', '-I'])",
+        "run((sys.executable, '-m', 'tracer'))",
+        "x = sys.executable",
+        "run(f'{sys.executable} -c x', shell=True)",
+    ],
+)
 def test_what_is_not_isolated_is_found(source: str) -> None:
     assert complaints(source) != []
 
@@ -190,4 +254,4 @@ def test_the_script_of_the_checkout_is_isolated() -> None:
     """`./run setup` writes it so: a part of PYTHONPATH that is empty would be the current folder."""
     first = Path(FORKTRACE).read_text("utf-8").splitlines()[:2]
     assert any(line.rstrip().endswith(" -I") or ' -I "$0"' in line for line in first), first
-    assert '-I -X forktrace_ignored=' in (ROOT / "run").read_text("utf-8")
+    assert "-I -X forktrace_ignored=" in (ROOT / "run").read_text("utf-8")

@@ -20,22 +20,29 @@ import pytest
 
 from tests.conftest import need
 from tests.terminals import DEADLINE_S, wait_until
-from tracer import leftovers
+from tracer.host import leftovers
 
 FORKTRACE = str(Path(sys.executable).with_name("forktrace"))
 SEED = int(os.environ.get("FORKTRACE_SEED", "0")) or random.randrange(1, 1 << 30)
 ROUNDS = int(os.environ.get("FORKTRACE_KILLS", "1"))
 SIGNALS = [
-    signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGSEGV, signal.SIGABRT,
-    signal.SIGPIPE, signal.SIGUSR1,
-]  # fmt: skip
+    signal.SIGKILL,
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGSEGV,
+    signal.SIGABRT,
+    signal.SIGPIPE,
+    signal.SIGUSR1,
+]
 FORWARDED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 """Requests to end, which the program gets too."""
 TURNS = 30
 LASTS_S = 0.5
 """A program that forks TURNS times in that time, and then says so and ends with 7."""
 PROGRAM = (
-    ': >{out}.began; i=0; while [ $i -lt {turns} ]; do /bin/sh -c : ; sleep {each}; i=$((i + 1)); done;'
+    ": >{out}.began; i=0; while [ $i -lt {turns} ]; do /bin/sh -c : ; sleep {each}; i=$((i + 1)); done;"
     ' echo "$i $$" >{out}; exit 7'
 )
 DELAYACCT = Path("/proc/sys/kernel/task_delayacct")

@@ -14,9 +14,9 @@ import pytest
 
 from tests.conftest import need
 from tests.terminals import DEADLINE_S
-from tracer import own_limits
 from tracer.errors import ForktraceError
-from tracer.own_limits import check_room, explain, raise_own, restore
+from tracer.host import own_limits
+from tracer.host.own_limits import check_room, explain, raise_own, restore
 
 FORKTRACE = str(Path(sys.executable).with_name("forktrace"))
 FILES = resource.RLIMIT_NOFILE
@@ -67,7 +67,7 @@ def test_little_address_space(mib: int, output: bool, tmp_path: Path) -> None:
 
 FAILS = """
 import sys
-from tracer import session
+from tracer.capture import session
 def run(self, *sinks, **more):
     backend, target = self._backend, self._target
     self._released = True
@@ -84,8 +84,12 @@ def test_the_programs_status_survives_a_failure_of_ours(error: str) -> None:
     need("strace")
     done = subprocess.run(
         [sys.executable, "-c", FAILS.format(error=error), "--backend", "strace", "--", "sh", "-c", "sleep 0.3; exit 7"],
-        capture_output=True, text=True, timeout=DEADLINE_S, check=False, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
     assert (done.returncode, done.stderr.count("\n")) == (7, 1), done.stderr
     assert "out of memory" in done.stderr or "too many files" in done.stderr
 
@@ -93,13 +97,16 @@ def test_the_programs_status_survives_a_failure_of_ours(error: str) -> None:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (OSError(24, "x"), "too many files are open; raise `ulimit -n`"), (MemoryError(), "out of memory"),
-        (RuntimeError("can't start new thread"), "out of memory"), (OSError(2, "x"), None), (RuntimeError("x"), None),
+        (OSError(24, "x"), "too many files are open; raise `ulimit -n`"),
+        (MemoryError(), "out of memory"),
+        (RuntimeError("can't start new thread"), "out of memory"),
+        (OSError(2, "x"), None),
+        (RuntimeError("x"), None),
         (ImportError("libarrow.so: failed to map segment from shared object"), "out of memory"),
         (ImportError("No module named x"), None),
     ],
     ids=repr,
-)  # fmt: skip
+)
 def test_what_a_limit_caused_is_told_from_the_rest(error: BaseException, said: str | None) -> None:
     found = explain(error)
     assert (found is None) == (said is None)

@@ -11,8 +11,9 @@ from tests import hostile
 from tracer.analyses.summary import summarize
 from tracer.commands import main
 from tracer.commands.loss import LOSS_STATUS
-from tracer.events import Batch, Kind
-from tracer.tree import ProcessTree
+from tracer.model.batch import Batch
+from tracer.model.schema import Kind
+from tracer.tree.tree import ProcessTree
 
 Row = tuple[Kind, dict[str, Any]]
 WITHOUT_ENDS: list[Row] = [hostile.row(1, None, 10, comm="root"), *(hostile.row(i, 1, i * 10) for i in range(2, 9))]
@@ -61,13 +62,24 @@ def test_an_end_that_may_be_lost_is_not_said_to_be_a_life(tmp_path: Path, capsys
 
 
 def test_losses_are_summed_by_what_and_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [lost(3, "events ring: births"), lost(4, "events ring: births"), lost(2, "events ring: ends"),
-            lost(9, "skipped by the kernel: copies"), lost(None, "spool"), lost(1, None)]  # fmt: skip
+    rows = [
+        lost(3, "events ring: births"),
+        lost(4, "events ring: births"),
+        lost(2, "events ring: ends"),
+        lost(9, "skipped by the kernel: copies"),
+        lost(None, "spool"),
+        lost(1, None),
+    ]
     said = [line for line in report(tmp_path, capsys, *rows).splitlines() if "LOST" in line]
 
     assert len(said) == 1
-    for words in ("7 births (events ring)", "2 ends (events ring)", "9 copies (skipped by the kernel)",
-                  "an unknown number of records (spool)", "1 record (somewhere)"):  # fmt: skip
+    for words in (
+        "7 births (events ring)",
+        "2 ends (events ring)",
+        "9 copies (skipped by the kernel)",
+        "an unknown number of records (spool)",
+        "1 record (somewhere)",
+    ):
         assert words in said[0]
 
 
@@ -81,8 +93,10 @@ def test_a_loss_has_a_status_of_its_own(command: list[str], tmp_path: Path, caps
     verb, *more = command
     assert [main([verb, str(path), *more]) for path in (whole, lossy, torn)] == [0, 0, 0]
     assert [main([verb, str(path), *more, "--fail-on-loss"]) for path in (whole, lossy, torn)] == [
-        0, LOSS_STATUS, LOSS_STATUS,
-    ]  # fmt: skip
+        0,
+        LOSS_STATUS,
+        LOSS_STATUS,
+    ]
 
 
 def test_the_status_of_a_loss_is_nothing_else() -> None:

@@ -32,9 +32,15 @@ def test_no_mutation_is_a_traceback(family: str, seed: str, tmp_path: Path) -> N
     n = COUNTS[family][seed == "fresh"]
     words = [family, "1" if seed == "fixed" else FRESH, "0", str(n)]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.hostile.mutations", *words], cwd=ROOT, preexec_fn=limit, timeout=600,
-        capture_output=True, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "tests.hostile.mutations", *words],
+        cwd=ROOT,
+        preexec_fn=limit,
+        timeout=600,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        check=False,
+    )
     assert done.returncode == 0, f"mutations {words}: {done.stderr[-2000:]}"
     result = json.loads(done.stdout)
 

@@ -21,11 +21,12 @@ import pytest
 
 from tests import hostile
 from tests.hostile.mutations import LIMIT_WORDS
+from tracer.capture.nonblocking_writer import Outlet
 from tracer.commands import main, say
-from tracer.events import FIELDS, Kind, Meta
 from tracer.live.screen import Frame, Screen
-from tracer.outlet import Outlet
-from tracer.visible import visible
+from tracer.model.meta import Meta
+from tracer.model.schema import EVENT_COLUMNS, Kind
+from tracer.model.visible import visible
 
 SOURCE: Final = Path(__file__).parents[2] / "tracer"
 CORPUS: Final = {
@@ -46,23 +47,31 @@ CORPUS: Final = {
 HARMLESS: Final = "plain"
 TEXTS: Final = ("jsonl", "csv", "folded", "chrome", "dot", "mermaid", "html")
 COMMANDS: Final = {
-    "report": ["report", "{}"], "report -v": ["report", "{}", "-v", "-t", "--threads", "--width", "60"],
-    "report --full": ["report", "{}", "--full", "--color", "always"], "report --ascii": ["report", "{}", "--ascii"],
-    "check": ["check", "{}", *LIMIT_WORDS, "--max-lost", "99"], "check json": ["check", "{}", "--max-processes", "0",
-        "--max-lost", "99", "--format", "json"],
-    "diff": ["diff", "{}", "{}"], "diff with another": ["diff", "{}", "{plain}"],
-    "diff json": ["diff", "--format", "json", "{plain}", "--", "{}"], "fleet": ["fleet", "{folder}", "--by", "command"],
+    "report": ["report", "{}"],
+    "report -v": ["report", "{}", "-v", "-t", "--threads", "--width", "60"],
+    "report --full": ["report", "{}", "--full", "--color", "always"],
+    "report --ascii": ["report", "{}", "--ascii"],
+    "check": ["check", "{}", *LIMIT_WORDS, "--max-lost", "99"],
+    "check json": ["check", "{}", "--max-processes", "0", "--max-lost", "99", "--format", "json"],
+    "diff": ["diff", "{}", "{}"],
+    "diff with another": ["diff", "{}", "{plain}"],
+    "diff json": ["diff", "--format", "json", "{plain}", "--", "{}"],
+    "fleet": ["fleet", "{folder}", "--by", "command"],
     "replay": ["replay", "{}", "--format", "lines", "--speed", "max"],
     "replay -v": ["replay", "{}", "-v", "--format", "lines", "--speed", "max"],
     "replay json": ["replay", "{}", "-v", "--format", "jsonl", "--speed", "max"],
     **{f"report --as {name}": ["report", "{}", "--as", name, "--no-redact"] for name in TEXTS},
     **{f"export {name}": ["export", "{}", "--as", name, "--no-redact"] for name in TEXTS},
     **{f"export {name} events": ["export", "{}", "--as", name, "--table", "events"] for name in ("jsonl", "csv")},
-    **{f"export folded {weight}": ["export", "{}", "--as", "folded", "--weight", weight]
-       for weight in ("count", "life", "cpu", "cow", "stacks")},
-    "import": ["import", "{}"], "a word": ["export", "{}", "--as", "{word}"], "a name": ["report", "{word}"],
+    **{
+        f"export folded {weight}": ["export", "{}", "--as", "folded", "--weight", weight]
+        for weight in ("count", "life", "cpu", "cow", "stacks")
+    },
+    "import": ["import", "{}"],
+    "a word": ["export", "{}", "--as", "{word}"],
+    "a name": ["report", "{word}"],
     "an option": ["report", "{}", "--{word}"],
-}  # fmt: skip
+}
 COLOUR: Final = re.compile(rb"\x1b\[[0-9;]*m")
 BAR: Final = re.compile(rb"\r\x1b\[2K[^\r]*|\r +\r")  # of progress, on a slow machine
 ODD: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9]")
@@ -106,9 +115,18 @@ def shown(words: list[str]) -> bytes:
 def meta(word: str) -> Meta:
     """`word` in every string of it."""
     return Meta(
-        word, hostile.META.facts, 1_767_268_800 * 10**9, word, word, word, word, word, (word, word),
-        {"cow": word, word: [word]}, (word, "x" + word),
-    )  # fmt: skip
+        word,
+        hostile.META.facts,
+        1_767_268_800 * 10**9,
+        word,
+        word,
+        word,
+        word,
+        word,
+        (word, word),
+        {"cow": word, word: [word]},
+        (word, "x" + word),
+    )
 
 
 def make(path: Path, word: str) -> None:
@@ -159,7 +177,7 @@ COLOURS_OF_REPORTS: Final = {b"\x1b[2m", b"\x1b[1m", b"\x1b[3m", b"\x1b[36m", b"
 def test_every_string_of_a_trace_is_hostile() -> None:
     """So that a column, a kind or a field of Meta that is added later is in this test too."""
     rows = hostile.every_column("@")
-    strings = {f.name for f in FIELDS if f.type in "sS"}
+    strings = {f.name for f in EVENT_COLUMNS if f.type in "sS"}
 
     assert {kind for kind, _ in rows} == set(Kind) - {Kind.END}
     for _, row in rows[1:]:
@@ -199,9 +217,10 @@ def test_visible_twice_is_visible_once(word: str) -> None:
 
 
 DIRECT: Final = {
-    f"sys.{stream}.{name}" for stream in ("stdout", "stderr", "__stdout__", "__stderr__")
+    f"sys.{stream}.{name}"
+    for stream in ("stdout", "stderr", "__stdout__", "__stderr__")
     for name in ("write", "writelines", "buffer")
-}  # fmt: skip
+}
 
 
 def direct_writes(tree: ast.AST) -> Iterator[int]:

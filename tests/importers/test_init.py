@@ -10,8 +10,8 @@ import pytest
 
 from tests.samples import ROOT
 from tracer.errors import BadDataError, ForktraceError, UsageError
-from tracer.events import Kind
 from tracer.importers import IMPORTERS, log_source, open_log, sniff
+from tracer.model.schema import Kind
 
 STRACE = ROOT / "samples" / "strace"
 PERF = ROOT / "samples" / "perf"
@@ -20,7 +20,7 @@ _TEXTS = {
     "source code": b"int fd = open(path, O_RDONLY);\nwrite(1, x, n);\nif (close(fd) == -1) exit(1);\n" * 20,
     "a journal": b"Nov 24 08:00:01 host sshd[412]: Accepted publickey\nNov 24 08:00:02 host x[7]: (root) CMD\n" * 9,
     "a summary of strace -c": b"% time     seconds  usecs/call     calls\n100.00  0.0     0     1    read\n",
-    "ltrace": b"strlen(\"abc\") = 3\nmalloc(16) = 0x55\nputs(\"x\") = 2\n" * 9,
+    "ltrace": b'strlen("abc") = 3\nmalloc(16) = 0x55\nputs("x") = 2\n' * 9,
     "a mail about strace": b"I saw +++ exited with 1 and then nothing.\nclone() fails?\n" * 5,
     "bytes": bytes(range(256)) * 20,
     "nothing": b"",
@@ -30,7 +30,7 @@ _TEXTS = {
 
 @pytest.mark.parametrize("path", [*STRACE.glob("*.log*"), *PERF.glob("*.txt")], ids=lambda path: path.name)
 def test_recorded_files_are_known_by_their_content(path: Path) -> None:
-    assert sniff(path.read_bytes()) == ("strace.log" if path.parent == STRACE else "perf_script")
+    assert sniff(path.read_bytes()) == ("strace.log" if path.parent == STRACE else "perf.script")
 
 
 @pytest.mark.parametrize("what", _TEXTS)

@@ -25,8 +25,11 @@ from tracer.importers.log_source import LogSource
 
 _TEXT = b"".join(b"line %d of some text\n" % n for n in range(5000))
 _PACK: dict[str, Callable[[bytes], bytes]] = {
-    "plain": bytes, "gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress
-}  # fmt: skip
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "xz": lzma.compress,
+    "bzip2": bz2.compress,
+}
 
 
 def zstd(data: bytes, path: Path) -> None:

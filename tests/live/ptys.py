@@ -22,9 +22,16 @@ from tests.terminals import DEADLINE_S, Terminal
 FORKTRACE: Final = [sys.executable, "-m", "tracer"]
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
 KEYS: Final = {
-    "up": "\x1b[A", "down": "\x1b[B", "right": "\x1b[C", "left": "\x1b[D", "pgup": "\x1b[5~", "pgdn": "\x1b[6~",
-    "enter": "\r", "esc": "\x1b", "space": " ",
-}  # fmt: skip
+    "up": "\x1b[A",
+    "down": "\x1b[B",
+    "right": "\x1b[C",
+    "left": "\x1b[D",
+    "pgup": "\x1b[5~",
+    "pgdn": "\x1b[6~",
+    "enter": "\r",
+    "esc": "\x1b",
+    "space": " ",
+}
 
 
 class Screen(Terminal):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from tests.stories import ALL, Story
-from tracer.analyses.window import Window
-from tracer.events import Kind, Meta
 from tracer.live.head import Scene
 from tracer.live.model import ORDERS, Model
 from tracer.live.screen import Frame
 from tracer.live.snapshot import Snapshot, Taker
+from tracer.model.meta import Meta
+from tracer.model.schema import Kind
 from tracer.reports.terminal import Terminal, cells
+from tracer.window.window import Window
 
 UNTIL = 12.25
 
@@ -67,5 +68,3 @@ SCENE = Scene(what="whole host · bpf", clock="14:02:11", can_save=True)
 
 def terminal(width: int = 80, *, unicode: bool = True) -> Terminal:
     return Terminal(tty=True, width=width, color=True, unicode=unicode)
-
-

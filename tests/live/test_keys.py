@@ -35,9 +35,7 @@ def test_pieces_are_put_together(parts: list[bytes], data: st.DataObject) -> Non
     whole = b"".join(parts)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
     keys = Keys()
-    found = [
-        name for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True) for name in keys.feed(whole[a:b])
-    ]  # fmt: skip
+    found = [name for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True) for name in keys.feed(whole[a:b])]
 
     assert found == Keys().feed(whole)
     assert not keys.waiting

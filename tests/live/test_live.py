@@ -21,7 +21,7 @@ from tests.conftest import need
 from tests.live.ptys import ENTER, FORKTRACE, LEAVE, Screen
 from tests.live.scenes import busy_host
 from tests.terminals import Shell, wait_until
-from tracer.capture import open_trace
+from tracer.api.capture import open_trace
 from tracer.errors import CannotWriteError, UsageError
 from tracer.live import Live
 from tracer.live.device import Device
@@ -219,9 +219,16 @@ def test_beside_a_program_that_has_the_terminal_it_is_refused() -> None:
 
 def test_without_any_terminal_it_is_refused() -> None:
     done = subprocess.run(
-        [*FORKTRACE, "--live", "--", "true"], stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=ROOT,
-        start_new_session=True, timeout=60, check=False, env={**os.environ, "TERM": "xterm"},
-    )  # fmt: skip
+        [*FORKTRACE, "--live", "--", "true"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "TERM": "xterm"},
+    )
 
     assert done.returncode == 2
     assert "there is no terminal for a live screen; leave --live out" in done.stderr

@@ -11,19 +11,25 @@ from hypothesis import strategies as st
 
 from tests.live.scenes import SCENE, busy_host, frame, press, snapshot, terminal
 from tests.stories import ALL, Story
-from tracer.events import Fact, Kind, Meta
-from tracer.live import playing
+from tracer.live import replay_screen
 from tracer.live.head import Scene
 from tracer.live.model import Model
 from tracer.live.screen import Screen
 from tracer.live.snapshot import Snapshot
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import Kind
 
 Golden = Callable[[str, str], None]
 BLIND = Meta("netlink", frozenset({Fact.STATUS}))
 HOSTILE = [
-    "\x1b[31mred", "[bold]rich[/]", "a\nb\tc\x07", "\u202eflip", "wide" + "漢字" * 9, "\udcff\x9b2J",
+    "\x1b[31mred",
+    "[bold]rich[/]",
+    "a\nb\tc\x07",
+    "\u202eflip",
+    "wide" + "漢字" * 9,
+    "\udcff\x9b2J",
     "e" + "\u0301" * 50,
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
@@ -68,7 +74,7 @@ def test_help_is_whole(width: int, height: int) -> None:
     """A player's has most keys."""
     window, model = busy_host(), Model(terminal(width))
     model.view.press("?")
-    scene = Scene(what="x.ftrace", can_save=False, help=playing.HELP, progress=[("curve", "")])
+    scene = Scene(what="x.ftrace", can_save=False, help=replay_screen.HELP, progress=[("curve", "")])
 
     text = frame(window, model, width, height, scene).text()
     assert "…" not in text

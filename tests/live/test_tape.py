@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from tests.stories import ALL, S, Story
 from tests.strategies import META, PROFILE, History, histories
-from tracer.analyses.window import SERIES
-from tracer.events import NULL, Batch, Kind, Meta
 from tracer.live.player import SPEEDS, Player
-from tracer.live.tape import Outline, Tape, cut, outline, stamps_of
-from tracer.recording.columns import split
+from tracer.live.tape import Outline, Tape, outline, stamps_of
+from tracer.model.batch import Batch
+from tracer.model.meta import Meta
+from tracer.model.schema import NULL, Kind
+from tracer.window.window import SERIES
 
 
 class Held:
@@ -94,8 +95,11 @@ def test_steps() -> None:
         found.append((it.event.kind, it.event.pid, it.at_ns / S))
     assert it.paused
     assert found == [
-        (Kind.FORK, 100, 0.5), (Kind.EXEC, 100, 0.6), (Kind.EXIT, 100, 0.7), (Kind.EXIT, 101, 1.7),
-    ]  # fmt: skip
+        (Kind.FORK, 100, 0.5),
+        (Kind.EXEC, 100, 0.6),
+        (Kind.EXIT, 100, 0.7),
+        (Kind.EXIT, 101, 1.7),
+    ]
     it.step()
     assert work(it).at_ns == 2.5 * S
 
@@ -192,7 +196,9 @@ def test_speeds_have_a_first_and_a_last(speed: float) -> None:
 def test_wherever_one_jumps_the_window_is_the_same_at_the_end(history: History, data: st.DataObject) -> None:
     whole = Batch.from_rows(history.rows)
     at = data.draw(st.integers(0, len(whole)))
-    recording: Any = Held(*(part for part in (split(whole, at) if len(whole) else ()) if len(part)), meta=META)
+    recording: Any = Held(
+        *(part for part in ((whole.cut(0, at), whole.cut(at)) if len(whole) else ()) if len(part)), meta=META
+    )
     found = outline(recording)
     straight = Player(Tape(recording), found, META)
     straight.seek(straight.end_ns)
@@ -235,8 +241,10 @@ def test_an_outline_of_a_long_trace_is_no_longer() -> None:
 
 def test_stamps_never_go_back() -> None:
     rows: list[Any] = [
-        (Kind.EXISTING, {"pid": 1}), (Kind.FORK, {"ts_ns": 5, "pid": 2}), (Kind.EXIT, {"ts_ns": 3, "pid": 2}),
-    ]  # fmt: skip
+        (Kind.EXISTING, {"pid": 1}),
+        (Kind.FORK, {"ts_ns": 5, "pid": 2}),
+        (Kind.EXIT, {"ts_ns": 3, "pid": 2}),
+    ]
 
     assert stamps_of(Batch.from_rows(rows)).tolist() == [NULL, 5, 5]
 
@@ -247,7 +255,7 @@ def test_a_piece_is_as_split_has_it(history: History, data: st.DataObject) -> No
     whole = Batch.from_rows(history.rows)
     start = data.draw(st.integers(0, len(whole)))
     end = data.draw(st.integers(start, len(whole)))
-    piece = cut(whole, start, end)
+    piece = whole.cut(start, end)
 
     assert list(piece.rows()) == list(whole.rows())[start:end]
 

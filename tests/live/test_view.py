@@ -17,10 +17,16 @@ def pressed(*keys: str, items: tuple[str, ...] = ("a", "b", "c")) -> View:
 @pytest.mark.parametrize(
     ("key", "act"),
     [
-        ("q", Act.QUIT), ("w", Act.SAVE), ("space", Act.PAUSE), ("ctrl-l", Act.REDRAW), ("f", Act.OTHER),
-        ("left", Act.OTHER), ("t", None), ("?", None),
+        ("q", Act.QUIT),
+        ("w", Act.SAVE),
+        ("space", Act.PAUSE),
+        ("ctrl-l", Act.REDRAW),
+        ("f", Act.OTHER),
+        ("left", Act.OTHER),
+        ("t", None),
+        ("?", None),
     ],
-)  # fmt: skip
+)
 def test_what_is_asked_of_others(key: str, act: Act | None) -> None:
     assert View().press(key) is act
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tracer.capture.target import Action, Status, Target, open_output, pass_on
 from tracer.errors import ForktraceError
-from tracer.target import Action, Status, Target, open_output, pass_on
 
 
 def main() -> None:

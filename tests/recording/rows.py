@@ -7,12 +7,14 @@ from typing import Any, Final
 
 import hypothesis.strategies as st
 
-from tracer.events import FIELDS, HEAD, NULL, Batch, Kind, Meta, Part
+from tracer.model.batch import Batch
+from tracer.model.meta import Meta
+from tracer.model.schema import EVENT_COLUMNS, NULL, Kind, Part
 from tracer.recording.validity import ITEM_RANGES, RANGES
 
 META: Final = Meta("bpf", frozenset({"argv", "flags"}), 1_700_000_000, command=("./a", "\udcff"), options={"s": 1})
 
-FIELD_TYPES: Final = {f.name: f.type for f in (*HEAD, *FIELDS) if f.name != "kind"}
+FIELD_TYPES: Final = {f.name: f.type for f in EVENT_COLUMNS if f.name != "kind"}
 
 # What bytes from outside become; now and then one that text.py must escape.
 strings = st.one_of(
@@ -104,12 +106,24 @@ def build(processes: int, seed: int = 0) -> Batch:
             Kind.FORK,
             born,
             {
-                "creator_pid": one, "creator_tid": one, "creator_born_ns": one, "ppid": one, "parent_born_ns": one,
-                "clone_flags": one * 0 + 0x1200000, "exit_signal": one * 0 + 17, "pgid": one, "sid": one, "uid": one,
-                "fork_ns": some(40_000, 120_000), "pgtables_bytes": some(10, 14, 4096), "rss_bytes": some(8, 9, 4096),
+                "creator_pid": one,
+                "creator_tid": one,
+                "creator_born_ns": one,
+                "ppid": one,
+                "parent_born_ns": one,
+                "clone_flags": one * 0 + 0x1200000,
+                "exit_signal": one * 0 + 17,
+                "pgid": one,
+                "sid": one,
+                "uid": one,
+                "fork_ns": some(40_000, 120_000),
+                "pgtables_bytes": some(10, 14, 4096),
+                "rss_bytes": some(8, 9, 4096),
             },
             {
-                "how": ["fork"] * processes, "syscall": ["clone"] * processes, "comm": ["make"] * processes,
+                "how": ["fork"] * processes,
+                "syscall": ["clone"] * processes,
+                "comm": ["make"] * processes,
                 "cgroup": ["/user.slice/user-1000.slice/session-3.scope"] * processes,
                 "evidence": ["measured"] * processes,
             },
@@ -119,7 +133,8 @@ def build(processes: int, seed: int = 0) -> Batch:
             begun,
             {},
             {
-                "comm": names, "exe": ["/usr/bin/" + name for name in names],
+                "comm": names,
+                "exe": ["/usr/bin/" + name for name in names],
                 "argv": [[n, "-O2", "-c", f"src/f{i}.c", "-o", f"src/f{i}.o"] for i, n in enumerate(names)],
                 "cwd": ["/home/user/project/src"] * processes,
             },
@@ -128,8 +143,13 @@ def build(processes: int, seed: int = 0) -> Batch:
             Kind.EXIT,
             ended,
             {
-                "exit_code": one * 0, "last": one * 0 + 1, "core_dumped": one * 0, "min_flt": some(100, 900),
-                "maj_flt": one * 0, "utime_ns": some(0, 3, 4_000_000), "stime_ns": some(0, 3, 4_000_000),
+                "exit_code": one * 0,
+                "last": one * 0 + 1,
+                "core_dumped": one * 0,
+                "min_flt": some(100, 900),
+                "maj_flt": one * 0,
+                "utime_ns": some(0, 3, 4_000_000),
+                "stime_ns": some(0, 3, 4_000_000),
                 "max_rss_bytes": some(300, 3000, 4096),
             },
             {},
@@ -138,10 +158,12 @@ def build(processes: int, seed: int = 0) -> Batch:
             Kind.REAP,
             reaped,
             {
-                "reaped_by": one, "reap_ns": reaped, "zombie_ns": reaped - ended,
+                "reaped_by": one,
+                "reap_ns": reaped,
+                "zombie_ns": reaped - ended,
                 "runtime_ns": some(300_000, 3_000_000),
             },
             {"evidence": ["inferred"] * processes},
         ),
-    }  # fmt: skip
+    }
     return Batch(kinds.tobytes(), parts)

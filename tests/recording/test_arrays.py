@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 
 from tests.recording.rows import VALUES
-from tracer.events import NULL
+from tracer.model.schema import NULL
 from tracer.recording import arrays
 
 
@@ -91,7 +91,7 @@ def test_neither_pandas_nor_compute_is_imported_for_a_small_trace() -> None:
     code = """
 import io, sys
 from tests.recording.rows import META, exit_, fork
-from tracer.events import Batch
+from tracer.model.batch import Batch
 from tracer.recording import Reader, Writer
 file = io.BytesIO()
 with Writer(file, META) as writer:

@@ -7,13 +7,14 @@ import pyarrow as pa
 from hypothesis import given
 
 from tests.recording.rows import batches, build, changed, exit_, fork
-from tracer.events import FIELDS, HEAD, NULL, Batch, Kind
+from tracer.model.batch import Batch
+from tracer.model.schema import EVENT_COLUMNS, NULL, Kind
 from tracer.recording import columns
-from tracer.recording.columns import narrow, split, widen, without
+from tracer.recording.columns import narrow, widen
 
 
 def test_the_wide_schema_is_the_model() -> None:
-    assert columns.wide_schema().names == [f.name for f in (*HEAD, *FIELDS)]
+    assert columns.wide_schema().names == [f.name for f in EVENT_COLUMNS]
     assert {str(t) for t in columns.wide_schema().types} == {
         "int64",
         "bool",
@@ -99,7 +100,7 @@ def test_rows_of_unknown_kinds_are_counted_and_left_out() -> None:
 
 @given(batches, st.integers(0, 12))
 def test_split_is_undone_by_joining(batch: Batch, at: int) -> None:
-    left, right = split(batch, at)
+    left, right = batch.cut(0, at), batch.cut(at)
 
     assert len(left) == min(at, len(batch))
     assert [*left.rows(), *right.rows()] == list(batch.rows())
@@ -108,8 +109,8 @@ def test_split_is_undone_by_joining(batch: Batch, at: int) -> None:
 def test_without_a_kind() -> None:
     batch = Batch.from_rows([fork(1), (Kind.END, {"count": 1}), fork(2)])
 
-    assert list(without(batch, Kind.END).rows()) == list(Batch.from_rows([fork(1), fork(2)]).rows())
-    assert without(batch, Kind.LOST) is batch
+    assert list(batch.without(Kind.END).rows()) == list(Batch.from_rows([fork(1), fork(2)]).rows())
+    assert batch.without(Kind.LOST) is batch
 
 
 def test_halves_of_a_batch_whose_kinds_come_in_blocks() -> None:
@@ -120,7 +121,7 @@ def test_halves_of_a_batch_whose_kinds_come_in_blocks() -> None:
         for i in range(1, 7)
     ]
     batch = Batch.from_rows(rows)
-    halves = split(batch, 6)
+    halves = batch.cut(0, 6), batch.cut(6)
 
     for half in halves:
         widen(half).validate(full=True)

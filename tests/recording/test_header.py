@@ -7,7 +7,7 @@ import pytest
 
 from tests.recording.rows import META
 from tracer.errors import BadDataError
-from tracer.events import Meta
+from tracer.model.meta import Meta
 from tracer.recording import header
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from tests.recording.rows import META, build, changed, exit_, fork, forks
 from tracer.errors import BadDataError, NoInputError
-from tracer.events import Batch, Kind
+from tracer.model.batch import Batch
+from tracer.model.schema import Kind
 from tracer.recording import Reader, Writer, header
 from tracer.recording.columns import wide_schema, widen
 from tracer.recording.frames import Frames

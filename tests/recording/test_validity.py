@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from tests.recording.rows import META, exit_, fork
-from tracer.events import FIELDS, HEAD, Batch, Kind
+from tracer.model.batch import Batch
+from tracer.model.schema import EVENT_COLUMNS, Kind
 from tracer.recording import Reader, Writer, validity
 
-LISTS_OF_NUMBERS = {f.name for f in FIELDS if f.type == "I"}
+LISTS_OF_NUMBERS = {f.name for f in EVENT_COLUMNS if f.type == "I"}
 
 
 def read(*batches: list[tuple[Kind, dict[str, Any]]], columns: set[str] | None = None) -> tuple[list[int], Reader]:
@@ -27,7 +28,7 @@ def read(*batches: list[tuple[Kind, dict[str, Any]]], columns: set[str] | None =
 
 
 def test_every_integer_column_has_a_range() -> None:
-    assert {f.name for f in (*HEAD, *FIELDS) if f.type == "i"} == set(validity.RANGES)
+    assert {f.name for f in EVENT_COLUMNS if f.type == "i"} == set(validity.RANGES)
     assert set(validity.ITEM_RANGES) == LISTS_OF_NUMBERS
 
 

@@ -20,7 +20,8 @@ from hypothesis import given
 from tests.conftest import need
 from tests.recording.rows import META, batches, build, fork, forks
 from tracer.errors import CannotWriteError
-from tracer.events import Batch, Kind
+from tracer.model.batch import Batch
+from tracer.model.schema import Kind
 from tracer.recording import Reader, Writer, writer
 
 

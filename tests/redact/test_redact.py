@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracer.errors import BadDataError, NoInputError
-from tracer.events import Batch, Kind
+from tracer.model.batch import Batch
+from tracer.model.schema import Kind
 from tracer.redact import MARK, RULES, load_rules, redact, redact_batch, redact_environment
 
 SECRET = "Zq8vXsecretW3"
@@ -271,10 +272,44 @@ def test_a_batch_is_redacted_in_place() -> None:
 # hostile text
 
 FRAGMENTS = st.sampled_from(
-    (*"=:@&;,'\"\\ \t\n?/%|()$-{}", "//", "://", "--", "password", "--password", "-p", "-u", "token", "mysql", "curl",
-     "docker", "login", "sh", "-c", "a", "b1", "x.y", "ghp_", "eyJ", "AAAAAAAAAA", "-----BEGIN", "PRIVATE KEY-----",
-     "-----END", MARK, "Authorization", "Bearer", "Basic", "KEY", "requirepass", "\udc80", "é", "SG.", "../", "--x=")
-)  # fmt: skip
+    (
+        *"=:@&;,'\"\\ \t\n?/%|()$-{}",
+        "//",
+        "://",
+        "--",
+        "password",
+        "--password",
+        "-p",
+        "-u",
+        "token",
+        "mysql",
+        "curl",
+        "docker",
+        "login",
+        "sh",
+        "-c",
+        "a",
+        "b1",
+        "x.y",
+        "ghp_",
+        "eyJ",
+        "AAAAAAAAAA",
+        "-----BEGIN",
+        "PRIVATE KEY-----",
+        "-----END",
+        MARK,
+        "Authorization",
+        "Bearer",
+        "Basic",
+        "KEY",
+        "requirepass",
+        "\udc80",
+        "é",
+        "SG.",
+        "../",
+        "--x=",
+    )
+)
 WORD = st.lists(FRAGMENTS, max_size=14).map("".join) | st.text(max_size=12)
 
 
@@ -304,10 +339,37 @@ def test_whatever_the_secret_nothing_of_it_is_left(secret: str, line: str) -> No
 
 
 HOSTILE = (
-    "a", "=", "a=", "password=", "://", "x://a:b@", '"', "'", "\\", "\"'", '"\\', " ", "-p ", "authorization: ", "ghp_",
-    "eyJ.", "-----BEGIN PRIVATE KEY-----", "' \" ", "\"a 'b ", ":", '{"password":"x"},', "secret='", "@", "a\\ ", "K_",
-    "--password ", "x: ", "-----BEGIN", "\\\"", "token\"'\\=",
-)  # fmt: skip
+    "a",
+    "=",
+    "a=",
+    "password=",
+    "://",
+    "x://a:b@",
+    '"',
+    "'",
+    "\\",
+    "\"'",
+    '"\\',
+    " ",
+    "-p ",
+    "authorization: ",
+    "ghp_",
+    "eyJ.",
+    "-----BEGIN PRIVATE KEY-----",
+    "' \" ",
+    "\"a 'b ",
+    ":",
+    '{"password":"x"},',
+    "secret='",
+    "@",
+    "a\\ ",
+    "K_",
+    "--password ",
+    "x: ",
+    "-----BEGIN",
+    '\\"',
+    "token\"'\\=",
+)
 
 
 @pytest.mark.parametrize("unit", HOSTILE)

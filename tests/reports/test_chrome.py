@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from tests import build
 from tests.exporting import Golden, exported, of
-from tests.reports.test_console import ends, pipeline
+from tests.reports.console.test_report import ends, pipeline
 from tests.strategies import History, histories
 
 

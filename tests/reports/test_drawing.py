@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from tests import build, hostile
 from tests.conftest import need
 from tests.exporting import Golden, exported, of
-from tests.reports.test_console import ends, make, pipeline
+from tests.reports.console.test_report import ends, make, pipeline
 from tests.strategies import History, histories
+from tracer.api.trace import Trace
 from tracer.reports.dot import quoted
 from tracer.reports.drawing import boxes
 from tracer.reports.mermaid import escaped
-from tracer.trace import Trace
 
 DOT = re.compile(
     r"""\ \ (?: p\d+\ \[label="(?:[^"\\\n]|\\.)*"(?:,\ (?:color=red|shape=plaintext))?\];
@@ -108,10 +108,12 @@ def broken_mermaid(text: str) -> Iterator[str]:
 @pytest.mark.parametrize("name", ["pipeline", "make", "ends", "names", "chain", "fan", "nobody"])
 def test_a_chart_is_in_the_grammar_of_mermaid(name: str) -> None:
     traces = {
-        "names": hostile.tree_of_names(), "chain": hostile.chain(3000), "fan": hostile.fan(3000),
+        "names": hostile.tree_of_names(),
+        "chain": hostile.chain(3000),
+        "fan": hostile.fan(3000),
         "nobody": Trace(hostile.META, list),
         **{story.__name__: build.trace(*story()) for story in (pipeline, make, ends)},
-    }  # fmt: skip
+    }
 
     assert list(broken_mermaid(exported("mermaid", traces[name]).decode())) == []
 
@@ -125,16 +127,27 @@ def test_any_chart_is_in_the_grammar_of_mermaid(history: History) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ('["', '[\\"'), ('"]', '""]'), ("  p0[", "  end["), ("-->", "--&gt;"), ("flowchart LR", "graph"),
+        ('["', '[\\"'),
+        ('"]', '""]'),
+        ("  p0[", "  end["),
+        ("-->", "--&gt;"),
+        ("flowchart LR", "graph"),
         ("p1[", "p0["),
-        ("-->", "--> p9 -->"), ("p0 --> p1", "p0 --> p99"), ("<br/>", "<b>"), ("  p0[", "  %%{init: {}}%%\n  p0["),
-        ("class p", "class p77,p"), ("#40;", "("), ("#40;", "#0;"),
+        ("-->", "--> p9 -->"),
+        ("p0 --> p1", "p0 --> p99"),
+        ("<br/>", "<b>"),
+        ("  p0[", "  %%{init: {}}%%\n  p0["),
+        ("class p", "class p77,p"),
+        ("#40;", "("),
+        ("#40;", "#0;"),
     ],
-)  # fmt: skip
+)
 def test_a_broken_chart_is_seen_to_be_broken(old: str, new: str) -> None:
-    text = exported("mermaid", build.trace(*pipeline())).decode() if "class" not in old else exported(
-        "mermaid", build.trace(*ends())
-    ).decode()  # fmt: skip
+    text = (
+        exported("mermaid", build.trace(*pipeline())).decode()
+        if "class" not in old
+        else exported("mermaid", build.trace(*ends())).decode()
+    )
     assert old in text
 
     assert list(broken_mermaid(text.replace(old, new, 1)))

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from tests import hostile
 from tests.exporting import exported, of
 from tests.strategies import History, histories
-from tracer.events import Batch, Kind
+from tracer.api.trace import Trace
+from tracer.model.batch import Batch
+from tracer.model.schema import Kind
 from tracer.reports import REPORTS, by_suffix
-from tracer.trace import Trace
 
 NAMES = tuple(listed.name for listed in REPORTS)
 UTF8 = ("chrome", "dot", "mermaid", "html", "jsonl")

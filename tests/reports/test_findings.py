@@ -10,14 +10,14 @@ from hypothesis import given
 from tests.build import exec_, exit_, root, tree
 from tests.hostile import NAMES
 from tests.strategies import META, PROFILE, History, histories
-from tracer.analyses.advice import advise
-from tracer.analyses.finding import Finding
-from tracer.events import Batch
+from tracer.analyses.findings.advice import advise
+from tracer.analyses.findings.finding import Finding
+from tracer.model.batch import Batch
 from tracer.reports import findings
-from tracer.reports.console_findings import FindingLines
+from tracer.reports.console.findings import FindingLines
 from tracer.reports.findings import sentences
 from tracer.reports.terminal import Terminal, cells
-from tracer.tree import ProcessTree
+from tracer.tree.tree import ProcessTree
 
 MIB = 1 << 20
 FIGURES: dict[str, dict[str, Any]] = {
@@ -27,16 +27,31 @@ FIGURES: dict[str, dict[str, Any]] = {
     "collector": {"workers": 2, "copied_bytes": MIB, "share": 0.5, "function": "gc_collect_main", "part": 0.98},
     "workers_copy": {"workers": 2, "copied_bytes": MIB, "share": 0.5, "function": None, "part": None},
     "failed_forks": {"failed": 2, "callers": 2, "error": "EAGAIN", "cause": "pids.max 50/50", "sure": False},
-    "respawn": {"times": 9, "failed": 8, "outcome": "SIGSEGV", "life_ns": 1000, "pause_ns": 1000, "cpu_ns": None,
-                "forks_per_s": 12.3},
+    "respawn": {
+        "times": 9,
+        "failed": 8,
+        "outcome": "SIGSEGV",
+        "life_ns": 1000,
+        "pause_ns": 1000,
+        "cpu_ns": None,
+        "forks_per_s": 12.3,
+    },
     "unreaped": {"children": 1, "unreaped": 1, "longest_ns": 10**9, "at_once": 1, "sigchld": "handler", "pid": 7},
     "reaped_late": {"children": 2, "unreaped": 0, "longest_ns": 10**9, "at_once": 1, "sigchld": None, "pid": 7},
     "path_search": {"failed": 20, "processes": 1, "names": 2, "name": "cc", "wasted_ns": 10**6, "missing": 1},
     "shell": {"shells": 10, "in_place": 0, "own_ns": 10**7, "script": "ls -l", "of_script": 4, "programs": 3},
-    "short_lived": {"processes": 100, "parents": 1, "words": ("date", None), "comm": None, "life_ns": 1, "lives_ns": 1,
-                    "cpu_ns": 1, "part": 0.5},
+    "short_lived": {
+        "processes": 100,
+        "parents": 1,
+        "words": ("date", None),
+        "comm": None,
+        "life_ns": 1,
+        "lives_ns": 1,
+        "cpu_ns": 1,
+        "part": 0.5,
+    },
     "threads": {"forks": 1, "threads": 1},
-}  # fmt: skip
+}
 
 
 def finding(kind: str, **figures: Any) -> Finding:

@@ -12,9 +12,9 @@ from tests.build import MS, after, end, exec_, existing, exit_, faults, fork, ro
 from tests.exporting import exported, of
 from tests.strategies import History, histories
 from tracer import reports
+from tracer.api.trace import Trace
 from tracer.errors import CannotWriteError, UsageError
 from tracer.reports import Options
-from tracer.trace import Trace
 
 
 def folded(said: Trace, weight: str | None = None) -> str:
@@ -59,10 +59,21 @@ def test_a_trace_without_stacks_is_folded_by_ancestors() -> None:
 
 def test_programs_below_their_ancestors_by_each_weight() -> None:
     steps = [
-        root(1, "make"), fork(1, 2), exec_(2, "/bin/cc", "a;b.c"), after(4), exit_(2, utime_ns=700, stime_ns=300),
-        fork(1, 3), exec_(3, "cc"), exit_(3, utime_ns=0, stime_ns=50), fork(3, 4, comm="x;y z"), exit_(1),
-        faults(2, cow_copies=2), faults(3, cow_copies=1), faults(1, cow_copies=0), end(),
-    ]  # fmt: skip
+        root(1, "make"),
+        fork(1, 2),
+        exec_(2, "/bin/cc", "a;b.c"),
+        after(4),
+        exit_(2, utime_ns=700, stime_ns=300),
+        fork(1, 3),
+        exec_(3, "cc"),
+        exit_(3, utime_ns=0, stime_ns=50),
+        fork(3, 4, comm="x;y z"),
+        exit_(1),
+        faults(2, cow_copies=2),
+        faults(3, cow_copies=1),
+        faults(1, cow_copies=0),
+        end(),
+    ]
     said = trace(*steps)
 
     assert folded(said, "count") == "make 1\nmake;cc 2\nmake;cc;x:y z 1\n"

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 
 from tests import build
 from tests.exporting import Golden, exported, of, perfetto
-from tests.reports.test_console import pipeline
+from tests.reports.console.test_report import pipeline
 from tests.strategies import History, histories
 from tracer.errors import UsageError
-from tracer.events import NULL
+from tracer.model.schema import NULL
 from tracer.reports.perfetto import ABOUT, ALIVE, COPIES, FIRST
 
 
@@ -51,9 +51,13 @@ def test_any_tree(history: History) -> None:
 def test_figures_beyond_its_integers() -> None:
     huge = -(NULL + 1)  # as much as a column holds
     trace = build.trace(
-        build.root(1, "x"), build.fork(1, 2), build.exit_(2), build.faults(2, cow_copies=huge), build.exit_(1),
+        build.root(1, "x"),
+        build.fork(1, 2),
+        build.exit_(2),
+        build.faults(2, cow_copies=huge),
+        build.exit_(1),
         build.faults(1, cow_copies=huge),
-    )  # fmt: skip
+    )
 
     assert [p.track_event.counter_value for p in perfetto(exported("perfetto", trace)) if p.track_event.type == 4][
         -1

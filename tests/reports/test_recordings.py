@@ -16,8 +16,8 @@ import pytest
 
 import tracer
 from tests.conftest import need
-from tracer.analyses.advice import advise
-from tracer.reports.console import Console
+from tracer.analyses.findings.advice import advise
+from tracer.reports.console.report import Console
 from tracer.reports.terminal import Terminal
 
 SAMPLES: Final = Path(__file__).parents[2] / "samples"
@@ -76,7 +76,7 @@ def test_a_report_is_of_its_file_alone() -> None:
     """The same in another process, with another hash seed: nothing hangs on the order of a set."""
     code = (
         "import io, sys, tracer\n"
-        "from tracer.reports.console import Console\n"
+        "from tracer.reports.console.report import Console\n"
         "from tracer.reports.terminal import Terminal\n"
         "page = io.StringIO()\n"
         "Console(Terminal(width=100), page).report(tracer.load(sys.argv[1]))\n"
@@ -84,10 +84,14 @@ def test_a_report_is_of_its_file_alone() -> None:
     )
     said = {
         subprocess.run(
-            [sys.executable, "-c", code, str(RECORDINGS / "searching.ftrace")], cwd=SAMPLES.parent, check=True,
-            text=True, capture_output=True, env={"PYTHONHASHSEED": seed, "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+            [sys.executable, "-c", code, str(RECORDINGS / "searching.ftrace")],
+            cwd=SAMPLES.parent,
+            check=True,
+            text=True,
+            capture_output=True,
+            env={"PYTHONHASHSEED": seed, "LC_ALL": "C.UTF-8", "TZ": "UTC"},
         ).stdout
         for seed in ("1", "2", "3")
-    }  # fmt: skip
+    }
 
     assert len(said) == 1

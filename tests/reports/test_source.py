@@ -13,13 +13,13 @@ import pytest
 
 from tests.conftest import need
 from tests.exporting import exported, perfetto
+from tracer.api.trace import Trace
 from tracer.commands import main
-from tracer.events import Meta
 from tracer.importers import open_log
+from tracer.model.meta import Meta
 from tracer.recording import Writer
 from tracer.reports import REPORTS, by_name
 from tracer.reports.source import line, sentences, source, wrapped
-from tracer.trace import Trace
 
 LOG = (
     b'10 1700000000.000001 execve("/bin/sh", ["sh"], 0x7ff /* 1 var */) = 0\n'
@@ -30,8 +30,15 @@ LOG = (
 )
 HOSTILE = Meta(
     source='x"];\n\x1b[2J%%{init}%%</script>',
-    notes=('"]; evil [label="', "%%{init: {'theme': 'dark'}}%%", "a\nb\r\n  graph TD\x1b[1m", "", "  ", "x" * 5000,
-           "\\"),
+    notes=(
+        '"]; evil [label="',
+        "%%{init: {'theme': 'dark'}}%%",
+        "a\nb\r\n  graph TD\x1b[1m",
+        "",
+        "  ",
+        "x" * 5000,
+        "\\",
+    ),
 )
 NAMES = tuple(listed.name for listed in REPORTS)
 SAID = ("dot", "mermaid", "chrome", "perfetto", "html", "parquet")
@@ -127,8 +134,9 @@ def test_a_source_with_nothing_to_warn_of_is_silent() -> None:
 
 def test_notes_become_sentences() -> None:
     assert sentences(Meta(source="x", notes=("copies were\n not counted", "Done.", "", " "))) == (
-        "Copies were not counted.", "Done.",
-    )  # fmt: skip
+        "Copies were not counted.",
+        "Done.",
+    )
     assert all(len(part) <= 30 for part in wrapped(Meta(source="x", notes=("some words of a sentence " * 9,)), 30))
 
 

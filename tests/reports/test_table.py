@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 
 from tests.recording.rows import META, batches, build, exit_, fork
+from tracer.api.trace import Trace
 from tracer.errors import CannotWriteError, UsageError
-from tracer.events import TYPES, Batch, Kind
-from tracer.processes import PROCESS_COLUMNS
+from tracer.model.batch import Batch
+from tracer.model.schema import PROCESS_COLUMNS, TYPES, Kind
 from tracer.recording import text
 from tracer.reports import Options, by_name
-from tracer.trace import Trace
 
 NAMES = {"processes": [f.name for f in PROCESS_COLUMNS], "events": list(TYPES)}
 
@@ -43,9 +43,27 @@ def cells(what: Trace, table: str) -> list[dict[str, str]]:
 
 
 ODD = [
-    "plain", "", " ", "é", "caf\udce9", "a,b", 'say "hi"', "two\nlines", "cr\rlf\r\n", "tab\there", "\x1b[31mred", "\0",
-    "\U0001f600", "100%", "%s", "{}", "null", "\x7f", "</script>", "\U0010fee9",
-]  # fmt: skip
+    "plain",
+    "",
+    " ",
+    "é",
+    "caf\udce9",
+    "a,b",
+    'say "hi"',
+    "two\nlines",
+    "cr\rlf\r\n",
+    "tab\there",
+    "\x1b[31mred",
+    "\0",
+    "\U0001f600",
+    "100%",
+    "%s",
+    "{}",
+    "null",
+    "\x7f",
+    "</script>",
+    "\U0010fee9",
+]
 FORMULAS = ["=1+1", "+1", "-bash", "@SUM(A1)", "\t=1", "\r=1", "\n=1", '=HYPERLINK("http://x","y")']
 
 

@@ -82,14 +82,22 @@ def test_a_closed_stream() -> None:
     ("text", "shown"),
     [
         ("plain [bold]text[/bold] :smile:", "plain [bold]text[/bold] :smile:"),
-        ("\x1b[31m", r"\x1b[31m"), ("a\nb\tc\rd", r"a\nb\tc\rd"), ("\x00\x07\x7f", r"\x00\x07\x7f"),
-        ("\x9b2J", r"\u009b2J"), ("\udcff\udc9b", r"\xff\x9b"),
+        ("\x1b[31m", r"\x1b[31m"),
+        ("a\nb\tc\rd", r"a\nb\tc\rd"),
+        ("\x00\x07\x7f", r"\x00\x07\x7f"),
+        ("\x9b2J", r"\u009b2J"),
+        ("\udcff\udc9b", r"\xff\x9b"),
         ("\u202e\u2066\u200b\ufeff", r"\u202e\u2066\u200b\ufeff"),
-        ("\u2028", r"\u2028"), ("\U000e0041", r"\U000e0041"), ("\ud800", r"\ud800"), ("\xa0", r"\u00a0"),
-        ("été 日本 👍", "été 日本 👍"), ("e\u0301", "e\u0301"), ("\u0301e", r"\u0301e"),
+        ("\u2028", r"\u2028"),
+        ("\U000e0041", r"\U000e0041"),
+        ("\ud800", r"\ud800"),
+        ("\xa0", r"\u00a0"),
+        ("été 日本 👍", "été 日本 👍"),
+        ("e\u0301", "e\u0301"),
+        ("\u0301e", r"\u0301e"),
         ("e" + "\u0301" * 5, "e" + "\u0301" * 3 + r"\u0301\u0301"),
     ],
-)  # fmt: skip
+)
 def test_clean(text: str, shown: str) -> None:
     assert clean(text) == shown
 
@@ -113,12 +121,23 @@ def test_clean_text_is_harmless(text: str) -> None:
 @pytest.mark.parametrize(
     ("word", "shown"),
     [
-        ("", "''"), ("a", "a"), ("a.b-c_d/e=f:g,h@i%j+k^", "a.b-c_d/e=f:g,h@i%j+k^"), ("a b", "'a b'"),
+        ("", "''"),
+        ("a", "a"),
+        ("a.b-c_d/e=f:g,h@i%j+k^", "a.b-c_d/e=f:g,h@i%j+k^"),
+        ("a b", "'a b'"),
         ("it's", '"it\'s"'),
-        ("$x's", "'$x'\\''s'"), ("~", "'~'"), ("#", "'#'"), ("[red]", "'[red]'"), ("日本", "日本"), ("naïve", "naïve"),
-        ("\x1b[31m", r"$'\x1b[31m'"), ("a'b\\\n", r"$'a\'b\\\n'"), ("\udcff", r"$'\xff'"), ("👍", "'👍'"),
+        ("$x's", "'$x'\\''s'"),
+        ("~", "'~'"),
+        ("#", "'#'"),
+        ("[red]", "'[red]'"),
+        ("日本", "日本"),
+        ("naïve", "naïve"),
+        ("\x1b[31m", r"$'\x1b[31m'"),
+        ("a'b\\\n", r"$'a\'b\\\n'"),
+        ("\udcff", r"$'\xff'"),
+        ("👍", "'👍'"),
     ],
-)  # fmt: skip
+)
 def test_quoted(word: str, shown: str) -> None:
     assert quoted(word) == shown
 
@@ -145,10 +164,17 @@ def test_bash_reads_odd_bytes_back() -> None:
 @pytest.mark.parametrize(
     ("text", "width", "shown"),
     [
-        ("abcdef", 6, "abcdef"), ("abcdef", 5, "abcd…"), ("abcdef", 1, "…"), ("abcdef", 0, ""), ("日本", 4, "日本"),
-        ("日本語", 5, "日本…"), ("日本語", 4, "日…"), ("e\u0301" * 4, 3, "e\u0301e\u0301…"), ("", 3, ""),
+        ("abcdef", 6, "abcdef"),
+        ("abcdef", 5, "abcd…"),
+        ("abcdef", 1, "…"),
+        ("abcdef", 0, ""),
+        ("日本", 4, "日本"),
+        ("日本語", 5, "日本…"),
+        ("日本語", 4, "日…"),
+        ("e\u0301" * 4, 3, "e\u0301e\u0301…"),
+        ("", 3, ""),
     ],
-)  # fmt: skip
+)
 def test_cut(text: str, width: int, shown: str) -> None:
     assert cut(text, width) == shown
 

@@ -18,22 +18,31 @@ from tests.build import (
     root,
     tree,
     zombie,
-)  # fmt: skip
+)
 from tests.exporting import of
 from tests.strategies import History, histories
 from tracer.analyses.cow import ledger
-from tracer.analyses.shape import Shape
 from tracer.analyses.summary import summarize
+from tracer.analyses.tree_index import Shape
 from tracer.reports.timeline import Timeline, joined
 
 
 def test_a_slice_for_each_image_and_one_as_a_zombie() -> None:
     line = Timeline(
         tree(
-            root(1, "sh"), fork(1, 2), exec_(2, "/bin/a", "x"), after(4), exec_(2, "b"), exit_(2, 3),
-            zombie(2), after(8), reap(2, 1, zombie_ms=9), exit_(1), end(),
+            root(1, "sh"),
+            fork(1, 2),
+            exec_(2, "/bin/a", "x"),
+            after(4),
+            exec_(2, "b"),
+            exit_(2, 3),
+            zombie(2),
+            after(8),
+            reap(2, 1, zombie_ms=9),
+            exit_(1),
+            end(),
         )
-    )  # fmt: skip
+    )
 
     told = [((s.begin_ns - line.begin[1]) // MS, (s.end_ns - line.begin[1]) // MS, s.name) for s in line.slices(1)]
     assert told == [(0, 1, "(before exec)"), (1, 6, "a"), (6, 7, "b"), (8, 17, "zombie")]
@@ -54,9 +63,21 @@ def test_the_root_begins_at_its_exec_as_in_the_report() -> None:
 
 def test_the_line_ends_with_the_last_of_them_and_not_with_forktrace() -> None:
     line = Timeline(
-        tree(root(1, "x"), fork(1, 2), exit_(2), zombie(2), after(30), reap(2, 1, zombie_ms=30), exit_(1), zombie(1),
-             after(900), reap(1, 999, zombie_ms=900), after(5000), end())
-    )  # fmt: skip
+        tree(
+            root(1, "x"),
+            fork(1, 2),
+            exit_(2),
+            zombie(2),
+            after(30),
+            reap(2, 1, zombie_ms=30),
+            exit_(1),
+            zombie(1),
+            after(900),
+            reap(1, 999, zombie_ms=900),
+            after(5000),
+            end(),
+        )
+    )
 
     assert line.last_ns == line.end[0]
     assert [each.sort for each in line.slices(0)] == ["process"]  # it is forktrace that waits for that one
@@ -82,9 +103,17 @@ def test_who_was_there_before_begins_with_the_trace_and_goes_on() -> None:
 
 def test_counters_end_where_the_totals_are() -> None:
     told = tree(
-        root(1, "x"), fork(1, 2), fork(1, 3), exit_(2), faults(2, cow_copies=5), alive(3), faults(3, cow_copies=7),
-        exit_(1), faults(1, cow_copies=1), end(),
-    )  # fmt: skip
+        root(1, "x"),
+        fork(1, 2),
+        fork(1, 3),
+        exit_(2),
+        faults(2, cow_copies=5),
+        alive(3),
+        faults(3, cow_copies=7),
+        exit_(1),
+        faults(1, cow_copies=1),
+        end(),
+    )
     line = Timeline(told)
 
     assert [n for _, n in line.alive()] == [1, 2, 3, 2, 1]

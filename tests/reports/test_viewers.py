@@ -19,13 +19,16 @@ from hypothesis import given, settings
 
 from tests import build, hostile
 from tests.exporting import exported, of, perfetto
-from tests.reports.test_console import ends, make, pipeline
+from tests.reports.console.test_report import ends, make, pipeline
 from tests.strategies import History, histories
 
 STORIES: Final = {
-    "pipeline": build.trace(*pipeline()), "make": build.trace(*make()), "ends": build.trace(*ends()),
-    "names": hostile.tree_of_names(), "chain": hostile.chain(300),
-}  # fmt: skip
+    "pipeline": build.trace(*pipeline()),
+    "make": build.trace(*make()),
+    "ends": build.trace(*ends()),
+    "names": hostile.tree_of_names(),
+    "chain": hostile.chain(300),
+}
 _INT32: Final = 1 << 31
 _INT64: Final = 1 << 63
 

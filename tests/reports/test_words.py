@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import PROFILE
-from tracer.events import CloneFlags
+from tracer.model.flags import CloneFlags
 from tracer.reports.words import (
     count,
     duration,
@@ -17,7 +17,7 @@ from tracer.reports.words import (
     sharing,
     size,
     size_range,
-)  # fmt: skip
+)
 
 MS, S = 10**6, 10**9
 
@@ -25,13 +25,30 @@ MS, S = 10**6, 10**9
 @pytest.mark.parametrize(
     ("ns", "words"),
     [
-        (None, "-"), (0, "0 ns"), (-5, "0 ns"), (820, "820 ns"), (999, "999 ns"), (1000, "1.00 µs"),
-        (12_400, "12.4 µs"), (999_499, "999 µs"), (999_500, "1.00 ms"), (12_345_678, "12.3 ms"), (300 * MS, "300 ms"),
-        (1_240 * MS, "1.24 s"), (9_994 * MS, "9.99 s"), (9_996 * MS, "10.0 s"), (59_990 * MS, "60.0 s"),
-        (60 * S, "1 min"), (125 * S, "2 min 5 s"), (3600 * S, "1 h"), (3 * 3600 * S + 12 * 60 * S, "3 h 12 min"),
-        (86_400 * S, "1 d"), (1_000_000 * S, "11 d 13 h"), (10**9 * 86_400 * S, "1,000,000,000 d"),
+        (None, "-"),
+        (0, "0 ns"),
+        (-5, "0 ns"),
+        (820, "820 ns"),
+        (999, "999 ns"),
+        (1000, "1.00 µs"),
+        (12_400, "12.4 µs"),
+        (999_499, "999 µs"),
+        (999_500, "1.00 ms"),
+        (12_345_678, "12.3 ms"),
+        (300 * MS, "300 ms"),
+        (1_240 * MS, "1.24 s"),
+        (9_994 * MS, "9.99 s"),
+        (9_996 * MS, "10.0 s"),
+        (59_990 * MS, "60.0 s"),
+        (60 * S, "1 min"),
+        (125 * S, "2 min 5 s"),
+        (3600 * S, "1 h"),
+        (3 * 3600 * S + 12 * 60 * S, "3 h 12 min"),
+        (86_400 * S, "1 d"),
+        (1_000_000 * S, "11 d 13 h"),
+        (10**9 * 86_400 * S, "1,000,000,000 d"),
     ],
-)  # fmt: skip
+)
 def test_duration(ns: int | None, words: str) -> None:
     assert duration(ns) == words
     assert duration(ns, ascii_only=True) == words.replace("µ", "u")
@@ -40,11 +57,17 @@ def test_duration(ns: int | None, words: str) -> None:
 @pytest.mark.parametrize(
     ("low", "high", "words"),
     [
-        (12_400_000, 40 * MS, "12.4…40.0 ms"), (820, 1_240 * MS, "820 ns…1.24 s"), (5, 5, "5 ns"), (None, 5, "-"),
-        (12_345_600, 12_345_700, "12.3 ms"), (60 * S, 125 * S, "1…2 min"), (S, 125 * S, "1.00 s…2 min"),
-        (122 * S, 125 * S, "2 min"), (90 * S, 4000 * S, "1 min…1 h"),
+        (12_400_000, 40 * MS, "12.4…40.0 ms"),
+        (820, 1_240 * MS, "820 ns…1.24 s"),
+        (5, 5, "5 ns"),
+        (None, 5, "-"),
+        (12_345_600, 12_345_700, "12.3 ms"),
+        (60 * S, 125 * S, "1…2 min"),
+        (S, 125 * S, "1.00 s…2 min"),
+        (122 * S, 125 * S, "2 min"),
+        (90 * S, 4000 * S, "1 min…1 h"),
     ],
-)  # fmt: skip
+)
 def test_duration_range(low: int | None, high: int | None, words: str) -> None:
     assert duration_range(low, high) == words
     assert duration_range(low, high, ascii_only=True) == words.replace("…", "..")
@@ -65,10 +88,18 @@ def test_a_duration_is_short_and_within_half_a_percent(ns: int) -> None:
 @pytest.mark.parametrize(
     ("n", "words"),
     [
-        (None, "-"), (0, "0 B"), (999, "999 B"), (1000, "0.98 KiB"), (4096, "4 KiB"), (24_576, "24 KiB"),
-        (128 << 20, "128 MiB"), (3 << 29, "1.50 GiB"), (1_048_575, "1.00 MiB"), (5 << 60, "5120 PiB"),
+        (None, "-"),
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "0.98 KiB"),
+        (4096, "4 KiB"),
+        (24_576, "24 KiB"),
+        (128 << 20, "128 MiB"),
+        (3 << 29, "1.50 GiB"),
+        (1_048_575, "1.00 MiB"),
+        (5 << 60, "5120 PiB"),
     ],
-)  # fmt: skip
+)
 def test_size(n: int | None, words: str) -> None:
     assert size(n) == words
 
@@ -84,8 +115,11 @@ def test_size_range() -> None:
 def test_counts() -> None:
     assert [count(n) for n in (None, 0, 999, 10_000)] == ["-", "0", "999", "10,000"]
     assert [plural(n, "process", "processes") for n in (None, 0, 1, 2)] == [
-        "- processes", "0 processes", "1 process", "2 processes",
-    ]  # fmt: skip
+        "- processes",
+        "0 processes",
+        "1 process",
+        "2 processes",
+    ]
 
 
 ALL = "memory, files, cwd, signal handlers"
@@ -97,18 +131,30 @@ FORK = ("CLONE_CHILD_SETTID", "CLONE_CHILD_CLEARTID")
     [
         (FORK, "SIGCHLD", "shares nothing; copies memory, files, cwd, signal handlers"),
         (FORK, None, "shares nothing; copies memory, files, cwd, signal handlers"),
-        (("CLONE_VM", "CLONE_VFORK"), "SIGCHLD",
-         "shares memory; copies files, cwd, signal handlers; parent waits until exec"),
-        (("CLONE_VM", "CLONE_FS", "CLONE_FILES", "CLONE_SIGHAND", "CLONE_THREAD", "CLONE_SYSVSEM", "CLONE_SETTLS"), "",
-         "shares memory, files, cwd, signal handlers, semaphore undo list"),
+        (
+            ("CLONE_VM", "CLONE_VFORK"),
+            "SIGCHLD",
+            "shares memory; copies files, cwd, signal handlers; parent waits until exec",
+        ),
+        (
+            ("CLONE_VM", "CLONE_FS", "CLONE_FILES", "CLONE_SIGHAND", "CLONE_THREAD", "CLONE_SYSVSEM", "CLONE_SETTLS"),
+            "",
+            "shares memory, files, cwd, signal handlers, semaphore undo list",
+        ),
         (("CLONE_NEWPID",), "SIGCHLD", "shares nothing; copies memory, files, cwd, signal handlers; new pid namespace"),
-        (("CLONE_NEWNS", "CLONE_NEWUSER", "CLONE_NEWNET"), "",
-         f"shares nothing; copies {ALL}; new user, mount and network namespace; no signal at its end"),
-        (("CLONE_VM", "CLONE_CLEAR_SIGHAND"), "SIGUSR1",
-         "shares memory; copies files, cwd; signal handlers reset; SIGUSR1 at its end"),
+        (
+            ("CLONE_NEWNS", "CLONE_NEWUSER", "CLONE_NEWNET"),
+            "",
+            f"shares nothing; copies {ALL}; new user, mount and network namespace; no signal at its end",
+        ),
+        (
+            ("CLONE_VM", "CLONE_CLEAR_SIGHAND"),
+            "SIGUSR1",
+            "shares memory; copies files, cwd; signal handlers reset; SIGUSR1 at its end",
+        ),
         (("CLONE_FILES", "0x400000000"), "SIGCHLD", "shares files; copies memory, cwd, signal handlers; 0x400000000"),
     ],
-)  # fmt: skip
+)
 def test_sharing(flags: tuple[str, ...], signal: str | None, words: str) -> None:
     assert str(sharing(flags, signal)) == words
 

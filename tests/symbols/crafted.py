@@ -26,9 +26,14 @@ _NOBITS, _NOTE, _STRTAB, _SYMTAB = 8, 7, 3, 2
 
 
 def elf(
-    *sections: tuple[int, int, int, int, int], shnum: int | None = None, phnum: int = 1, shoff: int = 0x2000,
-    phentsize: int = 56, shentsize: int = 64, first_size: int = 0,
-) -> bytes:  # fmt: skip
+    *sections: tuple[int, int, int, int, int],
+    shnum: int | None = None,
+    phnum: int = 1,
+    shoff: int = 0x2000,
+    phentsize: int = 56,
+    shentsize: int = 64,
+    first_size: int = 0,
+) -> bytes:
     """A file of these sections: (type, flags, offset, size, link); `first_size` is sh_size of section 0."""
     count = len(sections) + 1 if shnum is None else shnum
     ident = b"\x7fELF\x02\x01\x01" + bytes(9)
@@ -111,7 +116,7 @@ FILES: Final[dict[str, Callable[[Path], None]]] = {
     "a million symbols, falling": lambda path: symbols(path, 1_000_000, 1 << 20, rising=False),
     "130,000 symbols of 4,096 letters": lambda path: symbols(path, 130_000, 16 << 20),
     "130,000 symbols at one address": lambda path: symbols(path, 130_000, 16 << 20, same=True),
-}  # fmt: skip
+}
 """Name and writer of each crafted ELF file."""
 
 MAPS: Final[dict[str, Callable[[Path], None]]] = {
@@ -122,7 +127,7 @@ MAPS: Final[dict[str, Callable[[Path], None]]] = {
     "one line of 1 TiB": _sparse(b"1000 1000 ", 1 << 40, ((1 << 40) - 8, b"1 1 end\n")),
     "lines of 64 KiB": lambda path: lines(path, 20 << 20, lambda i: b"%x 40 " % (i * 64) + b"n" * 65000 + b"\n"),
     "all bytes": _sparse(random.Random(7).randbytes(8 << 20), 64 << 20),
-}  # fmt: skip
+}
 """Name and writer of each crafted perf map."""
 
 
@@ -136,9 +141,11 @@ def mutated(raw: bytes, seed: int, count: int) -> Iterator[bytes]:
         for _ in range(rng.choice((1, 1, 2, 5, 40))):
             where = rng.choice(("head", "program", "section", "anywhere"))
             at = {
-                "head": rng.randrange(16, 64), "program": 64 + rng.randrange(56 * 8),
-                "section": shoff + rng.randrange(max(1, 64 * sections)), "anywhere": rng.randrange(len(raw)),
-            }[where] % len(raw)  # fmt: skip
+                "head": rng.randrange(16, 64),
+                "program": 64 + rng.randrange(56 * 8),
+                "section": shoff + rng.randrange(max(1, 64 * sections)),
+                "anywhere": rng.randrange(len(raw)),
+            }[where] % len(raw)
             value = rng.choice((0, 1, 0x7F, 0xFF, rng.randrange(256)))
             if rng.random() < 0.5:
                 changed[at] = value

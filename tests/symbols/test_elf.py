@@ -172,9 +172,10 @@ def test_functions_are_those_that_pyelftools_reads() -> None:
                     symbol["st_value"]
                     for symbol in (section.iter_symbols() if section else ())
                     if symbol["st_info"]["type"] in ("STT_FUNC", "STT_LOOS")
-                    and symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_value"]
+                    and symbol["st_shndx"] != "SHN_UNDEF"
+                    and symbol["st_value"]
                 }
-            )  # fmt: skip
+            )
             note = judge.get_section_by_name(".note.gnu.build-id")
             build_id = next(iter(note.iter_notes()))["n_desc"] if note is not None else None
         mine = opened(path)

@@ -67,8 +67,14 @@ def test_numbers_of_all_lengths() -> None:
     found = Map(b"FFFFFFFFFFFFFF00 ff top\n11111111111111111 10 long\n1 g bad\n0 1 zero\n5 1\n6 1 \n7 01 seven\r\n")
 
     assert [found.name(at) for at in (0xFFFFFFFFFFFFFF01, 0x1111111111111111, 0, 1, 5, 6, 7)] == [
-        "top", None, "zero", None, None, None, "seven",
-    ]  # fmt: skip
+        "top",
+        None,
+        "zero",
+        None,
+        None,
+        None,
+        "seven",
+    ]
 
 
 def test_the_end_of_a_long_file_is_read(tmp_path: Path) -> None:

@@ -86,12 +86,20 @@ def _configure(arch: str) -> None:
     sources += [f"deb [signed-by={_KEYS}] {security} {suite}-security main" for suite in _SECURITY]
     (base / "etc/sources.list").write_text("\n".join(sources) + "\n")
     options = [
-        f'APT::Architecture "{arch}";', f'APT::Architectures {{ "{arch}"; }};', 'APT::Sandbox::User "root";',
-        f'Dir::Etc "{base}/etc";', 'Dir::Etc::sourceparts "/dev/null";', f'Dir::State::lists "{base}/lists";',
-        'Dir::State::status "/dev/null";', f'Dir::Cache "{base}";', 'Acquire::Languages "none";',
-        'Acquire::Check-Valid-Until "false";', 'Acquire::Check-Date "false";',
-        'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";', *acquire_options(),
-    ]  # fmt: skip
+        f'APT::Architecture "{arch}";',
+        f'APT::Architectures {{ "{arch}"; }};',
+        'APT::Sandbox::User "root";',
+        f'Dir::Etc "{base}/etc";',
+        'Dir::Etc::sourceparts "/dev/null";',
+        f'Dir::State::lists "{base}/lists";',
+        'Dir::State::status "/dev/null";',
+        f'Dir::Cache "{base}";',
+        'Acquire::Languages "none";',
+        'Acquire::Check-Valid-Until "false";',
+        'Acquire::Check-Date "false";',
+        'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";',
+        *acquire_options(),
+    ]
     (base / "apt.conf").write_text("\n".join(options) + "\n")
 
 

@@ -79,9 +79,18 @@ def _machine(job: Job, accel: str) -> list[str]:
         how = ["-accel", "kvm", "-cpu", "host"]
     memory = ["-object", f"memory-backend-memfd,id=ram,size={job.mem}M,share=on", "-m", str(job.mem)]
     return [
-        "-M", f"{machine},memory-backend=ram", *memory, "-smp", str(job.cpus), *how,
-        "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-    ]  # fmt: skip
+        "-M",
+        f"{machine},memory-backend=ram",
+        *memory,
+        "-smp",
+        str(job.cpus),
+        *how,
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-no-reboot",
+    ]
 
 
 def _kernel(job: Job, folder: Path, work: Path, accel: str) -> list[str]:
@@ -235,10 +244,26 @@ def _kvm_works() -> bool:
     with tempfile.TemporaryDirectory(prefix="kvm-", dir=home()) as made:
         console = Path(made) / "console"
         command = [
-            "qemu-system-x86_64", "-M", "q35", "-accel", "kvm", "-cpu", "host", "-m", "512", "-nodefaults",
-            "-display", "none", "-no-reboot", "-serial", f"file:{console}", "-kernel", str(folder / "vmlinuz"),
-            "-append", "console=ttyS0 panic=-1",
-        ]  # fmt: skip
+            "qemu-system-x86_64",
+            "-M",
+            "q35",
+            "-accel",
+            "kvm",
+            "-cpu",
+            "host",
+            "-m",
+            "512",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-serial",
+            f"file:{console}",
+            "-kernel",
+            str(folder / "vmlinuz"),
+            "-append",
+            "console=ttyS0 panic=-1",
+        ]
         with suppress(subprocess.TimeoutExpired):  # it has no root, so a kernel that runs ends in a panic about that
             subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
         works = console.exists() and b"Unable to mount root" in console.read_bytes()

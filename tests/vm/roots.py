@@ -32,22 +32,83 @@ def _suite() -> str:
 
 SUITE: Final = _suite()
 _SMALL: Final = (
-    "python3", "libbpf1", "strace", "kmod", "procps", "iproute2", "util-linux", "mount", "hostname", "sudo", "make",
-)  # fmt: skip
+    "python3",
+    "libbpf1",
+    "strace",
+    "kmod",
+    "procps",
+    "iproute2",
+    "util-linux",
+    "mount",
+    "hostname",
+    "sudo",
+    "make",
+)
 _FULL: Final = (
     *_SMALL,
-    "systemd-sysv", "udev", "dbus", "dbus-user-session", "libpam-systemd", "ca-certificates", "python3-bpfcc",
-    "python3-venv", "bpftool", "bpftrace", "linux-perf", "gcc", "make", "libc6-dev", "tmux", "redis-server", "git",
-    "libcap2-bin", "psmisc", "time", "stress-ng", "cron", "busybox-static",
-    "podman", "crun", "uidmap", "slirp4netns", "fuse-overlayfs", "docker.io", "containerd", "iptables", "apparmor",
-)  # fmt: skip
+    "systemd-sysv",
+    "udev",
+    "dbus",
+    "dbus-user-session",
+    "libpam-systemd",
+    "ca-certificates",
+    "python3-bpfcc",
+    "python3-venv",
+    "bpftool",
+    "bpftrace",
+    "linux-perf",
+    "gcc",
+    "make",
+    "libc6-dev",
+    "tmux",
+    "redis-server",
+    "git",
+    "libcap2-bin",
+    "psmisc",
+    "time",
+    "stress-ng",
+    "cron",
+    "busybox-static",
+    "podman",
+    "crun",
+    "uidmap",
+    "slirp4netns",
+    "fuse-overlayfs",
+    "docker.io",
+    "containerd",
+    "iptables",
+    "apparmor",
+)
 # A foreign root is unpacked and not installed: what is essential comes by name, and no program of it has run.
 _FOREIGN: Final = (
     *_SMALL,
-    "base-files", "base-passwd", "bash", "coreutils", "dash", "debianutils", "diffutils", "findutils", "grep", "gzip",
-    "init-system-helpers", "libc-bin", "login", "mawk", "ncurses-base", "ncurses-bin", "passwd", "perl-base", "sed",
-    "sysvinit-utils", "tar", "gcc", "libc6-dev", "make", "libcap2-bin", "psmisc",
-)  # fmt: skip
+    "base-files",
+    "base-passwd",
+    "bash",
+    "coreutils",
+    "dash",
+    "debianutils",
+    "diffutils",
+    "findutils",
+    "grep",
+    "gzip",
+    "init-system-helpers",
+    "libc-bin",
+    "login",
+    "mawk",
+    "ncurses-base",
+    "ncurses-bin",
+    "passwd",
+    "perl-base",
+    "sed",
+    "sysvinit-utils",
+    "tar",
+    "gcc",
+    "libc6-dev",
+    "make",
+    "libcap2-bin",
+    "psmisc",
+)
 _ALTERNATIVES: Final = {"awk": "mawk", "cc": "gcc"}
 SETS: Final = {"small": _SMALL, "full": _FULL}
 _EXTRAS: Final = ("metrics",)
@@ -138,9 +199,12 @@ def _by_hand(tree: Path) -> None:
 def _user(tree: Path) -> None:
     """A person with a home and subordinate ids, for sudo and for containers without root."""
     for file, line in (
-        ("passwd", "user:x:1000:1000::/home/user:/bin/bash"), ("group", "user:x:1000:"),
-        ("shadow", "user:*:20000:0:99999:7:::"), ("subuid", "user:100000:65536"), ("subgid", "user:100000:65536"),
-    ):  # fmt: skip
+        ("passwd", "user:x:1000:1000::/home/user:/bin/bash"),
+        ("group", "user:x:1000:"),
+        ("shadow", "user:*:20000:0:99999:7:::"),
+        ("subuid", "user:100000:65536"),
+        ("subgid", "user:100000:65536"),
+    ):
         with open(tree / "etc" / file, "a") as out:
             out.write(line + "\n")
     (tree / "home/user").mkdir()

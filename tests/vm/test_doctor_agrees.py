@@ -33,8 +33,11 @@ def test_a_wrong_promise_is_noticed(tmp_path: Path) -> None:
     judge = Judge(HARMLESS[0], tmp_path)
     judge.backend({"name": "bpf", "ok": False, "why": "it is tired", "sees": [], "sees_with": {}})
     judge.backend({"name": "bpf", "ok": True, "why": None, "sees": ["argv"], "sees_with": {}})
-    judge.chosen("strace")
+    judge.chosen("strace", ["bpf"])
 
     assert [words.split(": ")[1] for words in judge.said] == [
-        "bpf", "bpf, facts", "bpf with all options, facts", "the backend that is taken",
-    ]  # fmt: skip
+        "bpf",
+        "bpf, facts",
+        "bpf with all options, facts",
+        "the backend that is taken",
+    ]

@@ -7,16 +7,24 @@ from tests.vm.inside.cells import Cell
 from tests.vm.runner import Result
 
 OLD = Result(
-    "5.10", "5.10.0-46-cloud-amd64", "5.10.262-1",
+    "5.10",
+    "5.10.0-46-cloud-amd64",
+    "5.10.262-1",
     (Cell("load", False, "no maps"), Cell("tree", False, "no maps"), Cell("netlink", True, "8 facts")),
-)  # fmt: skip
+)
 NEW = Result(
-    "newest", "7.3.4+deb13-cloud-arm64", "7.3.4-1",
+    "newest",
+    "7.3.4+deb13-cloud-arm64",
+    "7.3.4-1",
     (
-        Cell("load lifecycle/on_fork", True), Cell("load lifecycle/on_signal", False, "R9 invalid | mem"),
-        Cell("load", True), Cell("tree", True, "x"), Cell("--cow light", None, "no switch"), Cell("netlink", True),
+        Cell("load lifecycle/on_fork", True),
+        Cell("load lifecycle/on_signal", False, "R9 invalid | mem"),
+        Cell("load", True),
+        Cell("tree", True, "x"),
+        Cell("--cow light", None, "no switch"),
+        Cell("netlink", True),
     ),
-)  # fmt: skip
+)
 
 
 def cells(page: str) -> dict[str, list[str]]:

@@ -19,9 +19,9 @@ from typing import Final
 from tracer.analyses import measures
 from tracer.analyses.measures import Figures, Measured, largest, sum_of
 from tracer.errors import BadDataError
-from tracer.events import Fact
+from tracer.model.meta import Fact
 from tracer.redact import redact
-from tracer.tree import ProcessTree
+from tracer.tree.tree import ProcessTree
 
 _BUFFER: Final = "record it again with a larger --buffer"
 
@@ -124,62 +124,124 @@ _ALL: Final = (
     Limit("max-processes", "count", "processes made, the program itself included", measures.processes),
     Limit("max-depth", "count", "generations below the program", measures.depth),
     Limit(
-        "max-alive", "count", "processes at one time", lambda f: Measured(f.summary.peak_alive),
+        "max-alive",
+        "count",
+        "processes at one time",
+        lambda f: Measured(f.summary.peak_alive),
         what="how many lived at one time",
     ),
     Limit(
-        "max-rate", "count", "births within one second", lambda f: Measured(f.summary.peak_forks),
+        "max-rate",
+        "count",
+        "births within one second",
+        lambda f: Measured(f.summary.peak_forks),
         what="when processes were born",
     ),
     Limit(
-        "max-threads", "count", "threads made", lambda f: sum_of(f.here, f.tree.column("threads")), (Fact.THREADS,),
-        _EVERYWHERE, "threads",
+        "max-threads",
+        "count",
+        "threads made",
+        lambda f: sum_of(f.here, f.tree.column("threads")),
+        (Fact.THREADS,),
+        _EVERYWHERE,
+        "threads",
     ),
     Limit(
-        "max-failures", "count", "processes that ended by a signal or with a status other than 0", measures.failures,
-        (Fact.STATUS,), _EVERYWHERE, "how processes ended",
+        "max-failures",
+        "count",
+        "processes that ended by a signal or with a status other than 0",
+        measures.failures,
+        (Fact.STATUS,),
+        _EVERYWHERE,
+        "how processes ended",
     ),
     Limit(
-        "max-failed-execs", "count", "execs that returned an error", lambda f: measures.calls(f, f.tree.failed_execs),
-        (Fact.EXEC_FAILED,), _FAIL, "failing execs",
+        "max-failed-execs",
+        "count",
+        "execs that returned an error",
+        lambda f: measures.calls(f, f.tree.failed_execs),
+        (Fact.EXEC_FAILED,),
+        _FAIL,
+        "failing execs",
     ),
     Limit(
-        "max-failed-forks", "count", "forks that returned an error", lambda f: measures.calls(f, f.tree.failed_forks),
-        (Fact.FORK_FAILED,), _FAIL, "failing forks",
+        "max-failed-forks",
+        "count",
+        "forks that returned an error",
+        lambda f: measures.calls(f, f.tree.failed_forks),
+        (Fact.FORK_FAILED,),
+        _FAIL,
+        "failing forks",
     ),
     Limit(
-        "max-cow", "bytes", "copied because of forks, by all processes",
-        measures.copied, (Fact.COW,), _FULL, "what was copied on write",
+        "max-cow",
+        "bytes",
+        "copied because of forks, by all processes",
+        measures.copied,
+        (Fact.COW,),
+        _FULL,
+        "what was copied on write",
     ),
     Limit(
-        "max-fork-time", "ns", "to copy the page tables for one fork", measures.fork_time, (Fact.FORK_COST,),
-        "record it with --cow full or --cow fork", "what a fork took",
+        "max-fork-time",
+        "ns",
+        "to copy the page tables for one fork",
+        measures.fork_time,
+        (Fact.FORK_COST,),
+        "record it with --cow full or --cow fork",
+        "what a fork took",
     ),
     Limit(
-        "max-life", "ns", "from birth to end of one process, the program itself included",
-        lambda f: largest(f.here, f.shape.life, lambda _: True), what="how long processes lived",
+        "max-life",
+        "ns",
+        "from birth to end of one process, the program itself included",
+        lambda f: largest(f.here, f.shape.life, lambda _: True),
+        what="how long processes lived",
     ),
     Limit(
-        "max-cpu", "ns", "CPU time of all processes", measures.cpu, (Fact.CPU,), _EVERYWHERE, "CPU time",
+        "max-cpu",
+        "ns",
+        "CPU time of all processes",
+        measures.cpu,
+        (Fact.CPU,),
+        _EVERYWHERE,
+        "CPU time",
     ),
     Limit(
-        "max-rss", "bytes", "peak resident memory of one process",
+        "max-rss",
+        "bytes",
+        "peak resident memory of one process",
         lambda f: largest(f.here, f.tree.column("max_rss_bytes"), lambda row: bool(f.shape.ended[row])),
-        (Fact.MAX_RSS,), _EVERYWHERE, "peak resident memory",
+        (Fact.MAX_RSS,),
+        _EVERYWHERE,
+        "peak resident memory",
     ),
     Limit(
-        "max-zombie", "ns", "that one process waited for its parent as a zombie", measures.zombie_time, (Fact.ZOMBIES,),
-        _EVERYWHERE, "how long zombies waited",
+        "max-zombie",
+        "ns",
+        "that one process waited for its parent as a zombie",
+        measures.zombie_time,
+        (Fact.ZOMBIES,),
+        _EVERYWHERE,
+        "how long zombies waited",
     ),
     Limit(
-        "no-zombies", "flag", "no process may be left a zombie when its parent ends, or the trace does",
-        measures.unreaped, (Fact.ZOMBIES,), _EVERYWHERE, "whether zombies were waited for",
+        "no-zombies",
+        "flag",
+        "no process may be left a zombie when its parent ends, or the trace does",
+        measures.unreaped,
+        (Fact.ZOMBIES,),
+        _EVERYWHERE,
+        "whether zombies were waited for",
     ),
     Limit(
-        "max-lost", "count", "records lost while recording; without this, none", measures.lost,
+        "max-lost",
+        "count",
+        "records lost while recording; without this, none",
+        measures.lost,
         what="how many were lost",
     ),
-)  # fmt: skip
+)
 
 LIMITS: Final[dict[str, Limit]] = {limit.name: limit for limit in _ALL}
 """By name, which is the option's without its dashes, in the order in which they are told."""

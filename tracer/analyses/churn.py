@@ -7,18 +7,18 @@ Pure: a tree in, frozen results out. Refuses to know how it is printed.
 
 from __future__ import annotations
 
-from array import array
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from tracer.analyses.alike import Alike
-from tracer.analyses.shape import Shape
-from tracer.analyses.wrapped import Wrapped, wrappers
-from tracer.events import NULL
-from tracer.record import record
-from tracer.tree import ProcessTree
-from tracer.whole import different, numpy_for, ordered, packed, taken, total, view, where
+import numpy as np
+
+from tracer.analyses.findings.needless_shells import Wrapped, wrappers
+from tracer.analyses.group_key import Alike
+from tracer.analyses.tree_index import Shape
+from tracer.model.frozen import record
+from tracer.model.schema import NULL
+from tracer.model.vector_ops import different, ordered, packed, taken, total, view, where
+from tracer.tree.tree import ProcessTree
 
 SHORT_NS: Final = 10_000_000
 """A process that lives no longer is a short one."""
@@ -79,36 +79,24 @@ def churn(tree: ProcessTree, shape: Shape | None = None, alike: Alike | None = N
         ),
         probing=tuple(sorted(probes(tree), key=lambda p: -p.failed)),
         wrapped=tuple(sorted(wrappers(tree, shape), key=lambda w: -w.count)),
-    )  # fmt: skip
+    )
 
 
 def _short(shape: Shape) -> Sequence[int]:
     """Rows of those that lived for SHORT_NS or less."""
-    np = numpy_for(len(shape))
-    if np is not None:
-        life = view(np, shape.life)
-        return where(np, (np.frombuffer(shape.ended, np.uint8) == 1) & (life >= 0) & (life <= SHORT_NS))
-    lives = enumerate(zip(shape.life, shape.ended, strict=True))
-    return array("q", [row for row, (life, dead) in lives if dead and 0 <= life <= SHORT_NS])
+    life = view(shape.life)
+    return where((np.frombuffer(shape.ended, np.uint8) == 1) & (life >= 0) & (life <= SHORT_NS))
 
 
 def _groups(templates: Sequence[int], rows: Sequence[int], least: int) -> dict[int, Sequence[int]]:
     """The rows of each template that comes `least` times, in the order in which they come first."""
-    np = numpy_for(len(rows))
-    if np is None:
-        counts = Counter(templates)
-        found: dict[int, Sequence[int]] = {number: array("q") for number, n in counts.items() if n >= least}
-        for number, row in zip(templates, rows, strict=True):
-            if number in found:
-                found[number].append(row)  # type: ignore[attr-defined]
-        return found
-    template = view(np, templates)
+    template = view(templates)
     counts = np.bincount(template)
     at = np.flatnonzero((counts >= least)[template])
     at = at[np.argsort(template[at], kind="stable")]
     parts = np.split(at, np.flatnonzero(np.diff(template[at])) + 1) if len(at) else []
     parts.sort(key=lambda part: part[0])
-    return {int(template[part[0]]): packed(view(np, rows)[part]) for part in parts}
+    return {int(template[part[0]]): packed(view(rows)[part]) for part in parts}
 
 
 def _repeated(
@@ -116,9 +104,14 @@ def _repeated(
 ) -> Repeated:
     lives = ordered(taken(shape.life, rows))
     return Repeated(
-        *words, tuple(rows[:_SAID]), len(rows), different(taken(shape.parent, rows)), lives[len(lives) // 2],
-        total(lives) or 0, total(taken(runtime, rows)),
-    )  # fmt: skip
+        *words,
+        tuple(rows[:_SAID]),
+        len(rows),
+        different(taken(shape.parent, rows)),
+        lives[len(lives) // 2],
+        total(lives) or 0,
+        total(taken(runtime, rows)),
+    )
 
 
 def probes(tree: ProcessTree) -> Iterator[Probing]:

@@ -13,14 +13,16 @@ Pure: a tree in, frozen results out. Refuses to know how it is printed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from tracer.analyses.middle import median
-from tracer.events import NULL
-from tracer.record import record
-from tracer.tree import ProcessTree
-from tracer.whole import above_zero, coded, least_and_most, numpy_for, taken, total, view
+import numpy as np
+
+from tracer.analyses.median import median
+from tracer.model.frozen import record
+from tracer.model.schema import NULL
+from tracer.model.vector_ops import above_zero, coded, least_and_most, taken, total, view
+from tracer.tree.tree import ProcessTree
 
 MIB: Final = 1 << 20
 _LEAST: Final = 10  # forks, for a fit
@@ -91,34 +93,22 @@ def _timed(tree: ProcessTree) -> tuple[Sequence[int], Sequence[int]]:
 def _makers(tree: ProcessTree, rows: Sequence[int], ns: Sequence[int], limit: int) -> Iterator[Maker]:
     """The dearest; of equal ones who forked first."""
     above, rss = taken(tree.column("parent_id"), rows), taken(tree.column("rss_bytes"), rows)
-    np = numpy_for(len(rows))
-    found: Iterable[tuple[int, ...]]
-    if np is not None:
-        codes, n = coded(np, view(np, above))
-        order = np.argsort(codes, kind="stable")
-        counts = np.bincount(codes, minlength=n)
-        starts = np.cumsum(counts) - counts
-        sums = np.add.reduceat(view(np, ns)[order], starts)
-        most = np.maximum.reduceat(view(np, rss)[order], starts)
-        dearest = np.lexsort((order[starts], -sums))[:limit]
-        who = view(np, above)[order[starts]]
-        found = zip(*(each[dearest].tolist() for each in (who, counts, sums, most)), strict=True)
-    else:
-        makers: dict[int, list[int]] = {}
-        for maker, each, size in zip(above, ns, rss, strict=True):
-            known = makers.setdefault(maker, [0, 0, NULL])
-            known[0] += 1
-            known[1] += each
-            known[2] = max(known[2], size)
-        found = ((who, *sums) for who, sums in sorted(makers.items(), key=lambda item: -item[1][1])[:limit])
+    codes, n = coded(view(above))
+    order = np.argsort(codes, kind="stable")
+    counts = np.bincount(codes, minlength=n)
+    starts = np.cumsum(counts) - counts
+    sums = np.add.reduceat(view(ns)[order], starts)
+    most = np.maximum.reduceat(view(rss)[order], starts)
+    dearest = np.lexsort((order[starts], -sums))[:limit]
+    who = view(above)[order[starts]]
+    found = zip(*(each[dearest].tolist() for each in (who, counts, sums, most)), strict=True)
     for maker, n, spent, size in found:
         yield Maker(None if maker == NULL else maker, n, spent, None if size == NULL else size)
 
 
 def fit(sizes: Sequence[int], times: Sequence[int]) -> Fit | None:
     """A line through (bytes, ns); NULL sizes are left out. None where there is none to be seen."""
-    np = numpy_for(len(sizes))
-    points = _points(sizes, times) if np is None else _many_points(np, sizes, times)
+    points = _points(sizes, times)
     n = sum(m for *_, m in points)
     if n < _LEAST or points[-1][0] < _SPREAD * points[0][0] or n - max(m for *_, m in points) < _OTHERS:
         return None
@@ -133,27 +123,15 @@ def fit(sizes: Sequence[int], times: Sequence[int]) -> Fit | None:
     if low <= 0:
         return None
     base = _quantile(sorted((y - slope * x, m) for x, y, m in points), 0.5)
-    if np is None:
-        pairs = zip(sizes, times, strict=True)
-        off = _quantile(sorted((abs(ns - base - slope * size), 1) for size, ns in pairs if size > 0), 0.5)
-    else:
-        known = view(np, sizes) > 0
-        apart = np.abs(view(np, times)[known] - base - slope * view(np, sizes)[known])
-        off = float(np.partition(apart, (n - 1) // 2)[(n - 1) // 2])
+    known = view(sizes) > 0
+    apart = np.abs(view(times)[known] - base - slope * view(sizes)[known])
+    off = float(np.partition(apart, (n - 1) // 2)[(n - 1) // 2])
     return Fit(n, slope * MIB, low * MIB, high * MIB, base, off, least, most)
 
 
 def _points(sizes: Sequence[int], times: Sequence[int]) -> list[tuple[int, float, int]]:
     """(size, median time, how many) of each size that is known, the least first."""
-    by_size: dict[int, list[int]] = {}
-    for size, ns in zip(sizes, times, strict=True):
-        if size > 0:
-            by_size.setdefault(size, []).append(ns)
-    return [(size, float(median(found)), len(found)) for size, found in sorted(by_size.items())]
-
-
-def _many_points(np: Any, sizes: Sequence[int], times: Sequence[int]) -> list[tuple[int, float, int]]:
-    size, ns = view(np, sizes), view(np, times)
+    size, ns = view(sizes), view(times)
     size, ns = size[size > 0], ns[size > 0]
     if not len(size) or size.min() == size.max():
         return [(int(size[0]), 0.0, len(size))] if len(size) else []  # through one point there is no line

@@ -1,6 +1,6 @@
 """The copy-on-write ledger: for each fork, what both sides copied because of it, and what the fork itself took.
 
-Pure: a tree in, frozen results out. A copy is a page that the kernel really copied (tracer/events.py, cow_copies);
+Pure: a tree in, frozen results out. A copy is a page that the kernel really copied (tracer/model/batch.py, cow_copies);
 write-protect faults that re-used a page cost a fault and no memory, and are not in here. What the parent copied while
 a child shared memory with it is that child's; a parent of several living children copies a page once for all of them,
 so such shares overlap and do not add up to the total, which is counted apart. Refuses to know how it is printed.
@@ -8,14 +8,16 @@ so such shares overlap and do not add up to the total, which is counted apart. R
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from tracer.events import NULL, Fact
-from tracer.record import record
-from tracer.tree import ProcessTree
-from tracer.whole import exact_sum, numpy_for, total, view
+import numpy as np
+
+from tracer.model.frozen import record
+from tracer.model.meta import Fact
+from tracer.model.schema import NULL
+from tracer.model.vector_ops import exact_sum, total, view
+from tracer.tree.tree import ProcessTree
 
 OTHERS: Final = ("reuses", "mkwrites", "zero_copies", "file_copies", "large_copies", "ksm_copies", "failed_wp")
 """What a write-protect fault may also be; file_copies has first writes too, which are no such faults."""
@@ -115,8 +117,7 @@ class Ledger:
 
 def ledger(tree: ProcessTree, limit: int | None = 20) -> Ledger:
     """The dearest `limit` forks (None: all), by bytes, then by page-table copy time."""
-    np = numpy_for(len(tree))
-    dearest, forks, wasted = _dearest(tree, limit) if np is None else _many_dearest(np, tree, limit)
+    dearest, forks, wasted = _dearest(tree, limit)
     return Ledger(
         edges=tuple(edges_of(tree, dearest)),
         forks=forks,
@@ -138,62 +139,34 @@ def _dearest(tree: ProcessTree, limit: int | None) -> tuple[list[int], int, int]
 
     The same as edges_of says, without an object a fork: a million would take seconds.
     """
-    names = (
-        "how", "clone_flags", "fork_ns", "cow_copies", "cow_before_exec", "parent_cow_birth", "parent_cow_end",
-        "exec_ns", "birth_ts", "parent_id",
-    )  # fmt: skip
-    totals = tree.column("cow_total")
-    costs = []
-    wasted = 0
-    for row, (how, flags, ns, copies, early, birth, end, exec_ns, born, above) in enumerate(
-        zip(*map(tree.column, names), strict=True)
-    ):
-        if how in _NO_FORKS or _shared(how, flags):
-            continue
-        if end == NULL and NULL not in (birth, above):
-            end = totals[above]
-        if exec_ns != NULL:
-            if early > 0 and born != NULL:
-                wasted += early
-            copies = early
-        pages = copies if copies > 0 else 0
-        if birth != NULL and end > birth:
-            pages += end - birth
-        costs.append((pages, ns if ns > 0 else 0, -row))
-    dearest = sorted(costs, reverse=True) if limit is None else heapq.nlargest(limit, costs)
-    return [-at for *_, at in dearest], len(costs), wasted
-
-
-def _many_dearest(np: Any, tree: ProcessTree, limit: int | None) -> tuple[list[int], int, int]:
-    """The same, of many at a time."""
     how, words = tree.words("how")
     apart = [n for n, word in enumerate(words) if word in _NO_FORKS or word in _SHARING]
-    flags = view(np, tree.column("clone_flags"))
+    flags = view(tree.column("clone_flags"))
     rows = np.flatnonzero(~np.isin(how, apart) & ((flags == NULL) | (flags & _CLONE_VM == 0)))
 
     def column(name: str) -> Any:
-        return view(np, tree.stored(name))[rows]
+        return view(tree.stored(name))[rows]
 
-    above, birth, end = view(np, tree.above())[rows], column("parent_cow_birth"), column("parent_cow_end")
+    above, birth, end = view(tree.above())[rows], column("parent_cow_birth"), column("parent_cow_end")
     of_parent = (end == NULL) & (birth != NULL) & (above >= 0)
-    end = np.where(of_parent, view(np, tree.stored("cow_total"))[above], end)
+    end = np.where(of_parent, view(tree.stored("cow_total"))[above], end)
     early, execed = column("cow_before_exec"), column("exec_ns") != NULL
-    wasted = exact_sum(np, early[execed & (early > 0) & (column("birth_ts") != NULL)])
+    wasted = exact_sum(early[execed & (early > 0) & (column("birth_ts") != NULL)])
     pages = np.maximum(np.where(execed, early, column("cow_copies")), 0)
     pages += np.where((birth != NULL) & (end > birth), end - birth, 0)
     most = len(rows) if limit is None else limit
-    best = _first_by(np, (pages, np.maximum(column("fork_ns"), 0)), most)
+    best = _first_by((pages, np.maximum(column("fork_ns"), 0)), most)
     return rows[best].tolist(), len(rows), wasted
 
 
-def _first_by(np: Any, keys: tuple[Any, ...], most: int) -> Any:
+def _first_by(keys: tuple[Any, ...], most: int) -> Any:
     """Where the `most` largest are, by the first key, then by the next; of equal ones the first. Sorts no more."""
     at = np.arange(len(keys[0]))
     if 0 < most < len(at):
         least = np.partition(keys[0], len(at) - most)[len(at) - most]
         sure, maybe = at[keys[0] > least], at[keys[0] == least]
         if len(keys) > 1:
-            maybe = maybe[_first_by(np, tuple(key[maybe] for key in keys[1:]), most - len(sure))]
+            maybe = maybe[_first_by(tuple(key[maybe] for key in keys[1:]), most - len(sure))]
         at = np.sort(np.concatenate([sure, maybe[: most - len(sure)]]))
     return at[np.lexsort(tuple(-key[at] for key in reversed(keys)))][:most]
 
@@ -206,9 +179,19 @@ def edges(tree: ProcessTree) -> Iterator[Edge]:
 def edges_of(tree: ProcessTree, rows: Iterable[int]) -> Iterator[Edge]:
     """Those that are forks of these rows, in their order."""
     names = (
-        "how", "clone_flags", "fork_ns", "pgtables_bytes", "rss_bytes", "cow_copies", "cow_before_exec",
-        "parent_cow_birth", "parent_cow_end", "exec_ns", "birth_ts", "cow_total",
-    )  # fmt: skip
+        "how",
+        "clone_flags",
+        "fork_ns",
+        "pgtables_bytes",
+        "rss_bytes",
+        "cow_copies",
+        "cow_before_exec",
+        "parent_cow_birth",
+        "parent_cow_end",
+        "exec_ns",
+        "birth_ts",
+        "cow_total",
+    )
     hows, flags, times, tables, rss, copied, early, births, ends, exec_ns, born, totals = map(tree.column, names)
     page = tree.meta.page_size
     for row in rows:

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from math import comb
 from typing import Final
 
-from tracer.analyses.middle import median
+from tracer.analyses.median import median
 from tracer.analyses.profile import METRICS, TOTALS, Places, Profile, figure
-from tracer.events import Fact
+from tracer.model.meta import Fact
 
 PART: Final = 0.25
 FEW: Final = 4  # runs of a side; with so many the ranges alone say something

@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Iterable
 
 from tracer.analyses.summary import badly_ended, program
-from tracer.events import Event, Fact
-from tracer.record import record
-from tracer.tree import ProcessTree
+from tracer.model.batch import Event
+from tracer.model.frozen import record
+from tracer.model.meta import Fact
+from tracer.tree.tree import ProcessTree
 
 
 @record

@@ -18,11 +18,11 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from tracer.analyses.folder import Folder
-from tracer.analyses.shape import Shape
-from tracer.record import record
-from tracer.tree import ProcessTree
-from tracer.whole import sum_at
+from tracer.analyses.sibling_keys import Folder
+from tracer.analyses.tree_index import Shape
+from tracer.model.frozen import record
+from tracer.model.vector_ops import sum_at
+from tracer.tree.tree import ProcessTree
 
 LIMIT: Final = 60
 GUIDES: Final = 64  # levels of guides that a line carries; no screen shows more

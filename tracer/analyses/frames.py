@@ -28,15 +28,30 @@ from tracer.analyses.cow import Edge, edges, ledger
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tracer.tree import ProcessTree
+    from tracer.tree.tree import ProcessTree
 
 _DTYPES: Final = {
-    "id": "Int64", "parent_id": "Int64", "pid": "Int64", "parent_pid": "Int64", "how": "string", "comm": "string",
-    "parent_comm": "string", "born_ns": "Int64", "shares_memory": "boolean", "fork_ns": "Int64",
-    "to_exec_ns": "Int64", "pgtables_bytes": "Int64", "rss_bytes": "Int64", "child_copies": "Int64",
-    "parent_copies": "Int64", "before_exec": "Int64", "copies": "Int64", "bytes": "Int64", "share": "Float64",
+    "id": "Int64",
+    "parent_id": "Int64",
+    "pid": "Int64",
+    "parent_pid": "Int64",
+    "how": "string",
+    "comm": "string",
+    "parent_comm": "string",
+    "born_ns": "Int64",
+    "shares_memory": "boolean",
+    "fork_ns": "Int64",
+    "to_exec_ns": "Int64",
+    "pgtables_bytes": "Int64",
+    "rss_bytes": "Int64",
+    "child_copies": "Int64",
+    "parent_copies": "Int64",
+    "before_exec": "Int64",
+    "copies": "Int64",
+    "bytes": "Int64",
+    "share": "Float64",
     "wasted": "boolean",
-}  # fmt: skip
+}
 EDGE_COLUMNS: Final = tuple(name for name in _DTYPES if name not in ("copies", "bytes", "share", "wasted"))
 LEDGER_COLUMNS: Final = tuple(_DTYPES)
 
@@ -57,12 +72,15 @@ def _frame(tree: ProcessTree, found: Iterable[Edge], names: tuple[str, ...]) -> 
     columns: dict[str, list[Any]] = {name: [] for name in names}
     for edge in found:
         of_process = {
-            "id": edge.row, "parent_id": edge.parent, "pid": tree.value(edge.row, "pid"),
+            "id": edge.row,
+            "parent_id": edge.parent,
+            "pid": tree.value(edge.row, "pid"),
             "parent_pid": None if edge.parent is None else tree.value(edge.parent, "pid"),
-            "how": tree.value(edge.row, "how"), "comm": _text(tree.value(edge.row, "comm")),
+            "how": tree.value(edge.row, "how"),
+            "comm": _text(tree.value(edge.row, "comm")),
             "parent_comm": None if edge.parent is None else _text(tree.value(edge.parent, "comm")),
             "born_ns": tree.value(edge.row, "born_ns"),
-        }  # fmt: skip
+        }
         for name, column in columns.items():
             column.append(of_process[name] if name in of_process else getattr(edge, name))
     made = {}

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from tracer.analyses.shape import Shape
 from tracer.analyses.summary import Summary, badly_ended, summarize
+from tracer.analyses.tree_index import Shape
 from tracer.analyses.zombies import Zombies, zombies
-from tracer.events import NULL
-from tracer.told import Told
-from tracer.tree import ProcessTree
+from tracer.model.schema import NULL
+from tracer.tree.failures import LazyEvents
+from tracer.tree.tree import ProcessTree
 
 _CLONE_VM: Final = 0x100
 _SHARED: Final = frozenset({"vfork", "posix_spawn"})
@@ -137,7 +137,7 @@ def failures(figures: Figures) -> Measured:
     return Measured(figures.summary.failed, most[0], len(most), unknown)
 
 
-def calls(figures: Figures, events: Told) -> Measured:
+def calls(figures: Figures, events: LazyEvents) -> Measured:
     """How many failed, and whose most of them were."""
     row_of = figures.tree.row
     known = ((e.pid, e.born_ns) for e in events)

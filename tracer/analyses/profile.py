@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tracer.analyses.labels import label, program
-from tracer.analyses.middle import median
-from tracer.analyses.shape import Shape
+from tracer.analyses.median import median
 from tracer.analyses.summary import summarize
-from tracer.events import NULL, Fact
-from tracer.tree import ProcessTree
+from tracer.analyses.tree_index import Shape
+from tracer.model.meta import Fact
+from tracer.model.schema import NULL
+from tracer.tree.tree import ProcessTree
 
 PLACE_MOST: Final = 16
 _ROOT: Final = 0

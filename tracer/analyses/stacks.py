@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from tracer.analyses.templates import Commands, templates
-from tracer.record import record
+from tracer.model.frozen import record
 from tracer.symbols import UNKNOWN
-from tracer.tree import ProcessTree
+from tracer.tree.tree import ProcessTree
 
 _TOLD_APART: Final = 3
 

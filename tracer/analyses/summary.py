@@ -11,12 +11,15 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from tracer.analyses.peaks import peak_alive, peak_forks
-from tracer.analyses.shape import Shape
-from tracer.events import NULL, Fact
-from tracer.record import record
-from tracer.tree import Loss, ProcessTree, signal_name
-from tracer.whole import above_zero, exact_sum, least_and_most, numpy_for, occurrences, total, view
+from tracer.analyses.tree_index import Shape
+from tracer.model.frozen import record
+from tracer.model.meta import Fact
+from tracer.model.schema import NULL
+from tracer.model.vector_ops import above_zero, exact_sum, least_and_most, occurrences, total, view
+from tracer.tree.tree import Loss, ProcessTree, signal_name
 
 
 @record
@@ -122,12 +125,8 @@ def program(argv: Sequence[str] | None, comm: str | None) -> str:
 def badly_ended(tree: ProcessTree) -> list[int]:
     """Rows of those that ended by a signal, or with a status other than 0."""
     codes, signals = tree.stored("exit_code"), tree.stored("signal")
-    np = numpy_for(len(tree))
-    if np is None:
-        pairs = zip(codes, signals, strict=True)
-        return [row for row, (code, signal) in enumerate(pairs) if code not in (0, NULL) or signal != NULL]
-    code = view(np, codes)
-    found: list[int] = np.flatnonzero(((code != 0) & (code != NULL)) | (view(np, signals) != NULL)).tolist()
+    code = view(codes)
+    found: list[int] = np.flatnonzero(((code != 0) & (code != NULL)) | (view(signals) != NULL)).tolist()
     return found
 
 
@@ -167,7 +166,6 @@ def _span(tree: ProcessTree, shape: Shape, existing: int) -> int | None:
 
 def _zombies(tree: ProcessTree) -> tuple[int, int | None, int | None, int]:
     """(how many waited, longest wait, whose, how many wait still). Not the program itself: it waits for forktrace."""
-    waits = array("q", tree.column("zombie_ns"))
     waits = zombie_times(tree)
     left = unreleased(tree)
     for row in left:
@@ -190,34 +188,15 @@ def zombie_times(tree: ProcessTree) -> array[int]:
 
 def unreleased(tree: ProcessTree) -> list[int]:
     """Rows of zombies that nobody has come for, without the program itself."""
-    columns = [tree.stored(name) for name in ("zombie_ns", "zombie_at", "released")]
+    wait, at, released = (view(tree.stored(name)) for name in ("zombie_ns", "zombie_at", "released"))
     how = tree.column("how")
-    np = numpy_for(len(tree))
-    if np is None:
-        rows = enumerate(zip(*columns, strict=True))
-        found = [row for row, (wait, at, released) in rows if wait == NULL and at != NULL and released != 1]
-    else:
-        wait, at, released = (view(np, column) for column in columns)
-        found = np.flatnonzero((wait == NULL) & (at != NULL) & (released != 1)).tolist()
+    found = np.flatnonzero((wait == NULL) & (at != NULL) & (released != 1)).tolist()
     return [row for row in found if how[row] != "root"]
 
 
 def cpu_of(tree: ProcessTree) -> int | None:
     """Run time by the scheduler's clock where it is known, else ticks; what the root had before its exec taken off."""
-    columns = [tree.counters(name) for name in ("runtime_ns", "utime_ns", "stime_ns")]
-    np = numpy_for(len(tree))
-    if np is not None:
-        exact, user, system = (view(np, column) for column in columns)
-        ticks = (exact == NULL) & (user != NULL) & (system != NULL)
-        parts = exact[exact != NULL], user[ticks], system[ticks]
-        return sum(exact_sum(np, part) for part in parts) if any(map(len, parts)) else None
-    known = False
-    spent = 0
-    for runtime, u, s in zip(*columns, strict=True):
-        if runtime != NULL:
-            spent += runtime
-            known = True
-        elif NULL not in (u, s):
-            spent += u + s
-            known = True
-    return spent if known else None
+    exact, user, system = (view(tree.counters(name)) for name in ("runtime_ns", "utime_ns", "stime_ns"))
+    ticks = (exact == NULL) & (user != NULL) & (system != NULL)
+    parts = exact[exact != NULL], user[ticks], system[ticks]
+    return sum(exact_sum(part) for part in parts) if any(map(len, parts)) else None

@@ -17,7 +17,9 @@ from array import array
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Final
 
-from tracer.whole import packed
+import numpy as np
+
+from tracer.model.vector_ops import packed
 
 ALIKE: Final = 4
 _POSITIONS: Final = 6
@@ -37,7 +39,7 @@ class Commands:
             self.uses[n] += 1
 
     @classmethod
-    def numbered(cls, np: Any, numbers: Any, commands: Sequence[Hashable]) -> Commands:
+    def numbered(cls, numbers: Any, commands: Sequence[Hashable]) -> Commands:
         """The same, where row n has `commands[numbers[n]]`; equal ones may be there more than once."""
         one: dict[Hashable, int] = {}
         same = np.array([one.setdefault(command, n) for n, command in enumerate(commands)], np.int64)

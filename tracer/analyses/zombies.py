@@ -11,19 +11,21 @@ Pure: a tree in, frozen results out. Refuses to know how it is printed.
 
 from __future__ import annotations
 
-import heapq
 from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from tracer.analyses.peaks import peak
 from tracer.analyses.summary import unreleased
-from tracer.events import NULL, Fact
-from tracer.record import record
-from tracer.tree import ProcessTree
-from tracer.whole import combined, exact_sum, numpy_for, occurrences, ordered, packed, view
+from tracer.model.frozen import record
+from tracer.model.meta import Fact
+from tracer.model.schema import NULL
+from tracer.model.vector_ops import combined, exact_sum, occurrences, ordered, packed, view
+from tracer.tree.tree import ProcessTree
 
 POINTS: Final = 32
 _SAID: Final = 8
@@ -70,9 +72,8 @@ def zombies(tree: ProcessTree, limit: int = 8) -> Zombies | None:
     """None where the source does not see when a process is waited for."""
     if Fact.ZOMBIES not in tree.meta.facts:
         return None
-    np = numpy_for(len(tree))
-    spans = _spans(tree) if np is None else _many_spans(np, tree)
-    groups = _by_parent(spans, limit) if np is None else _many_by_parent(np, spans, limit)
+    spans = _spans(tree)
+    groups = _by_parent(spans, limit)
     begins, ends = ordered(spans.begins), ordered(spans.ends)
     sigchld = tree.stored("sigchld") if tree.keeps("sigchld") else None
     adopted = tree.column("adopted_by")
@@ -103,42 +104,10 @@ class _Spans:
 
 
 def _spans(tree: ProcessTree) -> _Spans:
-    """Of each that was a zombie for any time."""
-    how, waits, reaps = tree.column("how"), tree.column("zombie_ns"), tree.column("reap_ns")
-    exits, above, born_to = tree.column("exit_ns"), tree.column("parent_id"), tree.column("ppid")
-    adopted, since, last = tree.column("adopted_by"), tree.column("adopted_ns"), tree.last_ns
-    left = set() if last is None else set(unreleased(tree))
-    found = []
-    for row, wait in enumerate(waits):
-        if how[row] == "root":  # forktrace itself waits for that one
-            continue
-        end = NULL
-        if wait > 0:
-            end = reaps[row] if reaps[row] != NULL else exits[row] + wait if exits[row] != NULL else NULL
-            begin, reaped = end - wait, 1
-        elif row in left and last is not None:
-            begin, reaped = tree.column("zombie_at")[row], 0
-            end = last if begin < last else NULL
-        if end == NULL:
-            continue
-        parent, pid, until, waited = above[row], born_to[row], end, reaped
-        if adopted[row] != NULL and (since[row] == NULL or since[row] <= begin):
-            parent, pid = NULL, adopted[row]  # whose row is that? A pid alone does not say
-        elif parent != NULL and exits[parent] != NULL and begin < exits[parent] < end:
-            until, waited = exits[parent], 0  # from then on it is somebody else's
-        found.append((row, begin, end, reaped, parent, pid, until, waited))
-    rows, begins, ends, reaped_, parents, pids, until_, waited_ = zip(*found, strict=True) if found else [()] * 8
-    return _Spans(
-        array("q", rows), array("q", begins), array("q", ends), bytearray(reaped_), array("q", parents),
-        array("q", pids), array("q", until_), bytearray(waited_),
-    )  # fmt: skip
-
-
-def _many_spans(np: Any, tree: ProcessTree) -> _Spans:
-    """The same, of many at a time."""
+    """Of each that was a zombie for any time. Not the program itself: forktrace waits for it."""
 
     def column(name: str) -> Any:
-        return view(np, tree.stored(name))
+        return view(tree.stored(name))
 
     waits, reaps, exits = column("zombie_ns"), column("reap_ns"), column("exit_ns")
     reaped = waits > 0
@@ -156,54 +125,44 @@ def _many_spans(np: Any, tree: ProcessTree) -> _Spans:
         ends[how == words.index("root")] = NULL
     rows = np.flatnonzero(ends != NULL)
     begin, end, done = begins[rows], ends[rows], reaped[rows]
-    parent, pid = view(np, tree.above())[rows], column("ppid")[rows]
+    parent, pid = view(tree.above())[rows], column("ppid")[rows]
     adopted, since = column("adopted_by")[rows], column("adopted_ns")[rows]
     moved = (adopted != NULL) & ((since == NULL) | (since <= begin))
     gone = np.where(moved | (parent < 0), NULL, exits[parent])
     early = (gone != NULL) & (begin < gone) & (gone < end)
     return _Spans(
-        packed(rows), packed(begin), packed(end), bytearray(done.tobytes()),
-        packed(np.where(moved | (parent < 0), NULL, parent)), packed(np.where(moved, adopted, pid)),
-        packed(np.where(early, gone, end)), bytearray((done & ~early).tobytes()),
-    )  # fmt: skip
+        packed(rows),
+        packed(begin),
+        packed(end),
+        bytearray(done.tobytes()),
+        packed(np.where(moved | (parent < 0), NULL, parent)),
+        packed(np.where(moved, adopted, pid)),
+        packed(np.where(early, gone, end)),
+        bytearray((done & ~early).tobytes()),
+    )
 
 
 def _by_parent(spans: _Spans, limit: int) -> list[array[int]]:
     """Where in `spans` those of one parent are: of the parents with most zombie time."""
-    groups: dict[tuple[int, int], array[int]] = {}
-    for at, key in enumerate(zip(spans.parents, spans.pids, strict=True)):
-        groups.setdefault(key, array("q")).append(at)
-    begins, until = spans.begins, spans.until
-    return sorted(groups.values(), key=lambda group: -sum(until[at] - begins[at] for at in group))[:limit]
-
-
-def _many_by_parent(np: Any, spans: _Spans, limit: int) -> list[array[int]]:
     if not spans.rows:
         return []
-    codes, n = combined(np, view(np, spans.parents), view(np, spans.pids))
+    codes, n = combined(view(spans.parents), view(spans.pids))
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=n))
     starts = np.concatenate([[0], ends[:-1]])
-    totals = np.add.reduceat((view(np, spans.until) - view(np, spans.begins))[order], starts)
+    totals = np.add.reduceat((view(spans.until) - view(spans.begins))[order], starts)
     worst = np.lexsort((order[starts], -totals))[:limit]  # of equal ones the one that comes first
     return [packed(order[starts[k] : ends[k]]) for k in worst.tolist()]
 
 
 def _waiting(tree: ProcessTree, spans: _Spans, at: Sequence[int], sigchld: Sequence[str | None] | None) -> Waiting:
     parent, pid = spans.parents[at[0]], spans.pids[at[0]]
-    np = numpy_for(len(at))
-    if np is None:
-        begins, ends = array("q", [spans.begins[i] for i in at]), array("q", [spans.until[i] for i in at])
-        spent = [end - begin for begin, end in zip(begins, ends, strict=True)]
-        longest = heapq.nlargest(_SAID, range(len(at)), key=spent.__getitem__)
-        total_ns, unreaped = sum(spent), sum(not spans.waited[i] for i in at)
-    else:
-        where = view(np, at)
-        begin, end = view(np, spans.begins)[where], view(np, spans.until)[where]
-        begins, ends, spent = packed(begin), packed(end), end - begin
-        longest = np.argsort(-spent, kind="stable")[:_SAID].tolist()
-        total_ns = exact_sum(np, spent)
-        unreaped = int(np.count_nonzero(np.frombuffer(spans.waited, np.uint8)[where] == 0))
+    where = view(at)
+    begin, end = view(spans.begins)[where], view(spans.until)[where]
+    begins, ends, spent = packed(begin), packed(end), end - begin
+    longest = np.argsort(-spent, kind="stable")[:_SAID].tolist()
+    total_ns = exact_sum(spent)
+    unreaped = int(np.count_nonzero(np.frombuffer(spans.waited, np.uint8)[where] == 0))
     said = Counter(how for i in at if (how := sigchld[spans.rows[i]]) is not None) if sigchld else Counter[str]()
     return Waiting(
         row=None if parent == NULL else parent,

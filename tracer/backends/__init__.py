@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, Final, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol
 
 from tracer.backends import cover
-from tracer.choices import BACKENDS as BACKENDS
-from tracer.choices import COW_LEVELS as COW_LEVELS
-from tracer.choices import STACKS_USUAL as STACKS_USUAL
+from tracer.backends.options import Options as Options
 from tracer.errors import BackendError, NoPermissionError, UsageError
-from tracer.events import Batch
-from tracer.matching import Match
-
-STACKS_MOST: Final = 1_000_000
-BUFFER_LEAST: Final = 4096
-BUFFER_MOST: Final = 1 << 30
+from tracer.model.batch import Batch
+from tracer.model.cli_constants import BACKENDS as BACKENDS
+from tracer.model.cli_constants import COW_LEVELS as COW_LEVELS
+from tracer.model.cli_constants import STACKS_USUAL as STACKS_USUAL
 
 
 class Readiness(NamedTuple):
@@ -54,47 +50,6 @@ class Trial(NamedTuple):
     lost: frozenset[str] = frozenset()
 
 
-class _Options(NamedTuple):
-    cow: str = "full"  # off light fork full
-    cow_stacks: int | None = None  # stacks at copies: samples a second and CPU; 0: every copy; None: none
-    argv_max: int = 32768
-    env: tuple[str, ...] = ()
-    reap_exact: bool = False
-    failures: bool = False  # -e fail
-    everyone: bool = False  # -a
-    match: Match = Match()  # whom to follow beside the pids
-    delayacct: bool = False  # --delayacct: the session switches kernel.task_delayacct on
-    buffer_bytes: int = 16 << 20  # rounded up to a power of two
-    strace_safe: bool = False  # no seccomp filter of strace's on the program
-
-
-class Options(_Options):
-    """What a capture is asked for. Bytes and names; every backend ignores what it can not do and says so in `notes`.
-
-    Raises UsageError for what none can do.
-    """
-
-    __slots__ = ()
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """As the fields are; what they say is looked at."""
-        self = super().__new__(cls, *args, **kwargs)
-        self._look()
-        return self
-
-    def _look(self) -> None:
-        if self.cow not in COW_LEVELS:
-            raise UsageError(f"there is no cow level {self.cow!r}", f"choose one of: {', '.join(COW_LEVELS)}")
-        if self.cow_stacks is not None and self.cow != "full":
-            raise UsageError(f"stacks are taken at copies, which --cow {self.cow} does not watch", "use --cow full")
-        if self.cow_stacks is not None and not 0 <= self.cow_stacks <= STACKS_MOST:
-            raise UsageError(f"{self.cow_stacks} stacks a second can not be had", f"give up to {STACKS_MOST}, or all")
-        if self.argv_max < 0:
-            raise UsageError(f"{self.argv_max} bytes of argv can not be kept", "give 0 or more")
-        if not BUFFER_LEAST <= self.buffer_bytes <= BUFFER_MOST:
-            raise UsageError(f"a buffer of {self.buffer_bytes} bytes can not be had", "give between 4K and 1G")
-
-
 class BackendProtocol(Protocol):
     """One capture. `start`, then `follow` the held program or `attach` to a living tree, then `read` until `over`.
 
@@ -118,7 +73,7 @@ class BackendProtocol(Protocol):
 
     @property
     def facts(self) -> frozenset[str]:
-        """tracer.events.Fact values this capture can see; valid after `start`."""
+        """tracer.model.meta.Fact values this capture can see; valid after `start`."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -156,7 +111,7 @@ def load(name: str) -> type[BackendProtocol]:
     """The class of a backend by its name. Raises UsageError for a name that is not one."""
     if name not in BACKENDS:
         raise UsageError(f"there is no backend '{name}'", f"choose one of: auto, {', '.join(BACKENDS)}")
-    module = importlib.import_module(f"tracer.backends.{name}")
+    module = importlib.import_module(f"tracer.backends.{name}.backend")
     found: type[BackendProtocol] = module.Backend
     return found
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from tracer.errors import UsageError
-from tracer.events import Fact
+from tracer.model.meta import Fact
 
 if TYPE_CHECKING:
-    from tracer.backends import Options
+    from tracer.backends.options import Options
 
 Cover = Callable[[Any], frozenset[str]]
 

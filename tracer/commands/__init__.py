@@ -20,8 +20,8 @@ from contextlib import suppress
 from typing import Any, Final, NoReturn, Protocol
 
 from tracer.errors import CannotWriteError, ForktraceError, UsageError
-from tracer.own_limits import explain
-from tracer.visible import write
+from tracer.host.own_limits import explain
+from tracer.model.visible import write
 
 COMMANDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("run", "run", "see how processes come to be, and what that costs"),
@@ -220,12 +220,24 @@ def main(words: Sequence[str] | None = None) -> int:
         return status
 
 
+_own_process: list[bool] = []
+
+
+def owns_process() -> bool:
+    """Whether this process is the command and nothing else: only then may privileges be given up for good.
+
+    False where `main` was called inside another program.
+    """
+    return bool(_own_process)
+
+
 def program() -> NoReturn:
     """`main` as a program of its own. Where nobody waits for the interpreter's end it is not taken apart: 18 ms.
 
     Those who do wait are libraries with handlers (pyarrow has them), threads, and whoever traces or profiles Python.
     """
     _leave_relative_folders()
+    _own_process.append(True)
     status = main()
     threads = sys.modules.get("threading")
     awaited = atexit._ncallbacks() or (threads is not None and threads.active_count() > 1)

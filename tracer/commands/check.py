@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracer.commands.check_limits import budget_of, limit_of
 from tracer.errors import BadDataError, UsageError
-from tracer.visible import write
+from tracer.model.visible import write
 
 if TYPE_CHECKING:
     from tracer.analyses.budget import Outcome, Worst
-    from tracer.reports.console_text import Spans
+    from tracer.reports.console.spans import Spans
     from tracer.reports.terminal import Terminal
 
 _METAVARS: Final = {"count": "N", "bytes": "SIZE", "ns": "TIME"}
@@ -37,9 +37,11 @@ class Check:
 
         parser.add_argument("file", metavar="FILE", help="a saved trace (.ftrace), or - for standard input")
         parser.add_argument(
-            "--budget", metavar="TOML", help="limits from a file, max-cow = \"64MiB\"; of a pyproject.toml the table "
-            "[tool.forktrace.check]. Options override it"
-        )  # fmt: skip
+            "--budget",
+            metavar="TOML",
+            help='limits from a file, max-cow = "64MiB"; of a pyproject.toml the table '
+            "[tool.forktrace.check]. Options override it",
+        )
         parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
         group = parser.add_argument_group("limits")
         for limit in LIMITS.values():
@@ -57,7 +59,7 @@ class Check:
             document = {"file": args.file, "within": within, "limits": [_as_dict(outcome) for outcome in outcomes]}
             write(sys.stdout, json.dumps(document, indent=2) + "\n")
             return 0 if within else 1
-        from tracer.reports.console import Console
+        from tracer.reports.console.report import Console
 
         console = Console.from_args(args)
         over = [_reason(outcome, console.terminal) for outcome in outcomes if not outcome.within]
@@ -85,8 +87,8 @@ class Check:
 
     def _outcomes(self, args: argparse.Namespace, limits: dict[str, int]) -> tuple[Outcome, ...]:
         from tracer.analyses.budget import check
-        from tracer.capture import open_trace
-        from tracer.reports.console_progress import Progress
+        from tracer.api.capture import open_trace
+        from tracer.reports.console.progress import Progress
 
         name = "standard input" if args.file == "-" else os.path.basename(args.file)  # noqa: PTH119  a str, any bytes
         gc.disable()  # columns make many objects and no circles
@@ -111,17 +113,35 @@ def _shown(unit: str, n: int, terminal: Terminal) -> str:
 
 
 _NOUNS: Final = {
-    "max-processes": "processes", "max-depth": "generations", "max-alive": "at one time", "max-rate": "births a second",
-    "max-threads": "threads", "max-failures": "failed", "max-failed-execs": "failed execs",
-    "max-failed-forks": "failed forks", "max-cow": "copied", "max-fork-time": "for one fork",
-    "max-life": "for one life", "max-cpu": "CPU", "max-rss": "resident", "max-zombie": "as a zombie",
-    "no-zombies": "left as zombies", "max-lost": "records lost",
-}  # fmt: skip
+    "max-processes": "processes",
+    "max-depth": "generations",
+    "max-alive": "at one time",
+    "max-rate": "births a second",
+    "max-threads": "threads",
+    "max-failures": "failed",
+    "max-failed-execs": "failed execs",
+    "max-failed-forks": "failed forks",
+    "max-cow": "copied",
+    "max-fork-time": "for one fork",
+    "max-life": "for one life",
+    "max-cpu": "CPU",
+    "max-rss": "resident",
+    "max-zombie": "as a zombie",
+    "no-zombies": "left as zombies",
+    "max-lost": "records lost",
+}
 _OFFENDERS: Final = {
-    "max-processes": "{share} made by ", "max-depth": "the deepest is ", "max-threads": "{share} by ",
-    "max-failures": "{share} like ", "max-failed-execs": "{share} by ", "max-failed-forks": "{share} by ",
-    "max-cow": "{share} by ", "max-cpu": "{share} by ", "max-fork-time": "forked by ", "no-zombies": "{share} left by ",
-}  # fmt: skip
+    "max-processes": "{share} made by ",
+    "max-depth": "the deepest is ",
+    "max-threads": "{share} by ",
+    "max-failures": "{share} like ",
+    "max-failed-execs": "{share} by ",
+    "max-failed-forks": "{share} by ",
+    "max-cow": "{share} by ",
+    "max-cpu": "{share} by ",
+    "max-fork-time": "forked by ",
+    "no-zombies": "{share} left by ",
+}
 """How the worst of a limit is told; else by its pid and command alone."""
 
 _COMMAND_MOST: Final = 72
@@ -133,8 +153,11 @@ def _reason(outcome: Outcome, terminal: Terminal) -> Spans:
     most = _shown(outcome.unit, outcome.most, terminal)
     allowed = "none" if outcome.name == "no-zombies" else f"{most} at most"
     spans = [
-        (outcome.name, "bad"), (": ", ""), (f"{measured} {_NOUNS[outcome.name]}", "figure"), (f", {allowed}", ""),
-    ]  # fmt: skip
+        (outcome.name, "bad"),
+        (": ", ""),
+        (f"{measured} {_NOUNS[outcome.name]}", "figure"),
+        (f", {allowed}", ""),
+    ]
     if outcome.worst is not None:
         share = _shown(outcome.unit, outcome.worst.share, terminal)
         told = _OFFENDERS.get(outcome.name, "").format(share=share)
@@ -155,7 +178,7 @@ def _who(worst: Worst, terminal: Terminal) -> str:
 
 
 def _within(outcomes: tuple[Outcome, ...], terminal: Terminal) -> Spans:
-    from tracer.reports.console_text import fitted
+    from tracer.reports.console.spans import fitted
 
     def told(outcome: Outcome) -> str:
         measured = _shown(outcome.unit, outcome.measured, terminal)
@@ -171,12 +194,19 @@ def _within(outcomes: tuple[Outcome, ...], terminal: Terminal) -> Spans:
 def _as_dict(outcome: Outcome) -> dict[str, Any]:
     worst = outcome.worst
     return {
-        "limit": outcome.name, "unit": outcome.unit, "most": outcome.most, "measured": outcome.measured,
+        "limit": outcome.name,
+        "unit": outcome.unit,
+        "most": outcome.most,
+        "measured": outcome.measured,
         "within": outcome.within,
-        "worst": None if worst is None else {
-            "pid": worst.pid, "command": None if worst.command is None else list(worst.command), "share": worst.share,
+        "worst": None
+        if worst is None
+        else {
+            "pid": worst.pid,
+            "command": None if worst.command is None else list(worst.command),
+            "share": worst.share,
         },
-    }  # fmt: skip
+    }
 
 
 COMMAND = Check()

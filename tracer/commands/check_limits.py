@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from tracer.analyses.budget import LIMITS
 from tracer.errors import BadDataError
-from tracer.toml_file import read_toml
+from tracer.host.toml_file import read_toml
 
 _SIZES: Final = {"": 0, "B": 0, "K": 10, "KiB": 10, "M": 20, "MiB": 20, "G": 30, "GiB": 30}
 _TIMES: Final = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}

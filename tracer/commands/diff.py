@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracer.commands import say
 from tracer.errors import UsageError
-from tracer.visible import write
+from tracer.model.visible import write
 
 if TYPE_CHECKING:
     from tracer.analyses.diff import Change, Diff, Values
@@ -49,8 +49,8 @@ class Compare:
         if args.format == "json":
             write(sys.stdout, json.dumps(_document(found, a, b), indent=2) + "\n")
         elif not args.quiet or found.differs:
-            from tracer.reports.console import Console
-            from tracer.reports.console_diff import SHOWN, lines
+            from tracer.reports.console.diff import SHOWN, lines
+            from tracer.reports.console.report import Console
 
             console = Console.from_args(args)
             most = None if args.verbose else SHOWN
@@ -59,8 +59,8 @@ class Compare:
 
     def _profile(self, file: str, places: Places, args: argparse.Namespace) -> Profile:
         from tracer.analyses.profile import profile
-        from tracer.capture import open_trace
-        from tracer.reports.console_progress import Progress
+        from tracer.api.capture import open_trace
+        from tracer.reports.console.progress import Progress
 
         name = "standard input" if file == "-" else os.path.basename(file)  # noqa: PTH119  a str, any bytes
         gc.disable()  # columns make many objects and no circles
@@ -96,17 +96,26 @@ def _sides(files: Sequence[str], words: Sequence[str]) -> tuple[list[str], list[
 
 def _document(found: Diff, a: Sequence[str], b: Sequence[str]) -> dict[str, Any]:
     return {
-        "a": list(a), "b": list(b), "differs": found.differs, "commands": found.groups, "unknown": list(found.unknown),
+        "a": list(a),
+        "b": list(b),
+        "differs": found.differs,
+        "commands": found.groups,
+        "unknown": list(found.unknown),
         "sources": dict(zip("ab", map(list, found.sources), strict=True)),
-        "total": _values(found.total), "changes": [_change(change) for change in found.changes],
-    }  # fmt: skip
+        "total": _values(found.total),
+        "changes": [_change(change) for change in found.changes],
+    }
 
 
 def _change(change: Change) -> dict[str, Any]:
     return {
-        "kind": change.kind, "command": change.template, "below": list(change.place), **_values(change.values),
-        "ends": _values(change.ends), "ways": _values(change.ways),
-    }  # fmt: skip
+        "kind": change.kind,
+        "command": change.template,
+        "below": list(change.place),
+        **_values(change.values),
+        "ends": _values(change.ends),
+        "ways": _values(change.ways),
+    }
 
 
 def _values(values: Mapping[str, Values]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """`forktrace doctor`: what works on this host, and what to do about the rest.
 
-Prints what tracer.kernel and the backends answer, and adds nothing of its own. Draws with the standard library
+Prints what tracer.host.features and the backends answer, and adds nothing of its own. Draws with the standard library
 alone: it must run where nothing else does.
 """
 
@@ -16,9 +16,9 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tracer import kernel
 from tracer.errors import ForktraceError
-from tracer.visible import write
+from tracer.host import features as kernel
+from tracer.model.visible import write
 
 if TYPE_CHECKING:
     from tracer.backends import Trial, Verdict
@@ -92,7 +92,7 @@ COMMAND: Final = Doctor()
 
 
 def feature_rows() -> Iterator[Row]:
-    """Every feature, in the order of tracer.kernel."""
+    """Every feature, in the order of tracer.host.features."""
     for check in kernel.features():
         yield Row(kernel.group(check.name), check.name, check.ok, check.detail, check.why, check.mend)
 
@@ -246,7 +246,7 @@ def _row(row: Row, paper: Paper, names: int, *, whys: bool) -> Iterator[str]:
 
 def _facts(row: Row) -> str:
     """In the order of the model; then what an option would add."""
-    from tracer.events import Fact
+    from tracer.model.meta import Fact
 
     every = [fact.value for fact in Fact]
     lacking = [name for name in every if name not in row.sees and name not in row.more]

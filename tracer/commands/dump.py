@@ -7,8 +7,8 @@ import json
 import sys
 from typing import Any
 
+from tracer.model.visible import write
 from tracer.reports.terminal import clean
-from tracer.visible import write
 
 
 class Dump:

@@ -6,10 +6,10 @@ import argparse
 import sys
 from typing import Final
 
-from tracer.commands import hiding, loss, say
+from tracer.commands import loss, redaction_options, say
 from tracer.commands.loss import LOSS_STATUS, is_lossy
 from tracer.errors import BadDataError, UsageError
-from tracer.visible import binary
+from tracer.model.visible import binary
 
 _TABLES: Final = ("jsonl", "csv", "parquet")
 _OF_TABLES: Final = "jsonl, csv and parquet"
@@ -28,9 +28,7 @@ class Export:
         from tracer.reports import REPORTS
 
         parser.add_argument("file", metavar="FILE", help="a saved trace; - for standard input")
-        parser.add_argument(
-            "--as", dest="format", metavar="FORMAT", help=", ".join(listed.name for listed in REPORTS)
-        )
+        parser.add_argument("--as", dest="format", metavar="FORMAT", help=", ".join(listed.name for listed in REPORTS))
         parser.add_argument("--table", choices=("processes", "events"), help=f"of {_OF_TABLES}; default: processes")
         parser.add_argument(
             "--weight",
@@ -39,14 +37,14 @@ class Export:
             " stacks at copies by pages (default: these, where they were taken, else count)",
         )
         parser.add_argument("-o", "--output", metavar="OUT", help="default: standard output")
-        hiding.add_options(parser)
+        redaction_options.add_options(parser)
         loss.add_option(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, write, say nothing; status 65 where the file is damaged, after what could be read was written."""
         from tracer import reports
-        from tracer.capture import open_trace
-        from tracer.privileges import open_output
+        from tracer.api.capture import open_trace
+        from tracer.capture.privileges import open_output
 
         named = None if args.format is None else reports.by_name(args.format)
         report = named or (reports.by_suffix(args.output) if args.output else None)
@@ -58,7 +56,7 @@ class Export:
         if args.weight is not None and report.name != "folded":
             raise UsageError(f"--weight is nothing that {report.name} has", "it is for folded")
         trace = open_trace(args.file)
-        hidden = hiding.from_args(args)
+        hidden = redaction_options.from_args(args)
         trace = trace if hidden is None else hidden.of(trace)
         options = reports.Options(table=args.table or "processes", weight=args.weight)
         if args.output in (None, "-"):
@@ -71,7 +69,7 @@ class Export:
             with open_output(args.output) as out:
                 report.write(trace, out, options)
         if not args.quiet:
-            hiding.say_source(report, trace.meta)
+            redaction_options.say_source(report, trace.meta)
             if hidden is not None:
                 hidden.say()
         if trace.broken:  # what could be read has been written; who reads it must know that it is not all

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tracer.commands import say
-from tracer.visible import write
+from tracer.model.visible import write
 
 if TYPE_CHECKING:
     from tracer.fleet.dataset import Update
@@ -92,7 +92,7 @@ class Fleet:
     def _update(self, args: argparse.Namespace, traces: Any, data: Any) -> Update:
         from tracer.errors import NoInputError
         from tracer.fleet.dataset import update
-        from tracer.reports.console_progress import Progress
+        from tracer.reports.console.progress import Progress
 
         with Progress("traces") as progress:
             done = update(traces, data, args.scheduler, None if args.quiet else progress)
@@ -107,8 +107,8 @@ class Fleet:
         return done
 
     def _print(self, args: argparse.Namespace, answers: list[Answer]) -> None:
-        from tracer.reports.console import Console
-        from tracer.reports.console_fleet import lines
+        from tracer.reports.console.fleet import lines
+        from tracer.reports.console.report import Console
 
         console = Console.from_args(args)
         console.print(lines(answers, console.terminal, by=args.by))
@@ -116,8 +116,8 @@ class Fleet:
 
 def _cache(place: str) -> str:
     """A folder of this user's for the data set of that place."""
+    from tracer.capture.privileges import output_identity
     from tracer.fleet.places import digest_of
-    from tracer.privileges import output_identity
 
     who = output_identity()  # under sudo HOME is root's, and what is written is the caller's
     base = Path(who.home) / ".cache" if who else os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()

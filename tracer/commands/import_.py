@@ -43,8 +43,8 @@ class Import:
             raise UsageError("there is no place to write to", "name it: forktrace import LOG... -o FILE.ftrace")
         if args.output != "-" and any(_same(args.output, log) for log in args.logs):
             raise UsageError(f"{args.output} is the log itself", "name another file for the trace")
+        from tracer.capture.privileges import as_caller, open_output
         from tracer.importers import open_log
-        from tracer.privileges import as_caller, open_output
         from tracer.recording import Writer
 
         bar = Bar(sys.stderr) if not args.quiet and sys.stderr.isatty() else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from tracer.trace import Trace
+    from tracer.api.trace import Trace
 
 LOSS_STATUS: Final = 75
 """EX_TEMPFAIL of sysexits.h: another attempt, with a larger --buffer say, may do. No error of ours has it."""

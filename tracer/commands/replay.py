@@ -16,8 +16,8 @@ from tracer.reports.terminal import quoted
 from tracer.reports.words import duration
 
 if TYPE_CHECKING:
-    from tracer.events import Meta
     from tracer.live.tape import Outline
+    from tracer.model.meta import Meta
     from tracer.recording import Recording
 
 _NS: Final = 10**9
@@ -45,9 +45,11 @@ class Replay:
             "--speed", type=_speed, default=1.0, metavar="N|max", help="so many times as fast as it was; default: 1"
         )
         parser.add_argument(
-            "--from", dest="begin", metavar="T",
+            "--from",
+            dest="begin",
+            metavar="T",
             help="begin there: seconds from its beginning, or the time of day as HH:MM:SS",
-        )  # fmt: skip
+        )
         parser.add_argument("--until", dest="end", metavar="T", help="end there")
         parser.add_argument("--format", choices=("lines", "jsonl"), help="no screen, but lines, or JSON lines")
 
@@ -58,7 +60,7 @@ class Replay:
         begin, end = _time(args.begin), _time(args.end)
         from tracer.live.device import why_not
         from tracer.recording import Recording
-        from tracer.reports.console_progress import Progress
+        from tracer.reports.console.progress import Progress
 
         if args.format is not None or not sys.stdout.isatty() or why_not(sys.stdout.fileno()) is not None:
             from tracer.live.lines import play_lines
@@ -66,10 +68,11 @@ class Replay:
             recording = Recording(args.file)
             meta = recording.meta
             play_lines(
-                recording, args,
+                recording,
+                args,
                 begin=None if begin is None else lambda first: begin(meta, first),
                 end=None if end is None else lambda first: end(meta, first),
-            )  # fmt: skip
+            )
             return 0
         bars: list[Progress] = []  # while it is looked through the first time
 
@@ -88,7 +91,7 @@ class Replay:
         self, recording: Recording, outline: Outline, begin: When | None, end: When | None, args: argparse.Namespace
     ) -> int:
         from tracer.live.player import Player
-        from tracer.live.playing import Playing
+        from tracer.live.replay_screen import Playing
         from tracer.live.tape import Tape
 
         damage = recording.damage  # it has been read to the end, once
@@ -103,9 +106,13 @@ class Replay:
             raise UsageError(f"--until {args.end} is before what is to be played", "give a later time")
         player = Player(Tape(recording), outline, recording.meta, begin_ns=begins, end_ns=ends, speed=args.speed)
         screen = Playing(
-            player, outline, damage=damage, what=_what(recording.meta, args.file), color=args.color,
+            player,
+            outline,
+            damage=damage,
+            what=_what(recording.meta, args.file),
+            color=args.color,
             ascii_only=args.ascii,
-        )  # fmt: skip
+        )
         with screen:
             ended_by = screen.loop()
         if ended_by == signal.SIGINT:

@@ -8,10 +8,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from tracer.commands import hiding, loss
+from tracer.commands import loss, redaction_options
 from tracer.commands.loss import LOSS_STATUS, is_lossy
 from tracer.errors import UsageError
-from tracer.visible import binary
+from tracer.model.visible import binary
 
 if TYPE_CHECKING:
     from tracer import reports
@@ -32,7 +32,7 @@ class Report:
         parser.add_argument(
             "--as", dest="output_as", default="console", metavar="NAME", help="another output (default: console)"
         )
-        hiding.add_options(parser)
+        redaction_options.add_options(parser)
         loss.add_option(parser)
         parser.add_argument("-t", "--times", action="store_true", help="show when each process was born")
         parser.add_argument("--threads", action="store_true", help="show threads")
@@ -54,26 +54,26 @@ class Report:
             gc.enable()
 
     def _show(self, args: argparse.Namespace, other: reports.Report | None) -> int:
-        from tracer.capture import open_trace
+        from tracer.api.capture import open_trace
         from tracer.reports import Options
-        from tracer.reports.console_progress import Progress
+        from tracer.reports.console.progress import Progress
 
         name = "standard input" if args.file == "-" else os.path.basename(args.file)  # noqa: PTH119  a str, any bytes
         with Progress(name) as progress:
             trace = open_trace(args.file, progress=None if args.quiet else progress)
             if other is not None:
                 # Another output is for somebody else, as an export is; the report on the terminal is for oneself
-                hidden = hiding.from_args(args)
+                hidden = redaction_options.from_args(args)
                 out = binary(sys.stdout)
                 other.write(trace if hidden is None else hidden.of(trace), out, Options())
                 out.flush()
                 if not args.quiet:
-                    hiding.say_source(other, trace.meta)
+                    redaction_options.say_source(other, trace.meta)
                     if hidden is not None:
                         hidden.say()
                 return LOSS_STATUS if args.fail_on_loss and is_lossy(trace) else 0
             tree = trace.tree
-        from tracer.reports.console import Console, title
+        from tracer.reports.console.report import Console, title
 
         console = Console.from_args(args)
         console.report(trace, title=title(tree, name, console.terminal))

@@ -7,24 +7,24 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tracer.choices import BACKENDS, COW_LEVELS, STACKS_USUAL
-from tracer.commands import attaching, loss, say
+from tracer.commands import loss, option_values, owns_process, say, target_options
 from tracer.commands.loss import LOSS_STATUS
 from tracer.commands.run_live import Beside, refuse
 from tracer.errors import BadDataError, ForktraceError, UsageError
-from tracer.own_limits import check_room, explain
-from tracer.visible import write
+from tracer.host.own_limits import check_room, explain
+from tracer.model.cli_constants import BACKENDS, COW_LEVELS, STACKS_USUAL
+from tracer.model.visible import write
 
 if TYPE_CHECKING:
-    from tracer.session import Plan
-    from tracer.trace import Trace
+    from tracer.api.trace import Trace
+    from tracer.capture.session import Plan
 
 
 class _Version(argparse.Action):
     """What argparse's own does, without what has the version being imported for all others."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        from tracer.session import VERSION
+        from tracer.capture.session import VERSION
 
         parser.exit(message=f"forktrace {VERSION}\n")
 
@@ -42,8 +42,8 @@ class Run:
         """strace's letters where strace has one."""
         parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and leave")
         what = parser.add_argument_group("what to watch")
-        attaching.add(what)
-        what.add_argument("--duration", type=_seconds, metavar="S", help="stop watching after S seconds")
+        target_options.add(what)
+        what.add_argument("--duration", type=option_values.seconds, metavar="S", help="stop watching after S seconds")
         what.add_argument("--no-wait", action="store_true", help="end with the program, not with its last descendant")
         what.add_argument("-f", "--follow", action="store_true", help=argparse.SUPPRESS)
         how = parser.add_argument_group("how")
@@ -66,7 +66,7 @@ class Run:
         how.add_argument(
             "--cow-stacks",
             nargs="?",
-            type=_rate,
+            type=option_values.rate,
             const=STACKS_USUAL,
             metavar="RATE",
             help="which code copies shared pages: sample the user stack at copies, RATE times a second and CPU at most"
@@ -83,7 +83,7 @@ class Run:
         how.add_argument(
             "-s",
             "--string-size",
-            type=_size,
+            type=option_values.size,
             default=32768,
             metavar="BYTES",
             help="argv bytes to keep of each exec (default: 32768)",
@@ -102,7 +102,7 @@ class Run:
         )
         how.add_argument(
             "--buffer",
-            type=_size,
+            type=option_values.size,
             default=16 << 20,
             metavar="BYTES",
             help="size of the kernel's ring (default: 16M)",
@@ -128,9 +128,10 @@ class Run:
         out = parser.add_argument_group("the result")
         out.add_argument("-o", "--output", metavar="FILE", help="keep the trace (.ftrace)")
         out.add_argument(
-            "--live", action="store_true",
+            "--live",
+            action="store_true",
             help="a screen meanwhile: rates, the busiest, the tree of what is being born; the report comes at the end",
-        )  # fmt: skip
+        )
         loss.add_option(out)
         out.add_argument("--redact", action="store_true", help="take secrets out of argv before they are kept")
         out.add_argument("-t", "--times", action="store_true", help="show when each process was born")
@@ -142,20 +143,23 @@ class Run:
         plan = self._plan(args)
         self._can_finish(args)
         refuse(args)
-        from tracer.allocation import keep_freed
-        from tracer.capabilities import after_attach, before_report
-        from tracer.capture import Keeper
-        from tracer.session import Session, living
-        from tracer.status import pass_on
+        from tracer.api.capture import Keeper
+        from tracer.capture.capabilities import after_attach, before_report
+        from tracer.capture.session import Session, living
+        from tracer.host.malloc_tuning import keep_freed
+        from tracer.model.status import pass_on
 
         beside = Beside(args, (lambda line: None) if args.quiet > 1 else say)
         session = Session(plan, say=beside.say)
         keeper = Keeper(session, args.output, redact=args.redact)
+        if not args.quiet:
+            session.preload = ("numpy", "tracer.tree.tree", "tracer.reports.console.report")
         session.living = lambda: living(keeper.so_far())
         failed: ForktraceError | None = None
         with session:
             session.start()
-            after_attach(session.meta.source, nice=args.live)
+            if owns_process():
+                after_attach(session.meta.source, nice=args.live)
             keep_freed()
             keeper.open()
             try:
@@ -167,7 +171,8 @@ class Run:
                 if failed is None:
                     raise
                 session.accompany()
-        before_report()
+        if owns_process():
+            before_report()
         failures = [e for e in (failed or self._report(args, trace), keeper.failure) if e is not None]
         for failure in failures:
             say(str(failure))
@@ -181,7 +186,7 @@ class Run:
     @staticmethod
     def _can_finish(args: argparse.Namespace) -> None:
         """What is imported after the program has run must be there before it does."""
-        wanted = [*([] if args.quiet else ["rich"]), *(["numpy", "pyarrow"] if args.output else [])]
+        wanted = [*([] if args.quiet else ["rich", "numpy"]), *(["numpy", "pyarrow"] if args.output else [])]
         if args.output:
             check_room(saves=True)
         missing = [name for name in wanted if importlib.util.find_spec(name) is None]
@@ -192,7 +197,7 @@ class Run:
         """On stderr. What goes wrong here must not hide how the program ended."""
         if args.quiet or sys.stderr is None:
             return None
-        from tracer.reports.console import Console
+        from tracer.reports.console.report import Console
 
         try:
             Console.from_args(args, stderr=True).report(trace)
@@ -210,7 +215,7 @@ class Run:
         return None
 
     def _plan(self, args: argparse.Namespace) -> Plan:
-        chosen = attaching.selected(args)
+        chosen = target_options.selected(args)
         if not args.program and not chosen:
             raise UsageError("nothing to watch", "give a program after `--`, a process with -p, or -a for the host")
         if args.program and chosen:
@@ -221,7 +226,7 @@ class Run:
             raise UsageError(f"-e knows no '{sorted(unknown)[0]}'", "fail is what can be added")
         from tracer.backends import Options
         from tracer.backends.cover import named
-        from tracer.session import Plan
+        from tracer.capture.session import Plan
 
         return Plan(
             argv=args.program or (),
@@ -247,34 +252,6 @@ class Run:
             as_root=args.as_root,
             user=args.user,
         )
-
-
-def _seconds(word: str) -> float:
-    try:
-        value = float(word.removesuffix("s"))
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):  # not a number is none of these either
-        raise argparse.ArgumentTypeError(f"'{word}' is not a number of seconds")
-    return value
-
-
-def _rate(word: str) -> int:
-    if word == "all":
-        return 0
-    if not (word.isascii() and word.isdigit()) or int(word[:12]) < 1:
-        raise argparse.ArgumentTypeError(f"'{word}' is no number of samples a second; give one, or all")
-    return int(word[:12])
-
-
-def _size(word: str) -> int:
-    units = {"K": 10, "M": 20, "G": 30}
-    body = word.upper().removesuffix("B").removesuffix("I")
-    shift = units.get(body[-1:], 0)
-    digits = body[:-1] if shift else body
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 12:
-        raise argparse.ArgumentTypeError(f"'{word}' is not a size")
-    return int(digits) << shift
 
 
 COMMAND = Run()

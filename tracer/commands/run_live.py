@@ -13,15 +13,15 @@ from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from tracer import boot_clock
 from tracer.errors import UsageError
+from tracer.host import boot_clock
 
 if TYPE_CHECKING:
-    from tracer.analyses.lives import Life
-    from tracer.events import Batch
+    from tracer.capture.flight_recorder import Recorder
+    from tracer.capture.session import Session
     from tracer.live import Live
-    from tracer.recorder import Recorder
-    from tracer.session import Session
+    from tracer.model.batch import Batch
+    from tracer.window.lineage import Life
 
 _AT_ONCE: Final = 40  # processes asked of /proc per tick: 4 ms
 _LATE_NS: Final = 300_000_000  # a source tells of things up to so long after they happened
@@ -69,22 +69,26 @@ class Beside:
         """The session has started. Use as a context manager."""
         if not self._args.live:
             return self
-        from tracer.analyses.window import Window
+        from tracer.capture.flight_recorder import Recorder
+        from tracer.capture.privileges import as_caller, open_output
         from tracer.live import Live
-        from tracer.privileges import as_caller, open_output
-        from tracer.recorder import Recorder
+        from tracer.window.window import Window
 
         self._session = session
         if not session.plan.argv:  # who looks at a busy host must not starve; beside a program of ours we do not push
-            from tracer.commands.storm import _unhindered
+            from tracer.commands.priority import raised
 
-            self._stack.enter_context(_unhindered())
+            self._stack.enter_context(raised())
         self._recorder = Recorder(opener=open_output, as_caller=as_caller)
         window = Window(60, session.meta)
         live = Live(
-            window, what=_what(session), stop=self._quit, save=self._save, color=self._args.color,
+            window,
+            what=_what(session),
+            stop=self._quit,
+            save=self._save,
+            color=self._args.color,
             ascii_only=self._args.ascii,
-        )  # fmt: skip
+        )
         self._live = self._stack.enter_context(live)
         session.wakes = (self._live.fileno(),)
         session.before_stop = self._live.leave
@@ -99,7 +103,7 @@ class Beside:
 
     def _save(self) -> str:
         """What is held goes into a file of its own, here. Raises CannotWriteError."""
-        from tracer.recorder import fresh
+        from tracer.capture.flight_recorder import fresh
 
         assert self._recorder is not None
         assert self._live is not None
@@ -150,7 +154,7 @@ class Beside:
 
     def _name(self) -> None:
         """The commands of those that were there before us, by /proc, some at a time: they are no event."""
-        from tracer import procfs
+        from tracer.host import procfs
 
         assert self._live is not None
         window = self._live.window

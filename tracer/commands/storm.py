@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Self
 
-from tracer.allocation import keep_freed
 from tracer.backends import BACKENDS, COW_LEVELS, Options
-from tracer.capabilities import after_attach
-from tracer.commands import attaching, say
-from tracer.commands.run import _seconds, _size
+from tracer.capture.capabilities import after_attach
+from tracer.capture.session import Plan, Session
+from tracer.commands import owns_process, say, target_options
+from tracer.commands.option_values import seconds, size
+from tracer.commands.priority import raised
 from tracer.commands.storm_lines import Lines
 from tracer.errors import UsageError
-from tracer.session import Plan, Session
-from tracer.storm_files import TOTAL, StormFiles
+from tracer.host.malloc_tuning import keep_freed
+from tracer.storms.saved_files import TOTAL, StormFiles
 
 if TYPE_CHECKING:
-    from tracer.analyses.storms import Finding
     from tracer.commands.storm_screen import OnScreen
-    from tracer.hook import Hook
-    from tracer.metrics import Metrics
+    from tracer.storms.detect import Finding
+    from tracer.storms.hook import Hook
+    from tracer.storms.metrics import Metrics
 
 _ARGV_MOST: Final = 4096  # of each exec: enough to know a command by
-_NICE: Final = -10
-_AGAIN, _AGAIN_S = 6, 0.06
-_AUTOGROUP: Final = Path("/proc/self/autogroup")
 
 
 class Storm:
@@ -48,40 +42,50 @@ class Storm:
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Options that `run` has too are called the same."""
         what = parser.add_argument_group("what to watch")
-        attaching.add(what, everyone="the whole host; this is the default")
-        what.add_argument("--duration", type=_seconds, metavar="S", help="stop watching after S seconds")
+        target_options.add(what, everyone="the whole host; this is the default")
+        what.add_argument("--duration", type=seconds, metavar="S", help="stop watching after S seconds")
         what.add_argument(
-            "--rate", type=_rate, metavar="N[/s]",
+            "--rate",
+            type=_rate,
+            metavar="N[/s]",
             help="a storm is what makes more than N forks a second (default: what is unusual here, and unhealthy)",
-        )  # fmt: skip
+        )
         how = parser.add_argument_group("how")
         how.add_argument("--backend", default="auto", choices=("auto", *BACKENDS), help="default: the first ready one")
         how.add_argument("--cow", choices=COW_LEVELS, default="light", help="copy-on-write; default: light")
         how.add_argument(
-            "-e", "--events", action="append", default=[], metavar="SET",
+            "-e",
+            "--events",
+            action="append",
+            default=[],
+            metavar="SET",
             help="fail: look for failed forks from the start; else only once they are suspected, as it taxes every"
             " system call",
-        )  # fmt: skip
-        how.add_argument("--buffer", type=_size, default=16 << 20, metavar="BYTES", help="the kernel's ring; 16M")
+        )
+        how.add_argument("--buffer", type=size, default=16 << 20, metavar="BYTES", help="the kernel's ring; 16M")
         kept = parser.add_argument_group("what is kept")
         kept.add_argument(
             "--save", default=".", metavar="DIR|FILE", help="where storms are saved as .ftrace (default: here)"
         )
         kept.add_argument("--no-save", dest="save", action="store_const", const=None, help="save nothing")
-        kept.add_argument("--keep", type=_seconds, default=30.0, metavar="S", help="seconds held in memory; default 30")
-        kept.add_argument("--keep-bytes", type=_size, default=64 << 20, metavar="BYTES", help="at most so much; 64M")
-        kept.add_argument("--max-file", type=_size, default=256 << 20, metavar="BYTES", help="of one file; 256M")
+        kept.add_argument("--keep", type=seconds, default=30.0, metavar="S", help="seconds held in memory; default 30")
+        kept.add_argument("--keep-bytes", type=size, default=64 << 20, metavar="BYTES", help="at most so much; 64M")
+        kept.add_argument("--max-file", type=size, default=256 << 20, metavar="BYTES", help="of one file; 256M")
         kept.add_argument(
-            "--save-total", type=_size, default=TOTAL, metavar="BYTES",
+            "--save-total",
+            type=size,
+            default=TOTAL,
+            metavar="BYTES",
             help="of all saved storms, those of earlier runs in DIR included; the oldest are removed first; 5G",
-        )  # fmt: skip
+        )
         out = parser.add_argument_group("what is said")
         out.add_argument("--format", choices=("text", "jsonl"), help="no live screen, but lines")
         out.add_argument(
-            "--exec", metavar="CMD",
+            "--exec",
+            metavar="CMD",
             help="run CMD with each finding as JSON on its standard input; what it writes goes to stderr",
-        )  # fmt: skip
-        out.add_argument("--exec-every", type=_seconds, default=10.0, metavar="S", help="but not more often; 10")
+        )
+        out.add_argument("--exec-every", type=seconds, default=10.0, metavar="S", help="but not more often; 10")
         out.add_argument("--metrics", metavar="HOST:PORT", help="serve metrics to Prometheus, as at 127.0.0.1:9464")
 
     def run(self, args: argparse.Namespace) -> int:
@@ -101,57 +105,21 @@ class Storm:
         with session:
             session.start()
             # A command of --exec may be set-uid, as those that send mail are
-            after_attach(session.meta.source, nice=True, no_new_privs=args.exec is None)
+            if owns_process():
+                after_attach(session.meta.source, nice=True, no_new_privs=args.exec is None)
             keep_freed()
-            with _unhindered(), _Teller(session, args, hook) as teller:
+            with raised(), _Teller(session, args, hook) as teller:
                 session.run(teller.watch.take, tick=teller.tick)
         return 0
-
-
-@contextmanager
-def _unhindered() -> Iterator[None]:
-    """A storm takes CPU from everybody: who is to explain it must not starve, nor stand still to collect garbage.
-
-    Nothing of ours goes round in a circle, and the collector would walk a million held rows for a second.
-    """
-    collecting, nice, session = gc.isenabled(), os.getpriority(os.PRIO_PROCESS, 0), _session_nice()
-    gc.disable()
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, min(_NICE, nice))
-    if session is not None:
-        _session_nice(min(_NICE, session))
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, nice)
-        if session is not None:
-            _session_nice(session)
-        if collecting:
-            gc.enable()
-
-
-def _session_nice(new: int | None = None) -> int | None:
-    """Of our session among the others: with autogroups (sched(7)) a nice value counts inside of a session alone."""
-    with suppress(OSError, ValueError, IndexError):
-        for _ in range(_AGAIN) if new is not None else ():
-            try:
-                _AUTOGROUP.write_text(str(new))
-            except BlockingIOError:  # without CAP_SYS_ADMIN, one such write in 0.1 s on the whole host
-                time.sleep(_AGAIN_S)
-                continue
-            break
-        return int(_AUTOGROUP.read_text("ascii").split()[-1])
-    return None
 
 
 class _Teller:
     """Passes what is found to the screen or the lines, to the hook and to the metrics. A context manager."""
 
     def __init__(self, session: Session, args: argparse.Namespace, hook: Hook | None) -> None:
-        from tracer.privileges import as_caller, open_output
-        from tracer.recorder import Recorder
-        from tracer.watch import Watch
+        from tracer.capture.flight_recorder import Recorder
+        from tracer.capture.privileges import as_caller, open_output
+        from tracer.storms.monitor import Watch
 
         self._session, self._hook = session, hook
         recorder = Recorder(
@@ -169,7 +137,7 @@ class _Teller:
         self.watch = Watch(session, recorder, rate=args.rate, save=save, found=self._found, say=self.say)
         self._metrics: Metrics | None = None
         if args.metrics is not None:
-            from tracer.metrics import Metrics
+            from tracer.storms.metrics import Metrics
 
             self._metrics = Metrics(self.watch.window)
             self.say(f"metrics at {self._metrics.serve(args.metrics)}")
@@ -198,7 +166,7 @@ class _Teller:
         if self._shown is not None:
             self._shown.found(finding, kept)
         if self._hook is not None:
-            from tracer.reports.storm import finding_json
+            from tracer.reports.console.storm import finding_json
 
             self._hook.run(json.dumps(finding_json(finding, self._session.meta.wall_offset_ns, kept)))
 
@@ -231,7 +199,7 @@ class _Teller:
 
 
 def _plan(args: argparse.Namespace) -> Plan:
-    chosen = attaching.selected(args)
+    chosen = target_options.selected(args)
     events = {word for words in args.events for word in words.split(",") if word}
     if events - {"fail", "all"}:
         raise UsageError(f"-e knows no '{sorted(events - {'fail', 'all'})[0]}' here", "fail is what can be added")
@@ -239,8 +207,12 @@ def _plan(args: argparse.Namespace) -> Plan:
         pids=chosen.pids,
         backend=args.backend,
         options=Options(
-            cow=args.cow, failures=bool(events), everyone=not chosen.pids and not chosen.match, match=chosen.match,
-            buffer_bytes=args.buffer, argv_max=_ARGV_MOST
+            cow=args.cow,
+            failures=bool(events),
+            everyone=not chosen.pids and not chosen.match,
+            match=chosen.match,
+            buffer_bytes=args.buffer,
+            argv_max=_ARGV_MOST,
         ),
         duration=args.duration,
     )
@@ -250,7 +222,7 @@ def _hook(args: argparse.Namespace, tell: Callable[[str], None]) -> Hook | None:
     """Made before anything is attached: a command that is not there is an error at once."""
     if args.exec is None:
         return None
-    from tracer.hook import Hook
+    from tracer.storms.hook import Hook
 
     return Hook(args.exec, every_s=args.exec_every, say=tell)
 

@@ -10,12 +10,12 @@ import json
 import sys
 from typing import TYPE_CHECKING, Final
 
-from tracer.outlet import Outlet
+from tracer.capture.nonblocking_writer import Outlet
 
 if TYPE_CHECKING:
-    from tracer.analyses.storms import Finding
-    from tracer.reports.storm import Second
-    from tracer.watch import Watch
+    from tracer.reports.console.storm import Second
+    from tracer.storms.detect import Finding
+    from tracer.storms.monitor import Watch
 
 _NS: Final = 10**9
 _HEADING_EVERY: Final = 30  # lines
@@ -48,7 +48,7 @@ class Lines:
 
     def found(self, finding: Finding, kept: str | None) -> None:
         """A storm that began, or is over."""
-        from tracer.reports.storm import finding_json, finding_text
+        from tracer.reports.console.storm import finding_json, finding_text
 
         offset = self._watch.session.meta.wall_offset_ns
         if self._json:
@@ -60,7 +60,7 @@ class Lines:
         self._lines = 0
 
     def _tell(self, at: int) -> None:
-        from tracer.reports.storm import heading, second_json, second_text
+        from tracer.reports.console.storm import heading, second_json, second_text
 
         second = self._second(at)
         offset = self._watch.session.meta.wall_offset_ns
@@ -73,7 +73,7 @@ class Lines:
         self._out.write(second_text(second, self._terminal, offset))
 
     def _second(self, at: int) -> Second:
-        from tracer.reports.storm import Second
+        from tracer.reports.console.storm import Second
 
         window = self._watch.window
         place = at - window.span.start
@@ -82,12 +82,20 @@ class Lines:
         busiest = groups[0] if groups and groups[0].forks else None
         forks, execs, exits, failures, alive, zombies, lost, copies = values
         return Second(
-            ts_ns=(at + 1) * _NS, forks=forks, execs=execs, exits=exits, failures=failures, alive=alive,
-            zombies=zombies, lost=lost, copies=copies, own_cpu=self._watch.own_cpu,
+            ts_ns=(at + 1) * _NS,
+            forks=forks,
+            execs=execs,
+            exits=exits,
+            failures=failures,
+            alive=alive,
+            zombies=zombies,
+            lost=lost,
+            copies=copies,
+            own_cpu=self._watch.own_cpu,
             busiest=busiest.label if busiest is not None else None,
             busiest_pid=busiest.pid if busiest is not None else None,
             busiest_share=busiest.share if busiest is not None else None,
-        )  # fmt: skip
+        )
 
     def close(self) -> None:
         """What waits may go out, for a moment."""

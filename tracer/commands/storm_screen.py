@@ -11,13 +11,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from tracer.live import Live, possible
-from tracer.reports.storm import finding_line, finding_text
+from tracer.model.visible import write
+from tracer.reports.console.storm import finding_line, finding_text
 from tracer.reports.terminal import facts
-from tracer.visible import write
 
 if TYPE_CHECKING:
-    from tracer.analyses.storms import Finding
-    from tracer.watch import Watch
+    from tracer.storms.detect import Finding
+    from tracer.storms.monitor import Watch
 
 _MOST: Final = 50  # findings told at the end: the newest
 
@@ -39,9 +39,14 @@ class OnScreen:
         pids = session.plan.pids
         what = f"pid {', '.join(map(str, pids))} and below" if pids else "whole host"
         self._live = Live(
-            watch.window, what=f"{what} · {session.meta.source}", stop=session.stop, save=watch.save,
-            own_cpu=lambda: watch.own_cpu, color=args.color, ascii_only=args.ascii,
-        )  # fmt: skip
+            watch.window,
+            what=f"{what} · {session.meta.source}",
+            stop=session.stop,
+            save=watch.save,
+            own_cpu=lambda: watch.own_cpu,
+            color=args.color,
+            ascii_only=args.ascii,
+        )
         self._live.__enter__()
         session.wakes = (self._live.fileno(),)
 

@@ -17,8 +17,8 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
+from tracer.capture.privileges import as_caller
 from tracer.errors import CannotWriteError, NoInputError, UsageError
-from tracer.privileges import as_caller
 
 _HOST: Final = re.compile(r"(?:^|/)host=([^/]+)(?:/|$)")
 _STAMPS: Final = ("mtime", "LastModified", "updated", "etag", "ETag")  # what file systems call the time of a file

@@ -23,10 +23,12 @@ from dataclasses import dataclass
 from typing import IO, Any, Final, NamedTuple
 
 from tracer.analyses.labels import label
-from tracer.cgroups import place
 from tracer.errors import BadDataError
-from tracer.events import NULL, Batch, Fact, Kind
-from tracer.tree import ProcessTree
+from tracer.host.cgroups import place
+from tracer.model.batch import Batch
+from tracer.model.meta import Fact
+from tracer.model.schema import NULL, Kind
+from tracer.tree.tree import ProcessTree
 
 PAGE: Final = 4096
 """Bytes of what a data set calls a page: hosts with pages of different sizes are added up."""
@@ -117,10 +119,16 @@ def _rebuilt(file: IO[bytes], name: str, host: str | None) -> Rebuilt:
     births = zip(tree.column("born_ns"), tree.column("how"), strict=True)
     born = [t for t, how in births if t != NULL and how != "existing"]
     row = {
-        "ts": [min(born, default=max(times))], "trace": [name], "source": [meta.source], "kernel": [meta.kernel],
-        "ended": [max(times)], "processes": [len(tree)], "whole": [saved.damage is None],
-        "sees_failures": [Fact.FORK_FAILED in meta.facts], "sees_copies": [Fact.COW in meta.facts],
-    }  # fmt: skip
+        "ts": [min(born, default=max(times))],
+        "trace": [name],
+        "source": [meta.source],
+        "kernel": [meta.kernel],
+        "ended": [max(times)],
+        "processes": [len(tree)],
+        "whole": [saved.damage is None],
+        "sees_failures": [Fact.FORK_FAILED in meta.facts],
+        "sees_copies": [Fact.COW in meta.facts],
+    }
     pieces += _pieces("traces", host, offset, row)  # last: it says that the rest is there
     return Rebuilt(name, tuple(pieces), len(tree), saved.damage)
 
@@ -130,10 +138,28 @@ def _processes(tree: Any, name: str) -> dict[str, Sequence[Any]]:
     columns = {
         field: _nulls(tree.column(field))
         for field in (
-            "id", "parent_id", "pid", "how", "comm", "argv", "exe", "uid", "cgroup", "container", "exit_code", "signal",
-            "born_ns", "exit_ns", "cpu_user_ns", "cpu_system_ns", "fork_ns", "rss_bytes", "cow_copies", "zombie_ns",
+            "id",
+            "parent_id",
+            "pid",
+            "how",
+            "comm",
+            "argv",
+            "exe",
+            "uid",
+            "cgroup",
+            "container",
+            "exit_code",
+            "signal",
+            "born_ns",
+            "exit_ns",
+            "cpu_user_ns",
+            "cpu_system_ns",
+            "fork_ns",
+            "rss_bytes",
+            "cow_copies",
+            "zombie_ns",
         )
-    }  # fmt: skip
+    }
     places = {path: place(path) for path in set(columns["cgroup"]) if path is not None}
     known: dict[Any, str | None] = {}
     templates = []
@@ -211,12 +237,39 @@ class _Troubles:
 
 
 _TYPES: Final = {
-    "ts": "time", "trace": "s", "id": "i", "parent_id": "i", "pid": "i", "how": "s", "born": "b", "comm": "s",
-    "program": "s", "template": "s", "unit": "s", "container": "s", "uid": "i", "life_ns": "i", "exit_code": "i",
-    "signal": "s", "cpu_ns": "i", "fork_ns": "i", "rss_bytes": "i", "cow_copies": "i", "zombie_ns": "i", "kind": "s",
-    "error": "s", "cause": "s", "count": "i", "source": "s", "kernel": "s", "ended": "time", "processes": "i",
-    "whole": "b", "sees_failures": "b", "sees_copies": "b",
-}  # fmt: skip
+    "ts": "time",
+    "trace": "s",
+    "id": "i",
+    "parent_id": "i",
+    "pid": "i",
+    "how": "s",
+    "born": "b",
+    "comm": "s",
+    "program": "s",
+    "template": "s",
+    "unit": "s",
+    "container": "s",
+    "uid": "i",
+    "life_ns": "i",
+    "exit_code": "i",
+    "signal": "s",
+    "cpu_ns": "i",
+    "fork_ns": "i",
+    "rss_bytes": "i",
+    "cow_copies": "i",
+    "zombie_ns": "i",
+    "kind": "s",
+    "error": "s",
+    "cause": "s",
+    "count": "i",
+    "source": "s",
+    "kernel": "s",
+    "ended": "time",
+    "processes": "i",
+    "whole": "b",
+    "sees_failures": "b",
+    "sees_copies": "b",
+}
 
 
 def _pieces(table: str, host: str, offset: int, columns: Mapping[str, Sequence[Any]]) -> Iterable[Piece]:

@@ -2,7 +2,7 @@
 
     IMPORTERS    module          reads
                  strace.log      strace 4.5 to 7.x: -f, -o, -ff, stderr, any options
-                 perf_script     perf script: sched and task tracepoints, page faults
+                 perf.script     perf script: sched and task tracepoints, page faults
 
 An importer is a module with NAME, `score(head)` (how sure it is of a file that begins so, 0 to 1) and `open_log`.
 A new one is one file and one line here. Importers know nothing of trees and of reports.
@@ -15,12 +15,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from tracer.errors import BadDataError, UsageError
-from tracer.events import Batch, Meta
 from tracer.importers.log_source import LogSource, Progress
 from tracer.importers.strace.family import pid_of, stem_of
 from tracer.importers.strace.line_attribution import Skipped
+from tracer.model.batch import Batch
+from tracer.model.meta import Meta
 
-IMPORTERS: Final = ("strace.log", "perf_script")
+IMPORTERS: Final = ("strace.log", "perf.script")
 """Modules of this package, in the order they are asked."""
 
 _OPEN: Final = 64
@@ -58,9 +59,7 @@ def sniff(head: bytes) -> str | None:
     return best[1]
 
 
-def open_log(
-    paths: Sequence[str], *, progress: Progress | None = None
-) -> tuple[Meta, Import]:
+def open_log(paths: Sequence[str], *, progress: Progress | None = None) -> tuple[Meta, Import]:
     """What the logs at `paths` (`-`: standard input) are, and their events; what is read is what the iterator takes.
 
     `progress(done, total)` is called with bytes, the total None if unknown. Raises UsageError, NoInputError,
@@ -77,9 +76,7 @@ def open_log(
             if len(sources) > _OPEN or not sources[-1].head:
                 sources[-1].close()  # a family may have more files than a process may have open
         module: Any = importlib.import_module(f"tracer.importers.{_tool(sources)}")
-        opened: tuple[Meta, Import] = module.open_log(
-            [source for source in sources if source.head], progress=progress
-        )
+        opened: tuple[Meta, Import] = module.open_log([source for source in sources if source.head], progress=progress)
     except BaseException:
         for source in sources:
             source.close()

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
-from tracer import own_programs
 from tracer.errors import BadDataError, NoInputError
+from tracer.host import own_programs
 
 BLOCK: Final = 4 << 20
 FIRST: Final = 1 << 16  # of the first block: a reader learns from it who is there

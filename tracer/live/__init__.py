@@ -30,10 +30,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from tracer.analyses.busiest import Group, templates_below
-from tracer.analyses.window import Window
 from tracer.errors import ForktraceError
-from tracer.events import Batch, Fact
 from tracer.live.device import Device
 from tracer.live.device import why_not as possible
 from tracer.live.head import Scene
@@ -42,9 +39,13 @@ from tracer.live.model import ORDERS, Model
 from tracer.live.screen import Screen
 from tracer.live.snapshot import BACK_S, Snapshot, Taker
 from tracer.live.view import Act
-from tracer.reports.storm import clock
+from tracer.model.batch import Batch
+from tracer.model.meta import Fact
+from tracer.model.visible import write
+from tracer.reports.console.storm import clock
 from tracer.reports.terminal import Terminal, clean, facts
-from tracer.visible import write
+from tracer.window.attribution import Group, templates_below
+from tracer.window.window import Window
 
 __all__ = ["Live", "possible"]
 
@@ -53,9 +54,12 @@ _MESSAGE_S: Final = 6.0
 _SAID_MOST: Final = 200
 _NS: Final = 10**9
 _FACTS: Final = (
-    ("failures", {Fact.FORK_FAILED}), ("zombies", {Fact.ZOMBIES}), ("copies", {Fact.COW}),
-    ("cpu", {Fact.CPU, Fact.REAPS}), ("tables", {Fact.FORK_COST}),
-)  # fmt: skip
+    ("failures", {Fact.FORK_FAILED}),
+    ("zombies", {Fact.ZOMBIES}),
+    ("copies", {Fact.COW}),
+    ("cpu", {Fact.CPU, Fact.REAPS}),
+    ("tables", {Fact.FORK_COST}),
+)
 
 
 class Live:
@@ -66,11 +70,18 @@ class Live:
     """
 
     def __init__(
-        self, window: Window, *, what: str = "", stop: Callable[[], None] = lambda: None,
-        save: Callable[[], str | None] | None = None, own_cpu: Callable[[], float | None] | None = None,
-        color: str = "auto", ascii_only: bool = False, device: Device | None = None,
+        self,
+        window: Window,
+        *,
+        what: str = "",
+        stop: Callable[[], None] = lambda: None,
+        save: Callable[[], str | None] | None = None,
+        own_cpu: Callable[[], float | None] | None = None,
+        color: str = "auto",
+        ascii_only: bool = False,
+        device: Device | None = None,
         now: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._device = device or Device()
         self.terminal = _facts(self._device, color, ascii_only)
         self.model = Model(self.terminal)

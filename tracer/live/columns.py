@@ -12,11 +12,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tracer.analyses.busiest import Group
-from tracer.live.births import Branch
-from tracer.reports.console_text import Spans
+from tracer.live.fork_rate_tree import Branch
+from tracer.reports.console.spans import Spans
 from tracer.reports.terminal import cut
 from tracer.reports.words import UNKNOWN, count, duration
+from tracer.window.attribution import Group
 
 _LABEL_LEAST: Final = 24
 _TREE_LEAST: Final = 36
@@ -46,21 +46,44 @@ class Figures:
     def of_group(cls, group: Group) -> Figures:
         """Of who is behind it."""
         return cls(
-            group.pid or None, None, group.forks, None, group.share, group.execs, group.exits, group.failures,
-            group.alive, group.zombies, group.statuses, group.spans, group.fork_ns, group.copies, group.cpu_ns,
-        )  # fmt: skip
+            group.pid or None,
+            None,
+            group.forks,
+            None,
+            group.share,
+            group.execs,
+            group.exits,
+            group.failures,
+            group.alive,
+            group.zombies,
+            group.statuses,
+            group.spans,
+            group.fork_ns,
+            group.copies,
+            group.cpu_ns,
+        )
 
     @classmethod
     def of_branch(cls, branch: Branch, blind: Collection[str]) -> Figures:
         """Of a line of the tree."""
         own, tally = branch.own, branch.own.tally
         return cls(
-            branch.pid, None if branch.pid is not None else max(tally.forks, own.alive), tally.forks, branch.below,
-            None, tally.execs, tally.exits, None if "failures" in blind else branch.failures_below, own.alive,
-            None if "zombies" in blind else own.zombies, tally.statuses, tally.spans,
-            tally.fork_ns if tally.timed else None, None if "copies" in blind else tally.copies,
+            branch.pid,
+            None if branch.pid is not None else max(tally.forks, own.alive),
+            tally.forks,
+            branch.below,
+            None,
+            tally.execs,
+            tally.exits,
+            None if "failures" in blind else branch.failures_below,
+            own.alive,
+            None if "zombies" in blind else own.zombies,
+            tally.statuses,
+            tally.spans,
+            tally.fork_ns if tally.timed else None,
+            None if "copies" in blind else tally.copies,
             None if "cpu" in blind else tally.cpu_ns,
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -120,8 +143,10 @@ def taken(columns: Sequence[Column]) -> int:
 
 def heading(columns: Sequence[Column], label: str, *, bare: bool = False) -> Spans:
     """Names of the columns; `bare`: the label's alone."""
-    parts = [f"{'' if bare else c.heading:>{c.width}}" if c.right else f"{'' if bare else c.heading:<{c.width}}"
-             for c in columns]  # fmt: skip
+    parts = [
+        f"{'' if bare else c.heading:>{c.width}}" if c.right else f"{'' if bare else c.heading:<{c.width}}"
+        for c in columns
+    ]
     return [(" " + "  ".join([*parts, ""]), "heading"), (label, "heading")]
 
 

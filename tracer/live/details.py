@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from tracer.analyses.busiest import Group
-from tracer.analyses.lives import Life
-from tracer.events import NULL
-from tracer.live.births import Branch
 from tracer.live.columns import median, rate, short, status_name
+from tracer.live.fork_rate_tree import Branch
 from tracer.live.sparks import bar
-from tracer.reports.console_text import Spans, wrap
-from tracer.reports.storm import user
+from tracer.model.schema import NULL
+from tracer.reports.console.spans import Spans, wrap
+from tracer.reports.console.storm import user
 from tracer.reports.terminal import Terminal, clean
 from tracer.reports.words import UNKNOWN, count, duration, plural
+from tracer.window.attribution import Group
+from tracer.window.lineage import Life
 
 _ABOVE: Final = 12
 _ENDS: Final = 8
@@ -25,17 +25,34 @@ def as_group(branch: Branch, without: Sequence[str] | frozenset[str]) -> Group:
     """A line of the tree as what stands in the other view."""
     own, t = branch.own, branch.own.tally
     return Group(
-        branch.label, branch.life, t.forks, t.execs, t.exits, None if "failures" in without else branch.failures_below,
-        own.alive, None if "zombies" in without else own.zombies, 0.0, t.statuses, t.spans, t.causes,
-        t.fork_ns if t.timed else None, None if "copies" in without else t.copies,
+        branch.label,
+        branch.life,
+        t.forks,
+        t.execs,
+        t.exits,
+        None if "failures" in without else branch.failures_below,
+        own.alive,
+        None if "zombies" in without else own.zombies,
+        0.0,
+        t.statuses,
+        t.spans,
+        t.causes,
+        t.fork_ns if t.timed else None,
+        None if "copies" in without else t.copies,
         None if "cpu" in without else t.cpu_ns,
-    )  # fmt: skip
+    )
 
 
 def rows(
-    group: Group, seconds: float, terminal: Terminal, width: int, *, share: bool = True, below: int | None = None,
+    group: Group,
+    seconds: float,
+    terminal: Terminal,
+    width: int,
+    *,
+    share: bool = True,
+    below: int | None = None,
     commands: Sequence[tuple[str, int]] = (),
-) -> list[Spans]:  # fmt: skip
+) -> list[Spans]:
     """`commands`: what was born below it and how often. `below`: births under it, of a branch."""
     narrow = Terminal(terminal.tty, width, terminal.color, terminal.unicode)
     times = "×" if terminal.unicode else "x"

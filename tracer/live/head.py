@@ -12,7 +12,7 @@ from typing import Final
 from tracer.live.columns import short
 from tracer.live.snapshot import Snapshot
 from tracer.live.sparks import sparks
-from tracer.reports.console_text import Spans
+from tracer.reports.console.spans import Spans
 from tracer.reports.terminal import Terminal, cells, clean, cut
 from tracer.reports.words import UNKNOWN
 
@@ -20,8 +20,11 @@ _LABEL, _VALUE = 8, 7
 _GAP: Final = 3
 _FOUR: Final = 140  # columns of the screen from which on there are four cells in a row
 _LEFT: Final = (
-    ("forks/s", "forks", ""), ("execs/s", "execs", ""), ("exits/s", "exits", ""), ("failed/s", "failures", "bad"),
-)  # fmt: skip
+    ("forks/s", "forks", ""),
+    ("execs/s", "execs", ""),
+    ("exits/s", "exits", ""),
+    ("failed/s", "failures", "bad"),
+)
 _RIGHT: Final = (("alive", "alive", ""), ("zombies", "zombies", "warn"), ("lost/s", "lost", "bad"))
 
 
@@ -75,9 +78,11 @@ def _title(scene: Scene, terminal: Terminal, width: int) -> Spans:
 def _figures(snapshot: Snapshot, scene: Scene, terminal: Terminal, width: int) -> list[Spans]:
     own = ("own cpu", "cpu", "") if scene.last == "cpu" else ("copies/s", "copies", "")
     left, right = _LEFT, (*_RIGHT, own)
-    table = [[left[0], left[1], right[0], right[2]], [left[2], left[3], right[1], right[3]]] if width >= _FOUR else [
-        [a, b] for a, b in zip(left, right, strict=True)
-    ]  # fmt: skip
+    table = (
+        [[left[0], left[1], right[0], right[2]], [left[2], left[3], right[1], right[3]]]
+        if width >= _FOUR
+        else [[a, b] for a, b in zip(left, right, strict=True)]
+    )
     result = []
     for line in table:
         each = (width - 2 - _GAP * (len(line) - 1)) // len(line)
@@ -107,13 +112,16 @@ def _cell(snapshot: Snapshot, figure: tuple[str, str, str], terminal: Terminal, 
     drawn = sparks(values, min(room, 60), unicode=terminal.unicode, least=least) if known else ""
     # Newest at the right end; older seconds to the left as far as there is room.
     return [
-        (f"{label:<{_LABEL}}", "dim"), (f"{text:>{_VALUE}}", style), ("  ", ""),
-        (drawn, loud if loud and any(values) else "spark"), (" " * (room - len(drawn) + 1), ""),
-    ]  # fmt: skip
+        (f"{label:<{_LABEL}}", "dim"),
+        (f"{text:>{_VALUE}}", style),
+        ("  ", ""),
+        (drawn, loud if loud and any(values) else "spark"),
+        (" " * (room - len(drawn) + 1), ""),
+    ]
 
 
 def _within(spans: Spans, width: int, terminal: Terminal) -> Spans:
-    from tracer.reports.console_text import fitted
+    from tracer.reports.console.spans import fitted
 
     return fitted(spans, width, _dots(terminal))
 

@@ -13,9 +13,16 @@ import re
 from typing import Final
 
 _NAMED: Final = {
-    "\r": "enter", "\n": "enter", " ": "space", "\t": "tab", "\x7f": "backspace", "\b": "backspace",
-    "\x03": "ctrl-c", "\x0c": "ctrl-l", "\x15": "ctrl-u",
-}  # fmt: skip
+    "\r": "enter",
+    "\n": "enter",
+    " ": "space",
+    "\t": "tab",
+    "\x7f": "backspace",
+    "\b": "backspace",
+    "\x03": "ctrl-c",
+    "\x0c": "ctrl-l",
+    "\x15": "ctrl-u",
+}
 _FINAL: Final = {"A": "up", "B": "down", "C": "right", "D": "left", "H": "home", "F": "end"}
 _TILDE: Final = {"1": "home", "4": "end", "5": "pgup", "6": "pgdn", "7": "home", "8": "end"}
 # CSI: parameters, intermediates, a final byte. SS3: one byte. OSC, DCS and the like: up to BEL or ST.

@@ -15,15 +15,16 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from tracer.analyses.window import Window
 from tracer.errors import BadDataError, UsageError
-from tracer.events import NULL, Batch, Event, Kind
+from tracer.live.event_line import told
 from tracer.live.tape import Tape
-from tracer.live.telling import told
-from tracer.reports.storm import Second, heading, second_json, second_text
+from tracer.model.batch import Batch, Event
+from tracer.model.schema import NULL, Kind
+from tracer.model.visible import write
+from tracer.reports.console.storm import Second, heading, second_json, second_text
 from tracer.reports.terminal import facts
 from tracer.reports.words import duration
-from tracer.visible import write
+from tracer.window.window import Window
 
 if TYPE_CHECKING:
     from tracer.recording import Recording
@@ -149,12 +150,20 @@ class _Lines:
         busiest = groups[0] if groups and groups[0].forks else None
         forks, execs, exits, failures, alive, zombies, lost, copies = values
         second = Second(
-            ts_ns=(at + 1) * _NS, forks=forks, execs=execs, exits=exits, failures=failures, alive=alive,
-            zombies=zombies, lost=lost, copies=copies, own_cpu=None,
+            ts_ns=(at + 1) * _NS,
+            forks=forks,
+            execs=execs,
+            exits=exits,
+            failures=failures,
+            alive=alive,
+            zombies=zombies,
+            lost=lost,
+            copies=copies,
+            own_cpu=None,
             busiest=busiest.label if busiest is not None else None,
             busiest_pid=busiest.pid if busiest is not None else None,
             busiest_share=busiest.share if busiest is not None else None,
-        )  # fmt: skip
+        )
         if self._json:
             self._write(json.dumps(second_json(second, self._offset)))
             return
@@ -175,5 +184,3 @@ class _Lines:
         write(sys.stdout, line + "\n")
         if self._speed != float("inf"):
             sys.stdout.flush()
-
-

@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import Final
 
-from tracer.analyses.busiest import Group
 from tracer.live import columns as figures
-from tracer.live import details, head, helping
-from tracer.live.births import Branch, Order, busiest_first
+from tracer.live import details, head, help_page
 from tracer.live.columns import TOP, TREE, Column, Figures
+from tracer.live.fork_rate_tree import Branch, Order, busiest_first
 from tracer.live.head import Scene
 from tracer.live.screen import Frame
 from tracer.live.snapshot import BACK_S, SECTIONS, Snapshot
 from tracer.live.view import View
-from tracer.reports.console_text import Spans, fitted
+from tracer.reports.console.spans import Spans, fitted
 from tracer.reports.terminal import Terminal, clean
 from tracer.reports.words import count
+from tracer.window.attribution import Group
 
 _NAMES: Final = {"ancestor": "BUSIEST ANCESTORS", "template": "COMMANDS", "cgroup": "CONTROL GROUPS"}
 _BLIND: Final = {"failed": "failures", "zombies": "zombies", "copies": "copies"}
@@ -33,9 +33,12 @@ def _of_branch(name: str) -> Order:
     def order(branch: Branch) -> tuple[object, ...]:
         tally = branch.own.tally
         values = {
-            "execs": tally.execs, "exits": tally.exits, "failed": branch.failures_below, "alive": branch.own.alive,
+            "execs": tally.execs,
+            "exits": tally.exits,
+            "failed": branch.failures_below,
+            "alive": branch.own.alive,
             "zombies": branch.own.zombies,
-        }  # fmt: skip
+        }
         return (-values[name], *busiest_first(branch))
 
     return order
@@ -73,8 +76,8 @@ class Model:
         width, height = max(width, 1), max(height, 1)
         view = self.view
         top = head.rows(snapshot, scene, self.terminal, width, height - 1 if height < 8 else height - 4)
-        foot = helping.footer(view, scene, self.terminal, width)
-        if view.help and len(helping.page(scene, self.terminal, width)) > height - len(top) - 2:
+        foot = help_page.footer(view, scene, self.terminal, width)
+        if view.help and len(help_page.page(scene, self.terminal, width)) > height - len(top) - 2:
             top = top[:1]  # who asks for help wants all of it
         room = height - len(top) - 1
         if room >= 4:
@@ -90,7 +93,7 @@ class Model:
     def _body(self, snapshot: Snapshot, scene: Scene, width: int, room: int) -> tuple[list[Spans], int | None]:
         view = self.view
         if view.help:
-            return helping.page(scene, self.terminal, width), None
+            return help_page.page(scene, self.terminal, width), None
         lines, items = (self._tree if view.mode == "tree" else self._top)(snapshot, width, room)
         places = [i for i, (item, _) in enumerate(lines) if item is not None]
         view.now_shown([item for item, _ in lines if item is not None])
@@ -107,9 +110,7 @@ class Model:
             return f"nothing here has '{clean(self.view.filter, unicode=self.terminal.unicode)}' in it"
         return f"nothing was born in the last {BACK_S} seconds"
 
-    def _scrolled(
-        self, lines: Sequence[tuple[Hashable, Spans]], at: int, room: int
-    ) -> tuple[list[Spans], int | None]:
+    def _scrolled(self, lines: Sequence[tuple[Hashable, Spans]], at: int, room: int) -> tuple[list[Spans], int | None]:
         """The part that has the selection in it, headings above it as far as they fit."""
         view = self.view
         first = 0 if at <= 1 else at  # the heading of a list is seen with its first row
@@ -150,9 +151,7 @@ class Model:
             for group in found[: most if most >= len(found) else max(most - 1, 0)]:
                 item = (by, group.life.key if group.life is not None else group.label)
                 items[item] = group
-                spans = figures.row(
-                    columns, Figures.of_group(group), snapshot.seconds, unicode=self.terminal.unicode
-                )
+                spans = figures.row(columns, Figures.of_group(group), snapshot.seconds, unicode=self.terminal.unicode)
                 lines.append((item, [*spans, *self._label(group.label, group.life is not None and not group.life.pid)]))
             if most < len(found):
                 blank = " " * figures.taken(columns)
@@ -165,11 +164,12 @@ class Model:
     def _chosen_groups(self, by: str, groups: Iterable[Group]) -> list[Group]:
         matches = self.view.matches
         found = [
-            group for group in groups
+            group
+            for group in groups
             if matches(group.label, str(group.pid or ""), group.life.cgroup if group.life is not None else None)
             and (group.forks or group.execs or group.exits or group.failures)
             and (group.forks or group.failures or group.life is None or group.life.pid)
-        ]  # fmt: skip
+        ]
         if by == "cgroup" and all(group.label == "-" for group in found):
             return []
         if self.view.sort == "name":

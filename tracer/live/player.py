@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Collection
 from typing import Final
 
-from tracer.analyses.window import Window
-from tracer.events import NULL, Event, Kind, Meta
 from tracer.live.tape import Outline, Tape
+from tracer.model.batch import Event
+from tracer.model.meta import Meta
+from tracer.model.schema import NULL, Kind
+from tracer.window.window import Window
 
 SPEEDS: Final = (0.01, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, float("inf"))
 STEPS: Final = (Kind.FORK, Kind.EXEC, Kind.EXIT)
@@ -26,9 +28,16 @@ class Player:
     """`begin_ns` and `end_ns`: what is played; default: all of it."""
 
     def __init__(
-        self, tape: Tape, outline: Outline, meta: Meta, *, begin_ns: int | None = None, end_ns: int | None = None,
-        speed: float = 1.0, seconds: int = 60,
-    ) -> None:  # fmt: skip
+        self,
+        tape: Tape,
+        outline: Outline,
+        meta: Meta,
+        *,
+        begin_ns: int | None = None,
+        end_ns: int | None = None,
+        speed: float = 1.0,
+        seconds: int = 60,
+    ) -> None:
         self._tape = tape
         self._meta = meta
         self._seconds = seconds

@@ -11,15 +11,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tracer.reports.console_text import Spans
+from tracer.model.visible import visible
+from tracer.reports.console.spans import Spans
 from tracer.reports.terminal import cells
-from tracer.visible import visible
 
 # The sixteen colours are the user's own, and so are right on light and on dark. Quiet: most of it has none.
 STYLES: Final = {
-    "dim": "2", "bold": "1", "title": "1", "heading": "2", "key": "1", "spark": "36", "guide": "2", "ok": "32",
-    "warn": "33", "bad": "31", "alarm": "1;31", "mark": "1;36", "selected": "7", "note": "33",
-}  # fmt: skip
+    "dim": "2",
+    "bold": "1",
+    "title": "1",
+    "heading": "2",
+    "key": "1",
+    "spark": "36",
+    "guide": "2",
+    "ok": "32",
+    "warn": "33",
+    "bad": "31",
+    "alarm": "1;31",
+    "mark": "1;36",
+    "selected": "7",
+    "note": "33",
+}
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"  # shown at once, by terminals that can; others ignore it
 
 

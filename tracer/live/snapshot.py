@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tracer.analyses.busiest import Group
-from tracer.analyses.window import Window
-from tracer.live.births import Births, Branch, Order, busiest_first
+from tracer.live.fork_rate_tree import Births, Branch, Order, busiest_first
+from tracer.window.attribution import Group
+from tracer.window.window import Window
 
 SECTIONS: Final = ("ancestor", "template", "cgroup")
 BACK_S: Final = 10

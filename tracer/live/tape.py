@@ -15,7 +15,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from tracer.events import NULL, TYPES, Batch, Event, Kind, Part
+from tracer.model.batch import Batch, Event
+from tracer.model.schema import NULL, TYPES, Kind, Part
 from tracer.recording.thin import weight
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class Tape:
 
     def _give(self, end: int) -> Batch:
         assert self._batch is not None
-        given = cut(self._batch, self._at, end)
+        given = self._batch.cut(self._at, end)
         self._at = end
         self.at_ns = int(self._stamps[end - 1])
         return given
@@ -176,16 +177,3 @@ def _event(kind: Kind, part: Part, k: int) -> Event:
         if value is not None and not (TYPES[name] in "ib" and value == NULL):
             values[name] = bool(value) if TYPES[name] == "b" else value
     return Event(kind, values)
-
-
-def cut(batch: Batch, start: int, end: int) -> Batch:
-    """Rows `start` to `end`, without copying the others."""
-    if start == 0 and end == len(batch):
-        return batch
-    kinds = batch.kinds[start:end]
-    parts: dict[int, Part] = {}
-    for kind in set(kinds):
-        first = batch.kinds.count(kind, 0, start)
-        last = first + kinds.count(kind)
-        parts[kind] = {name: column[first:last] for name, column in batch.parts[kind].items()}
-    return Batch(kinds, parts)

@@ -3,7 +3,7 @@
 A `.ftrace` is one Arrow IPC *stream* (not the IPC file format, which is unreadable until it is closed),
 compressed with zstd; any Arrow reader opens it. In it
 
-    schema      one wide table: the columns of tracer.events, null where a kind has no such field
+    schema      one wide table: the columns of tracer.model.batch, null where a kind has no such field
                 metadata "forktrace.format": the number of this format, "forktrace.meta": events.Meta as JSON
     batches     rows in stream order; a torn file costs the last of them at most
     end         the last row, kind `end`: its `count` is the rows before it. Its batch carries the metadata

@@ -4,7 +4,7 @@
 and every compute function imports `pyarrow.compute` (0.13 s): a trace of three processes must pay neither.
 So arrays are put together from numpy buffers here, which is faster too. Only big columns use compute.
 
-Columns are as `tracer.events` keeps them; types are its letters: i int64, b bool, s utf8, S list of utf8,
+Columns are as `tracer.model.batch` keeps them; types are its letters: i int64, b bool, s utf8, S list of utf8,
 I list of int32. Knows nothing of kinds, schemas or files.
 """
 
@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final
 
-from tracer.events import NULL
+from tracer.model.schema import NULL
+from tracer.model.vector_ops import combined, firsts
 from tracer.recording import text
-from tracer.whole import combined, firsts
 
 _COMPUTE_PAYS: Final = 16384  # rows
 _SHARING_PAYS: Final = 1024  # rows
@@ -199,8 +199,8 @@ def _shared(flat: list[Any], numbers: Any, starts: Any, ends: Any) -> list[Any]:
         at = np.flatnonzero(ends - starts == length)
         first = starts[at]
         if 0 < length <= _SHORT:
-            codes, n = combined(np, *(numbers[first + i] for i in range(length)))
-            once = first[firsts(np, codes, n)]
+            codes, n = combined(*(numbers[first + i] for i in range(length)))
+            once = first[firsts(codes, n)]
             rows[at] = np.fromiter(_cut(flat, once, once + length), object, n)[codes]
         else:
             rows[at] = np.fromiter(_cut(flat, first, first + length), object, len(at))

@@ -7,7 +7,7 @@
            exit: pid [7]    exit_code [0]       12   fork   8   vfork    null   null
                                                 13   exit   7   null     null   0
 
-The wide schema is derived from `tracer.events` and from nothing else. No Python object is made per row for
+The wide schema is derived from `tracer.model.batch` and from nothing else. No Python object is made per row for
 integers and booleans. Strings are plain utf8 (text.py tells of bytes that are not): dictionaries would save a
 sixth of the file, but readers built on nanoarrow can not decode compressed ones, and a replaced dictionary is
 one more message that a torn file can lose.
@@ -23,11 +23,12 @@ from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import Any, Final
 
-from tracer.events import FIELDS, HEAD, KIND_NAMES, KINDS_BY_NAME, NULL, Batch, Field, Part, nulls
+from tracer.model.batch import Batch, nulls
+from tracer.model.schema import EVENT_COLUMNS, KIND_NAMES, KINDS_BY_NAME, NULL, Part
 from tracer.recording import arrays
 from tracer.recording.validity import SUPPLIED
 
-COLUMNS: Final[tuple[Field, ...]] = (*HEAD, *FIELDS)
+COLUMNS: Final = EVENT_COLUMNS
 """Every column of the wide table, in order. `kind` is the only one that a batch keeps elsewhere."""
 
 _KIND_WORDS: Final = tuple(KIND_NAMES.get(kind, f"kind_{kind}") for kind in range(256))
@@ -52,7 +53,7 @@ def widen(batch: Batch) -> Any:
     rows = {kind: at for kind, at in found if len(at)}  # a batch that was split has kinds that are all on one side
     merges: dict[tuple[int, ...], _Merge] = {}
     columns = []
-    for name, code, _ in COLUMNS:
+    for name, code, *_ in COLUMNS:
         having = tuple(kind for kind in rows if name in batch.parts[kind])
         if name == "kind":
             column = arrays.coded(batch.kinds, _KIND_WORDS)
@@ -139,7 +140,7 @@ def narrow(wide: Any, names: Collection[str] | None = None) -> tuple[Batch, int]
     parts: dict[int, Part] = {
         kind: {name: nulls(name, len(rows[kind])) for name in SUPPLIED[kind] if name in wanted} for kind in present
     }
-    for name, code, _ in COLUMNS:
+    for name, code, *_ in COLUMNS:
         if name == "kind" or name not in place or name not in wanted:
             continue
         column = wide.column(place[name])
@@ -162,22 +163,3 @@ def narrow(wide: Any, names: Collection[str] | None = None) -> tuple[Batch, int]
             for kind in held:
                 parts[kind][name] = arrays.read_lists(column, rows[kind])
     return Batch(kinds[kinds != 0].tobytes(), parts), int((kinds == 0).sum())
-
-
-def split(batch: Batch, at: int) -> tuple[Batch, Batch]:
-    """The first `at` rows, and the rest."""
-    left: dict[int, Part] = {}
-    right: dict[int, Part] = {}
-    for kind, part in batch.parts.items():
-        n = batch.kinds.count(kind, 0, at)
-        left[kind] = {name: column[:n] for name, column in part.items()}
-        right[kind] = {name: column[n:] for name, column in part.items()}
-    return Batch(batch.kinds[:at], left), Batch(batch.kinds[at:], right)
-
-
-def without(batch: Batch, kind: int) -> Batch:
-    """`batch` less its rows of one kind."""
-    if kind not in batch.kinds:
-        return batch
-    parts = {k: part for k, part in batch.parts.items() if k != kind}
-    return Batch(batch.kinds.replace(bytes([kind]), b""), parts)

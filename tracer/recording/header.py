@@ -9,7 +9,7 @@ import json
 from typing import Any, Final
 
 from tracer.errors import BadDataError
-from tracer.events import Meta
+from tracer.model.meta import Meta
 from tracer.recording.arrays import arrow_type
 from tracer.recording.columns import COLUMNS, wide_schema
 

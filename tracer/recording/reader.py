@@ -15,7 +15,9 @@ from collections.abc import Callable, Collection, Iterator
 from typing import IO, Any, Final
 
 from tracer.errors import NoInputError
-from tracer.events import KIND_NAMES, Batch, Kind, Meta
+from tracer.model.batch import Batch
+from tracer.model.meta import Meta
+from tracer.model.schema import KIND_NAMES, Kind
 from tracer.recording.columns import narrow
 from tracer.recording.decoder import Decoder
 from tracer.recording.frames import Frames, RefusedError

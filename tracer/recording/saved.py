@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import IO, Any
 
 from tracer.errors import NoInputError
-from tracer.events import Batch
+from tracer.model.batch import Batch
 from tracer.recording.reader import Reader
 from tracer.recording.source import View, open_source, regular_start
 

@@ -12,7 +12,8 @@ import sys
 from array import array
 from typing import Any, Final
 
-from tracer.events import NULL, TYPES, Batch, Kind, Part
+from tracer.model.batch import Batch
+from tracer.model.schema import NULL, TYPES, Kind, Part
 
 LIFE: Final = frozenset(
     {Kind.FORK, Kind.EXEC, Kind.EXIT, Kind.REAP, Kind.FORK_FAILED, Kind.EXISTING, Kind.LOST, Kind.END}
@@ -21,11 +22,37 @@ LIFE: Final = frozenset(
 
 _STAYS: Final = frozenset(
     {
-        "ts_ns", "pid", "tid", "born_ns", "creator_pid", "creator_born_ns", "ppid", "parent_born_ns", "how",
-        "clone_flags", "uid", "cgroup", "comm", "exe", "exit_code", "signal", "last", "killed_by", "oom_killed",
-        "reap_ns", "zombie_ns", "reaped_by", "runtime_ns", "errno", "error", "cause", "count", "where", "fork_ns",
+        "ts_ns",
+        "pid",
+        "tid",
+        "born_ns",
+        "creator_pid",
+        "creator_born_ns",
+        "ppid",
+        "parent_born_ns",
+        "how",
+        "clone_flags",
+        "uid",
+        "cgroup",
+        "comm",
+        "exe",
+        "exit_code",
+        "signal",
+        "last",
+        "killed_by",
+        "oom_killed",
+        "reap_ns",
+        "zombie_ns",
+        "reaped_by",
+        "runtime_ns",
+        "errno",
+        "error",
+        "cause",
+        "count",
+        "where",
+        "fork_ns",
     }
-)  # fmt: skip
+)
 _WORD: Final = 60  # bytes of a short string object, its place in the column included
 _MANY: Final = 256  # stamps that are worth numpy's calls, where somebody has imported it
 _BATCH: Final = 2000  # dictionaries and empty columns

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tracer.events import HEAD, KIND_NAMES, TYPES, Kind
+from tracer.model.schema import HEAD, KIND_NAMES, TYPES, Kind
 from tracer.recording import arrays
 from tracer.recording.frames import RefusedError
 

@@ -22,7 +22,9 @@ from itertools import chain
 from typing import IO, Any, Final
 
 from tracer.errors import CannotWriteError
-from tracer.events import NULL, Batch, Kind, Meta, concat
+from tracer.model.batch import Batch
+from tracer.model.meta import Meta
+from tracer.model.schema import NULL, Kind
 from tracer.recording import columns, compact
 from tracer.recording.header import TOTALS_KEY, header
 
@@ -81,7 +83,7 @@ class Writer:
 
     def write(self, batch: Batch) -> None:
         """Take `batch`, and flush if enough rows wait. The batch must not be changed afterwards."""
-        batch = columns.without(batch, Kind.END)  # the end row is ours to write
+        batch = batch.without(Kind.END)  # the end row is ours to write
         if not len(batch) or self.closed:
             return
         if self.failed:
@@ -168,7 +170,7 @@ class Writer:
     def _flush(self, metadata: Mapping[bytes, bytes]) -> None:
         if not self._waiting:
             return
-        batch, rows = concat(self._waiting), self._waiting_rows
+        batch, rows = Batch.join(self._waiting), self._waiting_rows
         small = self._waiting_text <= MAX_BATCH_TEXT
         self._waiting, self._waiting_rows, self._waiting_text = [], 0, 0
         pieces = [batch] if small and len(batch) <= MAX_BATCH_ROWS else list(_pieces(batch))
@@ -235,7 +237,8 @@ def _pieces(batch: Batch) -> Iterator[Batch]:
     if len(batch) <= 1 or (len(batch) <= MAX_BATCH_ROWS and _text(batch) <= MAX_BATCH_TEXT):
         yield batch
     else:
-        for half in columns.split(batch, len(batch) // 2):
+        middle = len(batch) // 2
+        for half in (batch.cut(0, middle), batch.cut(middle)):
             yield from _pieces(half)
 
 

@@ -35,7 +35,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from tracer.events import Batch, Meta
+from tracer.model.batch import Batch
+from tracer.model.meta import Meta
 from tracer.redact.rules import RULES, Rules, load_rules
 from tracer.redact.words import MARK, Pass, settle
 

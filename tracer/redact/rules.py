@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from tracer.errors import BadDataError
-from tracer.toml_file import read_toml
+from tracer.host.toml_file import read_toml
 
 NAME_LENGTH: Final = 64  # of a longer name only the end is looked at
 

@@ -13,10 +13,10 @@ from pathlib import PurePath
 from typing import IO, TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
 from tracer.errors import CannotWriteError, UsageError
-from tracer.record import record
+from tracer.model.frozen import record
 
 if TYPE_CHECKING:
-    from tracer.trace import Trace
+    from tracer.api.trace import Trace
 
 
 @record
@@ -57,7 +57,7 @@ REPORTS: Final = (
     Listed("perfetto", (".pftrace", ".perfetto-trace"), "tracer.reports.perfetto", "Perfetto"),
     Listed("dot", (".dot", ".gv"), "tracer.reports.dot", "Dot"),
     Listed("mermaid", (".mmd", ".mermaid"), "tracer.reports.mermaid", "Mermaid"),
-    Listed("html", (".html", ".htm"), "tracer.reports.html", "Html"),
+    Listed("html", (".html", ".htm"), "tracer.reports.html.report", "Html"),
 )
 
 

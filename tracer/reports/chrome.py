@@ -20,7 +20,7 @@ from tracer.reports.source import sentences
 from tracer.reports.timeline import Timeline, joined, name
 
 if TYPE_CHECKING:
-    from tracer.trace import Trace
+    from tracer.api.trace import Trace
 
 _AT_ONCE: Final = 1000
 _NOTE_MOST: Final = 1000
@@ -38,9 +38,12 @@ class Chrome:
         """As the module says."""
         meta = trace.meta
         about = {
-            "source": name(meta.source), "host": name(meta.host), "kernel": name(meta.kernel),
-            "command": joined(meta.command), "version": name(meta.version),
-        }  # fmt: skip
+            "source": name(meta.source),
+            "host": name(meta.host),
+            "kernel": name(meta.kernel),
+            "command": joined(meta.command),
+            "version": name(meta.version),
+        }
         if notes := sentences(meta):
             about["notes"] = " ".join(name(note, _NOTE_MOST) for note in notes)
         line = Timeline(trace.tree)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING, ClassVar, Final
 
-from tracer.outline import ODD
 from tracer.reports import Options, writing
 from tracer.reports.drawing import boxes
 from tracer.reports.source import wrapped
+from tracer.tree.notebook_tree import ODD
 
 if TYPE_CHECKING:
-    from tracer.trace import Trace
+    from tracer.api.trace import Trace
 
 MOST: Final = 400
 _WIDTH: Final = 116

@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from tracer.analyses.folder import Folder
 from tracer.analyses.folding import Line, Sort, fold
-from tracer.analyses.shape import Shape
-from tracer.reports.console_births import Births
-from tracer.reports.console_rows import Row, Rows
-from tracer.reports.console_text import Span
+from tracer.analyses.sibling_keys import Folder
+from tracer.analyses.tree_index import Shape
+from tracer.reports.console.births import Births
+from tracer.reports.console.rows import Row, Rows
+from tracer.reports.console.spans import Span
 from tracer.reports.terminal import Terminal
 from tracer.reports.words import count
-from tracer.tree import ProcessTree
+from tracer.tree.tree import ProcessTree
 
 LABEL_MOST: Final = 60
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from tracer.analyses.finding import Finding
+from tracer.analyses.findings.finding import Finding
 from tracer.analyses.summary import program
 from tracer.reports.terminal import clean, cut, quoted
 from tracer.reports.words import UNKNOWN, count, duration, plural, size
-from tracer.tree import ProcessTree
+from tracer.tree.tree import ProcessTree
 
 _NAME_MOST: Final = 32
 _COMMAND_MOST: Final = 60
@@ -145,7 +145,7 @@ _LIMITS: Final = {
     "EAGAIN": "which limit is not known: RLIMIT_NPROC (ulimit -u), pids.max of its control group, kernel.threads-max",
     "ENOMEM": "memory was short, or its overcommit is limited (vm.overcommit_memory); or the pid namespace has lost its"
     " first process",
-}  # fmt: skip
+}
 
 
 def _failed_forks(s: _Said) -> Words:
@@ -166,17 +166,19 @@ def _respawn(s: _Said) -> Words:
     return Words(
         f"{s.who()} started {s.first()} {s.times('times')}{rate}, and it ended {how} after {s.time('life_ns')} each"
         f" time but {count(s['times'] - s['failed'])}{cpu}"
-        if s["times"] > s["failed"] else
-        f"{s.who()} started {s.first()} {s.times('times')}{rate}, and each time it ended {how} after"
+        if s["times"] > s["failed"]
+        else f"{s.who()} started {s.first()} {s.times('times')}{rate}, and each time it ended {how} after"
         f" {s.time('life_ns')}{cpu}",
         f"see why it fails, and wait longer than {s.time('pause_ns')} before it is started again",
-    )  # fmt: skip
+    )
 
 
 _DOES: Final = {
-    "default": "it does nothing about SIGCHLD", "ignore": "it ignores SIGCHLD",
-    "handler": "it has a handler for SIGCHLD, which does not wait for all", "nocldwait": "it has set SA_NOCLDWAIT",
-}  # fmt: skip
+    "default": "it does nothing about SIGCHLD",
+    "ignore": "it ignores SIGCHLD",
+    "handler": "it has a handler for SIGCHLD, which does not wait for all",
+    "nocldwait": "it has set SA_NOCLDWAIT",
+}
 
 
 def _unreaped(s: _Said) -> Words:
@@ -235,8 +237,17 @@ def _threads(s: _Said) -> Words:
 
 
 _WORDS: Final[dict[str, Callable[[_Said], Words]]] = {
-    "fork_exec": _fork_exec, "copied_before_exec": _copied_before_exec, "snapshot": _snapshot,
-    "collector": _collector, "workers_copy": _workers_copy, "failed_forks": _failed_forks, "respawn": _respawn,
-    "unreaped": _unreaped, "reaped_late": _reaped_late, "path_search": _path_search, "shell": _shell,
-    "short_lived": _short_lived, "threads": _threads,
-}  # fmt: skip
+    "fork_exec": _fork_exec,
+    "copied_before_exec": _copied_before_exec,
+    "snapshot": _snapshot,
+    "collector": _collector,
+    "workers_copy": _workers_copy,
+    "failed_forks": _failed_forks,
+    "respawn": _respawn,
+    "unreaped": _unreaped,
+    "reaped_late": _reaped_late,
+    "path_search": _path_search,
+    "shell": _shell,
+    "short_lived": _short_lived,
+    "threads": _threads,
+}

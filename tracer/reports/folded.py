@@ -14,18 +14,18 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, ClassVar, Final
 
-from tracer.analyses.shape import Shape
 from tracer.analyses.stacks import comm_of
 from tracer.analyses.summary import program
+from tracer.analyses.tree_index import Shape
 from tracer.errors import CannotWriteError, UsageError
-from tracer.events import NULL
+from tracer.model.schema import NULL
 from tracer.reports import Options
 from tracer.reports.table import as_bytes
 from tracer.reports.terminal import clean
 
 if TYPE_CHECKING:
-    from tracer.trace import Trace
-    from tracer.tree import ProcessTree
+    from tracer.api.trace import Trace
+    from tracer.tree.tree import ProcessTree
 
 _DEEPEST: Final = 128
 _WORD_MOST: Final = 200

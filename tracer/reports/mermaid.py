@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from typing import IO, TYPE_CHECKING, ClassVar, Final
 
-from tracer.outline import ODD
 from tracer.reports import Options, writing
 from tracer.reports.drawing import boxes
 from tracer.reports.source import wrapped
+from tracer.tree.notebook_tree import ODD
 
 if TYPE_CHECKING:
-    from tracer.trace import Trace
+    from tracer.api.trace import Trace
 
 MOST: Final = 100
 """Mermaid refuses charts of more than 500 lines between boxes or 50,000 characters; nobody reads one of that size."""

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final
 
 from tracer.errors import UsageError
-from tracer.events import Meta
+from tracer.model.meta import Meta
 from tracer.reports import Options, writing
 from tracer.reports.source import sentences, source
 from tracer.reports.timeline import Slice, Timeline, name
 
 if TYPE_CHECKING:
-    from tracer.trace import Trace
+    from tracer.api.trace import Trace
 
 ALIVE, COPIES, ABOUT, FIRST = 1, 2, 3, 16  # uuids of tracks, and numbers of sequences: of row n, FIRST + n
 _INT64: Final = 1 << 63

@@ -13,7 +13,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Collection
 
-from tracer.events import Meta
+from tracer.model.meta import Meta
 from tracer.reports.words import UNKNOWN
 
 _NOTE_MOST = 1000  # characters: ours are short, those of a forged file need not be

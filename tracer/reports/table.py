@@ -7,7 +7,7 @@
                        \\udcNN (Python's way)         if need be, "" when empty        U+10FENN
     list               [..]                          JSON in a cell                   list
 
-Every row has every column, in the order of the model (processes.PROCESS_COLUMNS, events.HEAD and FIELDS).
+Every row has every column, in the order of the model (schema.PROCESS_COLUMNS, schema.EVENT_COLUMNS).
 A string that begins like a formula (= + - @ tab CR LF), or with an apostrophe, gets an apostrophe before it in CSV, as
 spreadsheets run what they open: whoever takes one away from each that has one has what was there. On a terminal, CSV
 cells are escaped as everywhere else. Knows rows and columns; nothing of their meaning.
@@ -22,18 +22,17 @@ from json.encoder import encode_basestring_ascii as json_string
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final
 
 from tracer.errors import CannotWriteError, UsageError
-from tracer.events import KIND_NAMES, NULL, Batch, Field
-from tracer.processes import PROCESS_COLUMNS
+from tracer.model.schema import EVENT_COLUMNS, KIND_NAMES, NULL, PROCESS_COLUMNS, Column
 from tracer.reports import Options
 from tracer.reports.terminal import clean
-from tracer.tables import EVENT_COLUMNS, event_batches, process_batches, process_pieces, table_schema
+from tracer.tree.tables import event_batches, process_batches, process_pieces, table_schema
 
 if TYPE_CHECKING:
-    from tracer.trace import Trace
+    from tracer.api.trace import Trace
 
 PIECE_ROWS: Final = 4096
 
-Render = Callable[[Sequence[Field], int, Mapping[str, Any]], Sequence[str]]
+Render = Callable[[Sequence[Column], int, Mapping[str, Any]], Sequence[str]]
 
 
 class Jsonl:
@@ -63,7 +62,7 @@ class Csv:
         """As the module says."""
         guard = clean if out.isatty() else str
 
-        def render(fields: Sequence[Field], n: int, columns: Mapping[str, Any]) -> Sequence[str]:
+        def render(fields: Sequence[Column], n: int, columns: Mapping[str, Any]) -> Sequence[str]:
             return csv_lines(fields, n, columns, guard)
 
         with _writing():
@@ -92,10 +91,10 @@ class Parquet:
                 writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
 
 
-def json_lines(fields: Sequence[Field], n: int, columns: Mapping[str, Any]) -> Sequence[str]:
+def json_lines(fields: Sequence[Column], n: int, columns: Mapping[str, Any]) -> Sequence[str]:
     """`n` rows as JSON objects with a key for each of `fields`; a column that is not there is null."""
     parts, cells = [], []
-    for name, code, _ in fields:
+    for name, code, *_ in fields:
         column = columns.get(name)
         if column is None:
             parts.append(f'"{name}":null')
@@ -109,11 +108,11 @@ def json_lines(fields: Sequence[Field], n: int, columns: Mapping[str, Any]) -> S
 
 
 def csv_lines(
-    fields: Sequence[Field], n: int, columns: Mapping[str, Any], guard: Callable[[str], str] = str
+    fields: Sequence[Column], n: int, columns: Mapping[str, Any], guard: Callable[[str], str] = str
 ) -> Sequence[str]:
     """`n` rows as CSV lines; `guard` makes each string fit for where it goes."""
     parts, cells = [], []
-    for name, code, _ in fields:
+    for name, code, *_ in fields:
         column = columns.get(name)
         if column is None:
             parts.append("")
@@ -126,7 +125,7 @@ def csv_lines(
     return [template % row for row in zip(*cells, strict=True)] if cells else [template] * n
 
 
-def _fields(table: str) -> tuple[Field, ...]:
+def _fields(table: str) -> tuple[Column, ...]:
     tables = {"processes": PROCESS_COLUMNS, "events": EVENT_COLUMNS}
     if table not in tables:
         raise UsageError(f"there is no table {table!r}", "there are processes and events")
@@ -139,26 +138,13 @@ def _lines(trace: Trace, table: str, render: Render) -> Iterator[Sequence[str]]:
         for n, columns in process_pieces(trace.tree, PIECE_ROWS):
             yield render(fields, n, columns)
         return
-    for batch in _pieces(trace.batches()):
+    for batch in (piece for whole in trace.batches() for piece in whole.pieces(PIECE_ROWS)):
         # Each kind has its own columns, so its rows share a template; then they are dealt out in stream order.
         made = {
             kind: iter(render(fields, batch.kinds.count(kind), {**part, "kind": KIND_NAMES[kind]}))
             for kind, part in batch.parts.items()
         }
         yield [next(made[kind]) for kind in batch.kinds]
-
-
-def _pieces(batches: Iterable[Batch]) -> Iterator[Batch]:
-    for batch in batches:
-        read = dict.fromkeys(batch.parts, 0)
-        for start in range(0, len(batch), PIECE_ROWS):
-            kinds = batch.kinds[start : start + PIECE_ROWS]
-            parts = {}
-            for kind, part in batch.parts.items():
-                first, n = read[kind], kinds.count(kind)
-                read[kind] += n
-                parts[kind] = {name: column[first : first + n] for name, column in part.items()}
-            yield Batch(kinds, parts)
 
 
 def _json_cells(code: str, column: Sequence[Any]) -> Iterable[Any]:

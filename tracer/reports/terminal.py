@@ -17,8 +17,8 @@ import re
 from collections.abc import Mapping
 from typing import IO, Final
 
-from tracer.record import record
-from tracer.visible import escaped
+from tracer.model.frozen import record
+from tracer.model.visible import escaped
 
 PIPE_WIDTH: Final = 100
 _NARROWEST: Final = 40

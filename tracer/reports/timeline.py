@@ -18,18 +18,34 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
-from tracer.analyses.shape import Shape
 from tracer.analyses.summary import program
-from tracer.events import NULL
-from tracer.outline import ODD
-from tracer.tree import ProcessTree
+from tracer.analyses.tree_index import Shape
+from tracer.model.schema import NULL
+from tracer.tree.notebook_tree import ODD
+from tracer.tree.tree import ProcessTree
 
 NAME_MOST: Final = 200
 ARGV_MOST: Final = 2000
 _FACTS: Final = (
-    "how", "pid", "ppid", "exit_code", "signal", "killed_by", "uid", "cgroup", "fork_ns", "pgtables_bytes", "rss_bytes",
-    "max_rss_bytes", "cpu_user_ns", "cpu_system_ns", "min_flt", "maj_flt", "cow_copies", "wp_faults",
-)  # fmt: skip
+    "how",
+    "pid",
+    "ppid",
+    "exit_code",
+    "signal",
+    "killed_by",
+    "uid",
+    "cgroup",
+    "fork_ns",
+    "pgtables_bytes",
+    "rss_bytes",
+    "max_rss_bytes",
+    "cpu_user_ns",
+    "cpu_system_ns",
+    "min_flt",
+    "maj_flt",
+    "cow_copies",
+    "wp_faults",
+)
 _NOT_BORN_HERE: Final = frozenset({"root", "existing", None})
 
 

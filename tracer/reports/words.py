@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from tracer.record import record
+from tracer.model.frozen import record
 
 UNKNOWN: Final = "-"
 

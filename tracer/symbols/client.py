@@ -118,10 +118,13 @@ class Client:
                 raise FileNotFoundError
             folders = (Path(__file__).parents[2], Path(numpy.origin).parents[1])
             self._child = subprocess.Popen(
-                [sys.executable, "-I", worker.__file__, *map(str, folders)], stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+                [sys.executable, "-I", worker.__file__, *map(str, folders)],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
                 env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},  # a filter of calls is for one thread
-            )  # fmt: skip
+            )
             self.pid = self._child.pid
             theirs.close()
             if self._receive(_START_S) != "ready":

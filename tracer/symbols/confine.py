@@ -51,9 +51,13 @@ def confine(memory: int, cpu_s: int) -> None:
     with open("/proc/self/statm", "rb") as file:  # noqa: PTH123
         mapped = int(file.read().split()[0]) * resource.getpagesize()
     for limit, value in (
-        (resource.RLIMIT_AS, mapped + memory), (resource.RLIMIT_CPU, cpu_s), (resource.RLIMIT_NOFILE, 16),
-        (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NPROC, 0),
-    ):  # fmt: skip
+        (resource.RLIMIT_AS, mapped + memory),
+        (resource.RLIMIT_CPU, cpu_s),
+        (resource.RLIMIT_NOFILE, 16),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NPROC, 0),
+    ):
         resource.setrlimit(limit, (value, value))
     if os.geteuid() == 0:
         try:
@@ -92,8 +96,11 @@ def _filter() -> bytes:
         steps += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ALLOW)]
     for number in mappings:
         steps += [
-            (_EQUAL, 0, 4, number), (_LOAD, 0, 0, _PROTECTION), (_ANY_BIT, 0, 1, _PROT_EXEC),
-            (_RETURN, 0, 0, _REFUSE), (_RETURN, 0, 0, _ALLOW),
-        ]  # fmt: skip
+            (_EQUAL, 0, 4, number),
+            (_LOAD, 0, 0, _PROTECTION),
+            (_ANY_BIT, 0, 1, _PROT_EXEC),
+            (_RETURN, 0, 0, _REFUSE),
+            (_RETURN, 0, 0, _ALLOW),
+        ]
     steps.append((_RETURN, 0, 0, _REFUSE))
     return b"".join(struct.pack("@HBBI", *step) for step in steps)

@@ -92,8 +92,9 @@ class _Reader:
         self._elf, self._perf = elf, perf_map
         self._kept: OrderedDict[str, Any] = OrderedDict()
         self._kinds: dict[str, Callable[[list[tuple[str, Any]], list[Any]], dict[str, Any]]] = {
-            "elf": self._functions, "perf": self._jitted,
-        }  # fmt: skip
+            "elf": self._functions,
+            "perf": self._jitted,
+        }
 
     def answer(self, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         try:

@@ -25,9 +25,17 @@ _THREAD = (
 )
 _COPY = "CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID"
 _WORDS = (
-    "a", "two words", 'quo"te', "back\\slash", "tab\there", ") = 5", "+++ exited with 0 +++", "é", "",
+    "a",
+    "two words",
+    'quo"te',
+    "back\\slash",
+    "tab\there",
+    ") = 5",
+    "+++ exited with 0 +++",
+    "é",
+    "",
     " <unfinished ...>",
-)  # fmt: skip
+)
 _SIGNALS = {"SIGKILL": 9, "SIGTERM": 15, "SIGSEGV": 11, "SIGRT_3": 35}
 
 
@@ -139,9 +147,11 @@ class History:
             "fork": ("", f") = {child.tid}"),
             "vfork": ("", f") = {child.tid}"),
             "clone": (f"child_stack=NULL, flags={_COPY}|SIGCHLD", f", child_tidptr=0x7f1758a78a10) = {child.tid}"),
-            "clone3": ("{flags=CLONE_VM|CLONE_VFORK, exit_signal=SIGCHLD, stack=0x7ff4f5d95000, stack_size=0x9000}, 88",
-                       f") = {child.tid}"),
-        }[call]  # fmt: skip
+            "clone3": (
+                "{flags=CLONE_VM|CLONE_VFORK, exit_signal=SIGCHLD, stack=0x7ff4f5d95000, stack_size=0x9000}, 88",
+                f") = {child.tid}",
+            ),
+        }[call]
         self._leader(life).children.append(child.tid)
         self._birth(life, child, call, head, tail)
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tracer.events import Batch, Event, Kind
 from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.line_attribution import Skipped
 from tracer.importers.strace.line_reader import LineReader
-from tracer.tree import signal_name
+from tracer.model.batch import Batch, Event
+from tracer.model.schema import Kind
+from tracer.tree.tree import signal_name
 
 
 @dataclass

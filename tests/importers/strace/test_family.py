@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.importers.strace.seen import story
-from tracer.events import Kind
 from tracer.importers import open_log
 from tracer.importers.strace.family import Member, day_start, in_order, pid_of, stem_of
+from tracer.model.schema import Kind
 
 _HOUR = 3_600_000_000_000
 
@@ -64,8 +64,13 @@ def test_without_times_births_stand_before_lives_and_ends_before_who_tells_of_th
     )
 
     assert [(pid, line[:6]) for pid, line in found] == [
-        (5, "execve"), (5, "fork()"), (7, "fork()"), (7, "+++ ex"), (9, "+++ ex"), (5, "wait4(")
-    ]  # fmt: skip
+        (5, "execve"),
+        (5, "fork()"),
+        (7, "fork()"),
+        (7, "+++ ex"),
+        (9, "+++ ex"),
+        (5, "wait4("),
+    ]
 
 
 def test_the_file_of_a_pid_used_again_is_that_of_its_last_life(tmp_path: Path) -> None:
@@ -89,13 +94,22 @@ def test_two_that_name_each_other(tmp_path: Path) -> None:
     assert sorted(found) == [(5, "fork() = 6"), (5, "x("), (6, "fork() = 5"), (6, "y(")]
 
 
-@given(st.dictionaries(st.integers(5, 12), st.lists(st.one_of(
-    st.builds("fork() = {}".format, st.integers(4, 13)),
-    st.builds("wait4(-1, [], 0, NULL) = {}".format, st.integers(4, 13)),
-    st.builds("--- SIGCHLD {{si_pid={}}} ---".format, st.integers(4, 13)),
-    st.builds("+++ superseded by execve in pid {} +++".format, st.integers(4, 13)),
-    st.builds("{}.5 x() = 0".format, st.integers(1, 9)),
-), max_size=4), max_size=6))  # fmt: skip
+@given(
+    st.dictionaries(
+        st.integers(5, 12),
+        st.lists(
+            st.one_of(
+                st.builds("fork() = {}".format, st.integers(4, 13)),
+                st.builds("wait4(-1, [], 0, NULL) = {}".format, st.integers(4, 13)),
+                st.builds("--- SIGCHLD {{si_pid={}}} ---".format, st.integers(4, 13)),
+                st.builds("+++ superseded by execve in pid {} +++".format, st.integers(4, 13)),
+                st.builds("{}.5 x() = 0".format, st.integers(1, 9)),
+            ),
+            max_size=4,
+        ),
+        max_size=6,
+    )
+)
 def test_no_line_is_lost_whatever_stands_in_them(tmp_path_factory, files: dict[int, list[str]]) -> None:  # type: ignore[no-untyped-def]
     folder = tmp_path_factory.mktemp("family")
 

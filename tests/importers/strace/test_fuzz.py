@@ -15,9 +15,12 @@ from tests.importers.strace.test_line_reader import _LIMIT_S, _LINES, _LOGS
 LOGS = sorted((Path(__file__).parents[3] / "samples" / "strace").glob("*.log"))
 TRIES = 8  # of each log
 HEAD = b"".join(
-    (b'100 execve("/bin/sh", ["sh"], 0x7f /* 6 vars */) = 0\n', b"100 read(3,  <unfinished ...>\n" * 2,
-     b'100 <... read resumed>"", 1) = 0\n')
-)  # fmt: skip
+    (
+        b'100 execve("/bin/sh", ["sh"], 0x7f /* 6 vars */) = 0\n',
+        b"100 read(3,  <unfinished ...>\n" * 2,
+        b'100 <... read resumed>"", 1) = 0\n',
+    )
+)
 
 
 def damaged(text: bytes, rng: random.Random) -> bytes:

@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 from tests.importers.strace.histories import History, Life
 from tests.importers.strace.render import TIMES, Style, family, log
 from tests.importers.strace.seen import Seen, lives, read
-from tracer.events import Batch, Kind
 from tracer.importers import open_log
 from tracer.importers.strace.block_reader import BlockReader
 from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.line_attribution import Skipped
 from tracer.importers.strace.line_reader import LineReader
 from tracer.importers.strace.log import Look
+from tracer.model.batch import Batch
+from tracer.model.schema import Kind
 
 few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -206,10 +207,24 @@ def test_a_log_cut_anywhere_tells_nothing_false(history: History, style: Style, 
 
 
 _STRANGE = (
-    b"hello", b"", b"foo(bar) = 3", b"\xff\xfe\x00", b"[pid 5", b"12:00", b"+++ exited", b"--- SIG", b"<... ",
-    b"strace: ", b'"' * 20, b"execve(", b"99999999999999999999 x(", b" > lib.so(f+0x3) [0x12]", b"x" * 5000,
-    b"\x1b[31mred", b"% time     seconds",
-)  # fmt: skip
+    b"hello",
+    b"",
+    b"foo(bar) = 3",
+    b"\xff\xfe\x00",
+    b"[pid 5",
+    b"12:00",
+    b"+++ exited",
+    b"--- SIG",
+    b"<... ",
+    b"strace: ",
+    b'"' * 20,
+    b"execve(",
+    b"99999999999999999999 x(",
+    b" > lib.so(f+0x3) [0x12]",
+    b"x" * 5000,
+    b"\x1b[31mred",
+    b"% time     seconds",
+)
 
 
 @few

@@ -82,13 +82,22 @@ def test_no_result(body: str) -> None:
 @pytest.mark.parametrize(
     ("body", "whole"),
     [
-        ("+++ exited with 3 +++", True), ("+++ exited with 3", False), ("--- SIGCHLD {} ---", True),
-        ("--- SIGCHLD {si", False), ("fork( <unfinished ...>", True), ("execve(x <detached ...>", True),
-        ("execve(x <pid changed to 5 ...>", True), ("exit_group(7 <unfinished ... exit status 7>", True),
-        ("poll([{fd=4}], 1, 100) = 1 ([{fd=4, revents=POLLIN}])", True), ('write(1, ") = ", 5', False),
-        ('read(3, "a"..., 10) = 10', True), ('getcwd() = 0, ") "', True), ("fork(", False), ("", False),
+        ("+++ exited with 3 +++", True),
+        ("+++ exited with 3", False),
+        ("--- SIGCHLD {} ---", True),
+        ("--- SIGCHLD {si", False),
+        ("fork( <unfinished ...>", True),
+        ("execve(x <detached ...>", True),
+        ("execve(x <pid changed to 5 ...>", True),
+        ("exit_group(7 <unfinished ... exit status 7>", True),
+        ("poll([{fd=4}], 1, 100) = 1 ([{fd=4, revents=POLLIN}])", True),
+        ('write(1, ") = ", 5', False),
+        ('read(3, "a"..., 10) = 10', True),
+        ('getcwd() = 0, ") "', True),
+        ("fork(", False),
+        ("", False),
     ],
-)  # fmt: skip
+)
 def test_whether_a_line_is_whole(body: str, whole: bool) -> None:
     assert lexer.complete(body.encode()) is whole
 

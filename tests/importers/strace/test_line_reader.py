@@ -10,12 +10,12 @@ from typing import NamedTuple
 import pytest
 
 from tests.importers.strace.seen import lives, lost, read, story
-from tracer.events import Kind
 from tracer.importers.strace import births, ends
 from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.line_attribution import Skipped
 from tracer.importers.strace.line_reader import LineReader
 from tracer.importers.strace.task import Task
+from tracer.model.schema import Kind
 
 EXEC = '100 execve("/bin/sh", ["sh"], 0x7f /* 6 vars */) = 0\n'
 
@@ -110,8 +110,10 @@ def test_lines_that_mean_nothing_are_kept_with_their_number() -> None:
     _, left = read(EXEC + "what is this\n" + "x" * 500 + "\n100 +++ exited with 0 +++ he said\n")
 
     assert [(number, text[:12]) for _, number, text in left.samples] == [
-        (2, b"what is this"), (3, b"x" * 12), (4, b"100 +++ exit")
-    ]  # fmt: skip
+        (2, b"what is this"),
+        (3, b"x" * 12),
+        (4, b"100 +++ exit"),
+    ]
     assert max(len(text) for _, _, text in left.samples) <= 200
 
 
@@ -133,8 +135,9 @@ def test_how_long_a_zombie_waited() -> None:
 
     reaps = [event for batch in batches for event in batch.events() if event.kind == Kind.REAP]
     assert [(e.pid, e.reap_ns, e.zombie_ns) for e in reaps] == [
-        (101, 10_400_000_000, 100_000_000), (102, 10_750_000_000, 50_000_000)
-    ]  # fmt: skip
+        (101, 10_400_000_000, 100_000_000),
+        (102, 10_750_000_000, 50_000_000),
+    ]
 
 
 def test_a_life_is_named_by_when_its_fork_was_called() -> None:
@@ -147,8 +150,9 @@ def test_a_life_is_named_by_when_its_fork_was_called() -> None:
     )
 
     assert [(e.pid, e.born_ns) for b in batches for e in b.events() if e.kind in (Kind.FORK, Kind.EXIT)] == [
-        (101, 10_100_000_000), (101, 10_100_000_000)
-    ]  # fmt: skip
+        (101, 10_100_000_000),
+        (101, 10_100_000_000),
+    ]
 
 
 def test_usage_of_a_child_is_its_own_not_that_of_its_children() -> None:
@@ -158,14 +162,17 @@ def test_usage_of_a_child_is_its_own_not_that_of_its_children() -> None:
 
     batches, _ = read(
         EXEC
-        + "100 fork() = 101\n101 fork() = 102\n102 +++ exited with 0 +++\n101 wait4(-1, " + wait(102, 30)
-        + "101 +++ exited with 0 +++\n100 wait4(-1, " + wait(101, 100)
-    )  # fmt: skip
+        + "100 fork() = 101\n101 fork() = 102\n102 +++ exited with 0 +++\n101 wait4(-1, "
+        + wait(102, 30)
+        + "101 +++ exited with 0 +++\n100 wait4(-1, "
+        + wait(101, 100)
+    )
 
     reaps = [event for batch in batches for event in batch.events() if event.kind == Kind.REAP]
     assert [(e.pid, e.min_flt, e.utime_ns, e.max_rss_bytes) for e in reaps] == [
-        (102, 30, 30_000, 2_048_000), (101, 70, 70_000, None)
-    ]  # fmt: skip
+        (102, 30, 30_000, 2_048_000),
+        (101, 70, 70_000, None),
+    ]
 
 
 # -- hostile text -----------------------------------------------------------------------------------------------
@@ -264,8 +271,11 @@ def _inside(count: int, *, wait: bool = True, signal: bool = False) -> str:
     text = [EXEC.replace("100 ", "1000 "), f"1000 clone({made.format('CLONE_NEWPID|')}) = 1001\n"]
     for i in range(count):
         outer, inner = 1002 + i, 2 + i
-        text += [f"1001 clone({made.format('')}) = {inner}\n", f"{outer} exit_group({i % 7}) = ?\n",
-                 f"{outer} +++ exited with {i % 7} +++\n"]  # fmt: skip
+        text += [
+            f"1001 clone({made.format('')}) = {inner}\n",
+            f"{outer} exit_group({i % 7}) = ?\n",
+            f"{outer} +++ exited with {i % 7} +++\n",
+        ]
         if signal:
             text.append(
                 f"1001 --- SIGCHLD {{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid={inner}, si_uid=0, "

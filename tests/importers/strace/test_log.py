@@ -18,11 +18,13 @@ import pytest
 from tests import judge
 from tests.conftest import need
 from tests.samples import ROOT, Life, read_truth
-from tracer.analyses.shape import Shape
+from tracer.analyses.tree_index import Shape
 from tracer.errors import BadDataError
-from tracer.events import NULL, Batch, Fact, Kind, Meta
 from tracer.importers import open_log
-from tracer.tree import ProcessTree
+from tracer.model.batch import Batch
+from tracer.model.meta import Fact, Meta
+from tracer.model.schema import NULL, Kind
+from tracer.tree.tree import ProcessTree
 
 LOGS = ROOT / "samples" / "strace"
 NAMES = sorted({path.name.partition(".")[0] for path in LOGS.glob("*.truth")})
@@ -195,10 +197,13 @@ def test_a_family_in_any_order() -> None:
         (b"def main(argv):\n    return f(x) = 3\n" * 9, "neither a log of strace"),
         (bytes(range(256)) * 40, "neither a log of strace"),
         (b"PERFILE2" + bytes(99), "perf script -i FILE"),
-        (b"% time     seconds  usecs/call     calls    errors syscall\n100.00    0.000000           0         1 read\n",
-         "neither a log of strace"),
+        (
+            b"% time     seconds  usecs/call     calls    errors syscall\n"
+            b"100.00    0.000000           0         1 read\n",
+            "neither a log of strace",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_log_is_refused_in_one_sentence(content: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
 

@@ -49,9 +49,12 @@ def test_memory_is_a_small_multiple_of_the_line(shape: str, tmp_path: Path) -> N
     (tmp_path / "large").write_bytes(text)
 
     done = subprocess.run(
-        [sys.executable, "-c", READ, tmp_path / "small", tmp_path / "large"], cwd=Path(__file__).parents[3],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", READ, tmp_path / "small", tmp_path / "large"],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
 
     found, _, peak = done.stdout.strip().rpartition(" ")
     assert found == f"[{15_000_000 // len(piece)}]"

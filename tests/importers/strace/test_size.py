@@ -90,22 +90,25 @@ def test_blocks_are_read_as_lines_are_where_the_order_between_tasks_is_lost(path
 TASKS_OF_NO_INTEREST = (
     b'100 execve("/bin/sh", ["sh"], 0x7f /* 6 vars */) = 0\n'
     b"101 brk(NULL) = 0x5\n"
-    b"102 read(3, \"\", 1) = 0 <0.000010>\n"
+    b'102 read(3, "", 1) = 0 <0.000010>\n'
     b"100 clone(child_stack=NULL, flags=SIGCHLD) = 103\n"
     b"103 exit_group(1) = ?\n"
     b"103 +++ exited with 1 +++\n"
     b"103 brk(NULL) = 0x5\n"
     b"100 exit_group(0) = ?\n"
     b"100 +++ exited with 0 +++\n"
-)  # fmt: skip
+)
 
 
 def test_tasks_that_show_only_calls_that_do_not_matter_are_there_whatever_the_size(tmp_path: Path) -> None:
     log = tmp_path / "log"
     expected = [
-        "100 root; /bin/sh [sh]; exit 0", "101 existing", "102 existing", "103 <- 100 clone=fork; exit 1",
+        "100 root; /bin/sh [sh]; exit 0",
+        "101 existing",
+        "102 existing",
+        "103 <- 100 clone=fork; exit 1",
         "103 existing",
-    ]  # fmt: skip
+    ]
     for text in (TASKS_OF_NO_INTEREST, padded(TASKS_OF_NO_INTEREST)):
         log.write_bytes(text)
         assert sorted(story(open_log([str(log)])[1])) == expected
@@ -114,7 +117,7 @@ def test_tasks_that_show_only_calls_that_do_not_matter_are_there_whatever_the_si
 def test_a_waitid_in_two_parts_reaps() -> None:
     text = (
         b'100 execve("/bin/sh", ["sh"], 0x7f /* 6 vars */) = 0\n'
-        b"100 read(3,  <unfinished ...>\n100 <... read resumed>\"\", 1) = 0\n"
+        b'100 read(3,  <unfinished ...>\n100 <... read resumed>"", 1) = 0\n'
         b"100 clone(child_stack=NULL, flags=SIGCHLD) = 101\n"
         b"100 waitid(P_ALL, 0,  <unfinished ...>\n"
         b"101 +++ exited with 4 +++\n"

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.importers.strace.histories import quote
-from tracer.events import CloneFlags
 from tracer.importers.strace import values
 from tracer.importers.strace.values import End, ForkArgs
+from tracer.model.flags import CloneFlags
 
 
 @given(st.text(st.characters(codec="utf-8")))
@@ -52,20 +52,37 @@ def test_lists_that_strace_cut(raw: bytes, argv: list[str] | None) -> None:
 @pytest.mark.parametrize(
     ("raw", "value"),
     [
-        (b"12", 12), (b"-1", -1), (b"0x65", 101), (b"0xfffffffffffffff5", -11), (b"0xfffffff5", -11), (b"", None),
-        (b"x", None), (b"9" * 5000, None), (b"0x7" + b"f" * 15, (1 << 63) - 1),
-        (b"0xf000000000000000", None), (b"0x", None),
+        (b"12", 12),
+        (b"-1", -1),
+        (b"0x65", 101),
+        (b"0xfffffffffffffff5", -11),
+        (b"0xfffffff5", -11),
+        (b"", None),
+        (b"x", None),
+        (b"9" * 5000, None),
+        (b"0x7" + b"f" * 15, (1 << 63) - 1),
+        (b"0xf000000000000000", None),
+        (b"0x", None),
     ],
-)  # fmt: skip
+)
 def test_numbers(raw: bytes, value: int | None) -> None:
     assert values.number(raw) == value
 
 
 @pytest.mark.parametrize(
     ("raw", "number"),
-    [(b"SIGKILL", 9), (b"SIGCHLD", 17), (b"SIGRT_5", 37), (b"SIGRTMIN", 32), (b"9", 9), (b"0x9", 9), (b"SIGNOT", None),
-     (b"0", None), (b"4000", None)],
-)  # fmt: skip
+    [
+        (b"SIGKILL", 9),
+        (b"SIGCHLD", 17),
+        (b"SIGRT_5", 37),
+        (b"SIGRTMIN", 32),
+        (b"9", 9),
+        (b"0x9", 9),
+        (b"SIGNOT", None),
+        (b"0", None),
+        (b"4000", None),
+    ],
+)
 def test_signals(raw: bytes, number: int | None) -> None:
     assert values.signal_number(raw) == number
 
@@ -85,23 +102,35 @@ _TIDS = int(CloneFlags.CLONE_CHILD_CLEARTID | CloneFlags.CLONE_CHILD_SETTID)
     [
         (b"fork", b") = 5", ForkArgs(0, 17, False)),
         (b"vfork", b") = 5", ForkArgs(_VM_VFORK, 17, False)),
-        (b"clone", b"child_stack=NULL, flags=CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|SIGCHLD) = 5",
-         ForkArgs(_TIDS, 17, False)),
+        (
+            b"clone",
+            b"child_stack=NULL, flags=CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|SIGCHLD) = 5",
+            ForkArgs(_TIDS, 17, False),
+        ),
         (b"clone", b"child_stack=0x7f00, flags=CLONE_VM) = 5", ForkArgs(0x100, 0, True)),
         (b"clone", b"child_stack=NULL, flags=0x1200000|SIGUSR1) = 5", ForkArgs(0x1200000, 10, False)),
-        (b"clone", b"child_stack=NULL, flags=0x1200011 /* CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|0x11 */) = 5",
-         ForkArgs(_TIDS, 17, False)),
+        (
+            b"clone",
+            b"child_stack=NULL, flags=0x1200011 /* CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|0x11 */) = 5",
+            ForkArgs(_TIDS, 17, False),
+        ),
         (b"clone", b"child_stack=NULL, flags=CLONE_VM|SIGCHLDout) = 5", ForkArgs(0x100, 17, False)),
         (b"clone", b"0x1200011, 0, 0, 0x7f, 0) = 5", ForkArgs(_TIDS, 17, False)),
         (b"clone", b"0x4111, 0x7f00, 0, 0) = 5", ForkArgs(_VM_VFORK, 17, True)),
-        (b"clone3", b"{flags=CLONE_VM|CLONE_VFORK, exit_signal=SIGCHLD, stack=0x7f, stack_size=0x9000}, 88) = 5",
-         ForkArgs(_VM_VFORK, 17, True)),
-        (b"clone3", b"{flags=CLONE_VM|CLONE_THREAD, exit_signal=0, stack=NULL, stack_size=0}, 88) = 5",
-         ForkArgs(0x10100, 0, False)),
+        (
+            b"clone3",
+            b"{flags=CLONE_VM|CLONE_VFORK, exit_signal=SIGCHLD, stack=0x7f, stack_size=0x9000}, 88) = 5",
+            ForkArgs(_VM_VFORK, 17, True),
+        ),
+        (
+            b"clone3",
+            b"{flags=CLONE_VM|CLONE_THREAD, exit_signal=0, stack=NULL, stack_size=0}, 88) = 5",
+            ForkArgs(0x10100, 0, False),
+        ),
         (b"clone3", b"{flags=0, exit_signal=17}, 88) = 5", ForkArgs(0, 17, None)),
         (b"clone3", b"0x7ffe7fc0a320, 88) = 5", ForkArgs(None, None, None)),
     ],
-)  # fmt: skip
+)
 def test_the_arguments_of_forks(name: bytes, args: bytes, found: ForkArgs) -> None:
     assert values.fork_args(name, args) == found
 
@@ -126,17 +155,21 @@ def test_the_status_of_a_wait(args: bytes, end: End | None) -> None:
 @pytest.mark.parametrize(
     ("raw", "found"),
     [
-        (b"{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=7, si_uid=0, si_status=259}",
-         (17, 7, End(code=3, core=False))),
-        (b"{si_signo=SIGCHLD, si_code=CLD_KILLED, si_pid=7, si_uid=0, si_status=SIGKILL}",
-         (17, 7, End(signal=9, core=False))),
+        (
+            b"{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=7, si_uid=0, si_status=259}",
+            (17, 7, End(code=3, core=False)),
+        ),
+        (
+            b"{si_signo=SIGCHLD, si_code=CLD_KILLED, si_pid=7, si_uid=0, si_status=SIGKILL}",
+            (17, 7, End(signal=9, core=False)),
+        ),
         (b"{si_signo=SIGCHLD, si_code=CLD_DUMPED, si_pid=7, si_status=11}", (17, 7, End(signal=11, core=True))),
         (b"{si_signo=0x11, si_code=0x1, si_pid=7, si_status=3}", (17, 7, End(code=3, core=False))),
         (b"{si_signo=SIGCHLD, si_code=CLD_STOPPED, si_pid=7, si_status=SIGSTOP}", (17, 7, None)),
         (b"{si_signo=SIGSEGV, si_code=SEGV_MAPERR, si_addr=NULL}", (11, None, None)),
         (b"{}", (None, None, None)),
     ],
-)  # fmt: skip
+)
 def test_siginfo(raw: bytes, found: tuple[int | None, int | None, End | None]) -> None:
     info = values.siginfo(raw)
 
@@ -149,8 +182,12 @@ def test_rusage_with_and_without_v() -> None:
 
     assert values.rusage(short) == {"utime_ns": 1_000_020_000, "stime_ns": 3000}
     assert values.rusage(long) == {
-        "utime_ns": 1_000_020_000, "stime_ns": 3000, "max_rss_bytes": 102_400, "min_flt": 71, "maj_flt": 2
-    }  # fmt: skip
+        "utime_ns": 1_000_020_000,
+        "stime_ns": 3000,
+        "max_rss_bytes": 102_400,
+        "min_flt": 71,
+        "maj_flt": 2,
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Why forks failed and processes were killed on this host, limit by limit; the limits are the guest's own.
 
-pids.max, memory.max, RLIMIT_NPROC and namespaces are tests/backends/test_failures.py's, run here too. Here stand those
+pids.max, memory.max, RLIMIT_NPROC and namespaces are test_failures.py's, run here too. Here stand those
 that hold for a whole host, which no test may set outside of a guest.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.programs import cow
 from tests.vm.host.statements import finish, holds, say, sh
 from tests.vm.host.traces import take
-from tracer.events import Kind
+from tracer.model.schema import Kind
 
 FORKFAIL = str(cow.HERE / "bin/forkfail")
 KERNEL = Path("/proc/sys/kernel")
@@ -113,8 +113,8 @@ def main() -> None:
     """All limits."""
     for statement in (threads_max, pid_max, overcommit, oom, tasks_max):
         statement()
-    tests = sh([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/backends/test_failures.py"])
-    holds("tests/backends/test_failures.py passes", tests.returncode == 0, tests.stdout.strip().splitlines()[-1:])
+    tests = sh([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/backends/bpf/test_failures.py"])
+    holds("tests/backends/bpf/test_failures.py passes", tests.returncode == 0, tests.stdout.strip().splitlines()[-1:])
     finish()
 
 

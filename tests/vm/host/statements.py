@@ -26,9 +26,14 @@ def holds(statement: str, true: object, seen: object = "") -> bool:
 def sh(command: str | Sequence[str], *, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Run it, by the shell if it is a text."""
     return subprocess.run(
-        command, shell=isinstance(command, str), capture_output=True, text=True, errors="replace",
-        timeout=timeout, check=False,
-    )  # fmt: skip
+        command,
+        shell=isinstance(command, str),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        check=False,
+    )
 
 
 def wait_for(condition: Callable[[], object], seconds: float) -> bool:

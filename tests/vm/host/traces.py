@@ -26,9 +26,14 @@ def take(*words: str, timeout: float = 300) -> Taken:
         file = Path(folder) / "t.ftrace"
         command = ["forktrace", "--color", "never", "-o", str(file), *words]
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=timeout,
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=timeout,
             check=False,
-        )  # fmt: skip
+        )
         said = done.stderr + done.stdout
         if not file.exists():
             return Taken([], [], done.returncode, said)

@@ -20,7 +20,8 @@ from tests import judge, samples
 from tests.samples import Sample
 from tests.vm.inside.cells import NotOfferedError, check
 from tracer import backends
-from tracer.events import Fact, Kind
+from tracer.model.meta import Fact
+from tracer.model.schema import Kind
 
 SHELL: Final = ("bash", "-c", "ls / | wc -l >/dev/null; (exit 3); true")
 STATUSES: Final = [0, 0, 0, 3]

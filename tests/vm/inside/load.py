@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tests.vm.inside.cells import Cell, NotOfferedError, check, emit
 from tracer import backends
-from tracer.backends import _objects
-from tracer.backends._trial import EVERYTHING, trial
-from tracer.matching import Group, Match
+from tracer.backends.bpf import objects
+from tracer.backends.bpf.trial import EVERYTHING, trial
+from tracer.model.process_filter import Group, Match
 
 
 def every_object() -> str:
@@ -33,7 +33,7 @@ def every_object() -> str:
 
 def level() -> str:
     """An object that only a forktrace inside a pid namespace needs, which this one is not."""
-    found = _objects._level_of(os.stat("/proc/self/ns/pid").st_ino)
+    found = objects._level_of(os.stat("/proc/self/ns/pid").st_ino)
     if found != 0:
         raise AssertionError(f"the level of the first pid namespace is {found}, not 0")
     return ""

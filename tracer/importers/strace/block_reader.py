@@ -15,7 +15,6 @@ from heapq import heappop, heappush
 from itertools import islice
 from typing import Final
 
-from tracer.events import NULL, Kind
 from tracer.importers.strace import lexer, tokens, values
 from tracer.importers.strace.births import Fork, Wait
 from tracer.importers.strace.call_text import CallText, Image
@@ -26,6 +25,7 @@ from tracer.importers.strace.plain_lives import ENDS, PlainLives
 from tracer.importers.strace.task import Task
 from tracer.importers.strace.tokens import Block, Row
 from tracer.importers.strace.values import End
+from tracer.model.schema import NULL, Kind
 
 _NO_END: Final = End()
 _EXEC_FAILED: Final = int(Kind.EXEC_FAILED)

@@ -13,11 +13,12 @@ from collections import OrderedDict
 from itertools import islice
 from typing import Final
 
-from tracer.events import NULL, CloneFlags, Kind
 from tracer.importers.strace.births import Births, Fork, Wait
 from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.task import Task
 from tracer.importers.strace.values import End
+from tracer.model.flags import CloneFlags
+from tracer.model.schema import NULL, Kind
 
 _EXIT, _REAP = int(Kind.EXIT), int(Kind.REAP)
 _REMEMBERED: Final = 8192  # dead tasks kept, so that a late line of theirs is not taken for a new life

@@ -15,14 +15,23 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from tracer.events import NULL, Batch, Kind
 from tracer.importers.strace.task import CLONE_PARENT, Task, how_of
+from tracer.model.batch import Batch
+from tracer.model.schema import NULL, Kind
 
 _HEAD: Final = ("ts_ns", "pid", "tid", "born_ns")
 COLUMNS: Final[dict[int, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     Kind.FORK: (
-        (*_HEAD, "creator_pid", "creator_tid", "creator_born_ns", "ppid", "parent_born_ns", "clone_flags",
-         "exit_signal"),
+        (
+            *_HEAD,
+            "creator_pid",
+            "creator_tid",
+            "creator_born_ns",
+            "ppid",
+            "parent_born_ns",
+            "clone_flags",
+            "exit_signal",
+        ),
         ("how", "syscall", "comm", "evidence"),
     ),
     Kind.EXISTING: (_HEAD, ("how", "comm", "evidence")),
@@ -36,7 +45,7 @@ COLUMNS: Final[dict[int, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     Kind.FORK_FAILED: ((*_HEAD, "clone_flags", "errno"), ("syscall", "error", "cause")),
     Kind.RENAME: (_HEAD, ("comm",)),
     Kind.LOST: (("ts_ns", "count"), ("where",)),
-}  # fmt: skip
+}
 """Columns of a row by kind: first those of integers, then those of text."""
 _FORK, _EXISTING, _LOST = int(Kind.FORK), int(Kind.EXISTING), int(Kind.LOST)
 _AGAIN: Final = 0

@@ -52,8 +52,23 @@ def prefix(line: bytes) -> Prefix:
     """The prefix of `line`; it may be empty. Never raises."""
     m = _PREFIX.match(line)
     assert m is not None  # every part may be absent
-    (lead, bracket_pid, bracket_comm, bare_pid, bare_comm, gap, hh, mm, ss, day_fraction, seconds, fraction, whole,
-     delta, delta_fraction) = m.groups()  # fmt: skip
+    (
+        lead,
+        bracket_pid,
+        bracket_comm,
+        bare_pid,
+        bare_comm,
+        gap,
+        hh,
+        mm,
+        ss,
+        day_fraction,
+        seconds,
+        fraction,
+        whole,
+        delta,
+        delta_fraction,
+    ) = m.groups()
     pid = int(bracket_pid or bare_pid) if bracket_pid or bare_pid else None
     clock, ns, delta_ns, end = TIME_NONE, 0, None, m.end()
     if hh:

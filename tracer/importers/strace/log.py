@@ -12,19 +12,27 @@ from functools import lru_cache
 from typing import Final
 
 from tracer.errors import BadDataError
-from tracer.events import Batch, Fact, Meta
 from tracer.importers.log_source import BLOCK, LogSource, Progress
 from tracer.importers.strace import family, lexer
 from tracer.importers.strace.clock import NAMES, Clock
 from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.line_attribution import Skipped
 from tracer.importers.strace.line_reader import LineReader
+from tracer.model.batch import Batch
+from tracer.model.meta import Fact, Meta
 
 NAME: Final = "strace-log"
 _FACTS: Final = (
-    Fact.THREADS, Fact.FLAGS, Fact.SYSCALL, Fact.ARGV, Fact.EXEC_FAILED, Fact.FORK_FAILED, Fact.STATUS, Fact.KILLER,
+    Fact.THREADS,
+    Fact.FLAGS,
+    Fact.SYSCALL,
+    Fact.ARGV,
+    Fact.EXEC_FAILED,
+    Fact.FORK_FAILED,
+    Fact.STATUS,
+    Fact.KILLER,
     Fact.REAPS,
-)  # fmt: skip
+)
 # Lines that only strace writes. A result alone proves nothing: other programs print `f(x) = 1` too.
 _SURE: Final = re.compile(
     rb"(?:execve|brk|mmap2?|openat?|read|write|close|clone3?|fork|vfork|wait4|waitid|exit_group|exit|futex|rt_sig\w+|"
@@ -265,9 +273,7 @@ class StraceImport(Iterator[Batch]):
             self.notes.append("The log does not say the pid of its first process: it is null.")
 
 
-def open_log(
-    sources: list[LogSource], *, progress: Progress | None = None
-) -> tuple[Meta, StraceImport]:
+def open_log(sources: list[LogSource], *, progress: Progress | None = None) -> tuple[Meta, StraceImport]:
     """Logs of strace. Raises BadDataError if there is no line of strace's in any of them."""
     if not any(look(source.head).calls for source in sources):
         raise BadDataError(f"{sources[0].name} is no log of strace", "write one with strace -f -ttt -o FILE PROGRAM")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from tracer.events import NULL, Kind
 from tracer.importers.strace import values
 from tracer.importers.strace.births import Fork
 from tracer.importers.strace.call_text import CallText, Image
@@ -17,6 +16,7 @@ from tracer.importers.strace.line_reader import LineReader
 from tracer.importers.strace.task import CLONE_NEWPID, CLONE_PARENT, CLONE_THREAD, Task
 from tracer.importers.strace.tokens import Row
 from tracer.importers.strace.values import End, ForkArgs
+from tracer.model.schema import NULL, Kind
 
 _FORK, _EXEC, _EXIT, _REAP = int(Kind.FORK), int(Kind.EXEC), int(Kind.EXIT), int(Kind.REAP)
 _FAILED: Final = int(Kind.EXEC_FAILED)

@@ -11,27 +11,40 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from tracer.events import NULL, Kind
 from tracer.importers.strace import lexer, values
 from tracer.importers.strace.births import Fork, Wait
 from tracer.importers.strace.ends import Ends
 from tracer.importers.strace.event_rows import Rows
 from tracer.importers.strace.task import Task
 from tracer.importers.strace.values import End
+from tracer.model.schema import NULL, Kind
 
 _EXEC, _EXEC_FAILED = int(Kind.EXEC), int(Kind.EXEC_FAILED)
 _FORK_FAILED, _RENAME, _EXIT = int(Kind.FORK_FAILED), int(Kind.RENAME), int(Kind.EXIT)
 
 FORKS: Final = {
-    b"fork": b"fork", b"vfork": b"vfork", b"clone": b"clone", b"clone2": b"clone", b"clone3": b"clone3",
+    b"fork": b"fork",
+    b"vfork": b"vfork",
+    b"clone": b"clone",
+    b"clone2": b"clone",
+    b"clone3": b"clone3",
     # clone3 is call 435 on all Linux ports; up to 4.20 an unknown call was shown in decimal, then in hexadecimal.
-    b"syscall_435": b"clone3", b"syscall_0x1b3": b"clone3", b"SYS_435": b"clone3",
+    b"syscall_435": b"clone3",
+    b"syscall_0x1b3": b"clone3",
+    b"SYS_435": b"clone3",
     # toybox numbers all calls: x86-64
-    b"SYS_56": b"clone", b"SYS_57": b"fork", b"SYS_58": b"vfork",
-}  # fmt: skip
+    b"SYS_56": b"clone",
+    b"SYS_57": b"fork",
+    b"SYS_58": b"vfork",
+}
 EXECS: Final = frozenset((b"execve", b"execveat", b"execv", b"SYS_59", b"SYS_322"))
-EXITS: Final = {b"exit": b"exit", b"_exit": b"exit", b"exit_group": b"exit_group", b"SYS_60": b"exit",
-                b"SYS_231": b"exit_group"}  # fmt: skip
+EXITS: Final = {
+    b"exit": b"exit",
+    b"_exit": b"exit",
+    b"exit_group": b"exit_group",
+    b"SYS_60": b"exit",
+    b"SYS_231": b"exit_group",
+}
 WAITS: Final = frozenset((b"wait4", b"waitid", b"waitpid", b"osf_wait4", b"SYS_61", b"SYS_247"))
 KILLS: Final = frozenset((b"kill", b"tkill", b"tgkill"))
 _RESTARTS: Final = frozenset(("ERESTARTSYS", "ERESTARTNOINTR", "ERESTARTNOHAND", "ERESTART_RESTARTBLOCK", "ERESTART"))

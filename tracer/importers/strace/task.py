@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from tracer.events import NULL, CloneFlags
+from tracer.model.flags import CloneFlags
+from tracer.model.schema import NULL
 
 # Plain integers: to test a bit of an IntFlag takes a microsecond.
 CLONE_VM, CLONE_VFORK, CLONE_PARENT, CLONE_THREAD, CLONE_NEWPID = (

@@ -29,8 +29,26 @@ _SECOND: Final = -2  # it says what its first part has said
 
 _SIGCHLD: Final = b"--- SIGCHLD {si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid="
 _TAIL_STATUS: Final = b"<... wait4 resumed>[{WIFEXITED(s) && WEXITSTATUS(s) == "
-_OURS: Final = (b"wait", b"exit", b"_exi", b"fork", b"vfor", b"clon", b"exec", b"sysc", b"kill", b"tkil", b"tgki",
-                b"prct", b"SYS_", b"osf_", b"+++ ", b"--- ", b"<...", b"????")  # fmt: skip
+_OURS: Final = (
+    b"wait",
+    b"exit",
+    b"_exi",
+    b"fork",
+    b"vfor",
+    b"clon",
+    b"exec",
+    b"sysc",
+    b"kill",
+    b"tkil",
+    b"tgki",
+    b"prct",
+    b"SYS_",
+    b"osf_",
+    b"+++ ",
+    b"--- ",
+    b"<...",
+    b"????",
+)
 _SPREAD: Final = 0x5F2F1B0F  # a factor whose product with each of these words has other upper six bits
 GAP: Final = 12 * 3_600_000_000_000  # steps of half a day are for the clock to judge
 _PAD: Final = 96  # bytes behind the block that may be looked at
@@ -61,8 +79,18 @@ class Block(NamedTuple):
 
     def rows(self) -> Iterator[Row]:
         """The tokens one by one."""
-        columns = (self.kind, self.pid, self.ns, self.value, self.more, self.duration, self.start, self.body, self.end,
-                   self.line)  # fmt: skip
+        columns = (
+            self.kind,
+            self.pid,
+            self.ns,
+            self.value,
+            self.more,
+            self.duration,
+            self.start,
+            self.body,
+            self.end,
+            self.line,
+        )
         return zip(*(column.tolist() for column in columns), strict=True)
 
 
@@ -404,9 +432,11 @@ class _Lines:
         for width in (10, 13):  # ` <0.000123>`, or in ns
             tail = end[doubt]
             doubt = doubt[
-                (data[tail - 1] != 62) | (data[tail - width] != 60) | (data[tail - width - 1] != 32)
+                (data[tail - 1] != 62)
+                | (data[tail - width] != 60)
+                | (data[tail - width - 1] != 32)
                 | (data[tail - width + 2] != 46)
-            ]  # fmt: skip
+            ]
             if not len(doubt):
                 return
         tail = end[doubt]
@@ -451,21 +481,56 @@ class _Lines:
         self.known.settle(self.pid[self.good])
         columns = [
             column.take(told)
-            for column in (self.kind, self.pid, self.ns, self.value, self.more, self.duration, self.start, self.body,
-                           self.end, self.line)
-        ]  # fmt: skip
+            for column in (
+                self.kind,
+                self.pid,
+                self.ns,
+                self.value,
+                self.more,
+                self.duration,
+                self.start,
+                self.body,
+                self.end,
+                self.line,
+            )
+        ]
         if len(news):
             zeros = np.zeros(len(news), np.int64)
-            others = (zeros + OTHER, out.pid[news], out.ns[news], zeros, zeros, zeros, out.start[news], out.body[news],
-                      out.end[news], out.line[news])  # fmt: skip
+            others = (
+                zeros + OTHER,
+                out.pid[news],
+                out.ns[news],
+                zeros,
+                zeros,
+                zeros,
+                out.start[news],
+                out.body[news],
+                out.end[news],
+                out.line[news],
+            )
             columns = [np.concatenate(pair) for pair in zip(columns, others, strict=True)]
             order = np.argsort(columns[6], kind="stable")
             columns = [column[order] for column in columns]
         kind, pid, ns, value, many, duration, start, body, end, line = columns
         return Block(
-            np, kind, pid, ns, value, many, duration, start, body, end, line, out, self.layout, self.ordered,
-            self.first or 0, self.last, self.lines,
-        )  # fmt: skip
+            np,
+            kind,
+            pid,
+            ns,
+            value,
+            many,
+            duration,
+            start,
+            body,
+            end,
+            line,
+            out,
+            self.layout,
+            self.ordered,
+            self.first or 0,
+            self.last,
+            self.lines,
+        )
 
     def _durations(self) -> None:
         """Where each line ends without its ` <0.000123>`, and that duration."""

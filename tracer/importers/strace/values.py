@@ -12,7 +12,7 @@ import errno as _errno
 import re
 from typing import Final, NamedTuple
 
-from tracer.events import CloneFlags
+from tracer.model.flags import CloneFlags
 
 MAX_INT: Final = (1 << 63) - 1
 MOST_PIDS: Final = 1 << 31  # a pid_t is an int
@@ -131,8 +131,13 @@ _NAMES: Final = (
     "XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
 )
 SIGNALS: Final = {f"SIG{name}".encode(): i for i, name in enumerate(_NAMES.split(), 1)} | {
-    b"SIGIOT": 6, b"SIGCLD": 17, b"SIGPOLL": 29, b"SIGUNUSED": 31, b"SIGRTMIN": 32, b"SIGRTMAX": 64,
-}  # fmt: skip
+    b"SIGIOT": 6,
+    b"SIGCLD": 17,
+    b"SIGPOLL": 29,
+    b"SIGUNUSED": 31,
+    b"SIGRTMIN": 32,
+    b"SIGRTMAX": 64,
+}
 _REALTIME: Final = re.compile(rb"SIG(?:RT_|RTMIN\+|RT)(\d{1,2})")
 
 
@@ -243,8 +248,17 @@ _STATUS: Final = re.compile(
 )
 _STATUS_RAW: Final = re.compile(rb"status=0x([0-9a-f]{1,8})")
 _SIGINFO: Final = re.compile(rb"si_(signo|code|pid|status|uid)=([A-Z0-9_a-zx-]+)")
-_ENDS: Final = {b"CLD_EXITED": "exited", b"CLD_KILLED": "killed", b"CLD_DUMPED": "dumped", b"0x1": "exited",
-                b"0x2": "killed", b"0x3": "dumped", b"1": "exited", b"2": "killed", b"3": "dumped"}  # fmt: skip
+_ENDS: Final = {
+    b"CLD_EXITED": "exited",
+    b"CLD_KILLED": "killed",
+    b"CLD_DUMPED": "dumped",
+    b"0x1": "exited",
+    b"0x2": "killed",
+    b"0x3": "dumped",
+    b"1": "exited",
+    b"2": "killed",
+    b"3": "dumped",
+}
 
 
 class End(NamedTuple):
