@@ -23,6 +23,8 @@ Row = Mapping[str, Any]
 
 TOLERANCE_CPU_NS: Final = 1_000_000
 TICK_NS: Final = 4_000_000  # CONFIG_HZ=250
+CLOCK_SLACK_NS: Final = int(os.environ.get("FORKTRACE_CLOCK_SLACK_NS", "0"))
+"""How far the program's clock and the kernel's may be apart. 0 on a real processor; emulated ones differ by some us."""
 TOLERANCE_OUTSIDE_NS: Final = 20_000_000
 NS_PIDS: Final = 4  # a record has room for so many namespaces; processes deeper down show the outer ones
 STEPS: Final = (Kind.FORK, Kind.EXEC, Kind.EXIT, Kind.REAP)
@@ -174,7 +176,7 @@ def of_row(life: Life, row: Row, seen: Collection[str], *, late: bool = False) -
 def measures(life: Life, row: Row, seen: Collection[str], fork: Line | None) -> Iterator[str]:
     """What is wrong with the figures that the sample measured too."""
     bounds: list[tuple[str, int, int]] = []
-    late = 0 if Fact.ADOPTION in seen else TOLERANCE_OUTSIDE_NS
+    late = CLOCK_SLACK_NS if Fact.ADOPTION in seen else TOLERANCE_OUTSIDE_NS
     for line in (*life.all("reap"), *life.all("fork")):
         if "zombie_ns_min" in line and Fact.ZOMBIES in seen:
             bounds.append(("zombie_ns", line["zombie_ns_min"] - late, line["zombie_ns_max"] + late))

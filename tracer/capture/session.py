@@ -427,9 +427,17 @@ class Session:
 
 
 def _import(names: Sequence[str]) -> None:
-    for name in names:
-        with suppress(ImportError):  # whoever needs it will say so
-            importlib.import_module(name)
+    # numpy's linear algebra starts a thread for each processor when imported, and complains on stderr if it cannot.
+    single = "OPENBLAS_NUM_THREADS" not in os.environ
+    if single:
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    try:
+        for name in names:
+            with suppress(Exception):  # whoever needs it will say so
+                importlib.import_module(name)
+    finally:
+        if single:
+            os.environ.pop("OPENBLAS_NUM_THREADS", None)
 
 
 def living(batches: Any) -> list[str]:
