@@ -13,6 +13,7 @@ import hashlib
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -226,10 +227,18 @@ def _python(tree: Path, arch: str, wanted: list[str]) -> None:
         call([uv, "pip", "install", "--quiet", *target_of, *given], "uv pip install", env=env)
     else:
         tags = [f"--platform={tag}_{machine}" for tag in ("manylinux_2_28", "manylinux2014", "manylinux_2_17")]
-        call([sys.executable, "-m", "pip", "install", "--quiet", "--implementation=cp", *tags, *given], "pip install")
+        call([_with_pip(), "-m", "pip", "install", "--quiet", "--implementation=cp", *tags, *given], "pip install")
     if arch == HOST:
         inside = Path("/") / target.relative_to(tree)
         call(["chroot", tree, "python3", "-m", "compileall", "-q", "-j", "2", inside], "compiling the Python packages")
+
+
+def _with_pip() -> str:
+    """A Python that has pip: an environment made by uv has none."""
+    for python in (sys.executable, "/usr/bin/python3"):
+        if subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0:
+            return python
+    raise GuestError("neither uv nor pip is here. Try: apt-get install python3-pip")
 
 
 def _image(tree: Path, image: Path) -> None:
